@@ -1,0 +1,46 @@
+// The addon's entry: registers the classes and functions that lib/native.ts describes.
+#include <dlfcn.h>
+#include <napi.h>
+
+#include "addon_data.h"
+#include "args.h"
+#include "engine.h"
+#include "kernels.h"
+#include "particles.h"
+#include "session.h"
+#include "tensor.h"
+
+namespace fkinv::binding {
+namespace {
+
+// A worker that alone loaded the addon would unload it at exit, under threads that may still be returning.
+void pinLibrary() {
+  Dl_info self;
+  if (dladdr(reinterpret_cast<void*>(&pinLibrary), &self) != 0) dlopen(self.dli_fname, RTLD_NOW | RTLD_NODELETE);
+}
+
+// setErrorClass(FkinvError): what failures are thrown as.
+void setErrorClass(const Napi::CallbackInfo& info) {
+  detail::expect(info.Env(), info[0].IsFunction(), "a class");
+  addonData(info.Env()).errorClass = Napi::Persistent(info[0].As<Napi::Function>());
+}
+
+Napi::Object initialise(Napi::Env env, Napi::Object exports) {
+  pinLibrary();
+  auto* data = new AddonData();
+  env.SetInstanceData(data);
+  const Napi::Function session = SessionClass::define(env), tensor = TensorClass::define(env);
+  data->session = Napi::Persistent(session);
+  data->tensor = Napi::Persistent(tensor);
+  exports.Set("setErrorClass", Napi::Function::New<setErrorClass>(env, "setErrorClass"));
+  exports.Set(EngineClass::kName, EngineClass::define(env));
+  exports.Set(ParticlesClass::kName, ParticlesClass::define(env));
+  defineKernels(env, exports);
+  return exports;
+}
+
+}  // namespace
+}  // namespace fkinv::binding
+
+static Napi::Object initialise(Napi::Env env, Napi::Object exports) { return fkinv::binding::initialise(env, exports); }
+NODE_API_MODULE(NODE_GYP_MODULE_NAME, initialise)

@@ -1,0 +1,64 @@
+#include "engine.h"
+
+#include "args.h"
+#include "cpp/error.h"
+#include "cpp/ort/library.h"
+#include "errors.h"
+#include "session.h"
+
+namespace fkinv::binding {
+
+Napi::Function EngineClass::define(Napi::Env env) {
+  return DefineClass(env, kName,
+                     {InstanceMethod<&EngineClass::load>("load"), InstanceMethod<&EngineClass::dispose>("dispose")});
+}
+
+// new Engine(libonnxruntime: string, threads: number)
+EngineClass::EngineClass(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+  Value().TypeTag(&kTag);
+  guard(info.Env(), [&] {
+    ort::open(toString(info[0]));
+    jobs_ = Jobs::create(info.Env(), toInt(info[1]));
+  });
+}
+
+const std::shared_ptr<Jobs>& EngineClass::jobs(Napi::Env env) const {
+  return guard(env, [&]() -> const std::shared_ptr<Jobs>& {
+    if (!jobs_) throw Error("DISPOSED", "the Inverter was disposed of: load another");
+    return jobs_;
+  });
+}
+
+// load(path: string): Promise<Session>
+Napi::Value EngineClass::load(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto& owner = jobs(env);
+  auto cancel = std::make_shared<CancelToken>();
+  return owner->run(
+      env, cancel,
+      [path = toString(info[0]), threads = owner->engine(env).threads(), cancel] {
+        return std::make_shared<ort::Session>(path, threads, *cancel);
+      },
+      [jobs = owner](Napi::Env e, const std::shared_ptr<ort::Session>& session) -> Napi::Value {
+        return SessionClass::create(e, jobs, session);
+      });
+}
+
+// dispose(): Promise<void>. Stops the job that runs, fails those that wait, and resolves when the thread is idle.
+Napi::Value EngineClass::dispose(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto deferred = Napi::Promise::Deferred::New(env);
+  if (!jobs_) {
+    deferred.Resolve(env.Undefined());
+    return deferred.Promise();
+  }
+  const std::shared_ptr<Jobs> jobs = std::move(jobs_);
+  jobs->engine(env).close();
+  // A closed engine fails every job in its turn, this one too: its failure says that those before it are done.
+  const Napi::Promise drained =
+      jobs->run(env, std::make_shared<CancelToken>(), [] {}, [](Napi::Env e) { return e.Undefined(); });
+  const auto stop = Napi::Function::New(env, [jobs](const Napi::CallbackInfo&) { jobs->stop(); });
+  return drained.Then(stop, stop);
+}
+
+}  // namespace fkinv::binding

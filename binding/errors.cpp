@@ -1,0 +1,30 @@
+#include "errors.h"
+
+#include <string>
+
+#include "addon_data.h"
+
+namespace fkinv::binding {
+namespace {
+
+Napi::Error make(Napi::Env env, const char* code, const std::string& message) {
+  const Napi::FunctionReference& errorClass = addonData(env).errorClass;
+  if (errorClass.IsEmpty()) return Napi::Error::New(env, message);
+  return errorClass.New({Napi::String::New(env, code), Napi::String::New(env, message)}).As<Napi::Error>();
+}
+
+}  // namespace
+
+Napi::Error toJavaScript(Napi::Env env, std::exception_ptr failure) {
+  try {
+    std::rethrow_exception(failure);
+  } catch (const Error& error) {
+    return make(env, error.code, error.what());
+  } catch (const std::bad_alloc&) {
+    return make(env, "OUT_OF_MEMORY", "out of memory: use fewer particles, or a shorter prompt");
+  } catch (const std::exception& error) {
+    return make(env, "INTERNAL", std::string("the native engine failed: ") + error.what());
+  }
+}
+
+}  // namespace fkinv::binding

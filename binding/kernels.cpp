@@ -1,0 +1,150 @@
+#include "kernels.h"
+
+#include <cmath>
+#include <numeric>
+
+#include "args.h"
+#include "cpp/cpu_device.h"
+#include "cpp/error.h"
+#include "cpp/kernels/coupling.h"
+#include "cpp/kernels/draw.h"
+#include "cpp/kernels/philox.h"
+#include "cpp/kernels/resample.h"
+#include "errors.h"
+
+namespace fkinv::binding {
+namespace {
+
+// Logits in a JavaScript buffer, read in place by the pass and the merge on the calling thread.
+class Read {
+ public:
+  Read(std::span<const float> logits, int positions, int vocab, double temperature) {
+    const auto states =
+        static_cast<int>(logits.size() / static_cast<std::size_t>(positions) / static_cast<std::size_t>(vocab));
+    rowOf_.resize(static_cast<std::size_t>(states) * static_cast<std::size_t>(positions));
+    std::iota(rowOf_.begin(), rowOf_.end(), 0);
+    // The kernels below only read; `data` is not const because K0 writes through the same view.
+    z = {const_cast<float*>(logits.data()), vocab, rowOf_.data(), states, positions, vocab};
+    const auto cells = rowOf_.size() * static_cast<std::size_t>(z.tiles());
+    max_.resize(cells);
+    for (auto* sums : {&exponent_, &mass_, &moment_, &tempered_}) sums->resize(cells);
+    tileGram_.resize(static_cast<std::size_t>(states) * static_cast<std::size_t>(z.tiles()) *
+                     static_cast<std::size_t>(z.pairs()));
+    rowMax.resize(rowOf_.size());
+    entropy.resize(rowOf_.size());
+    fault_.resize(rowOf_.size());
+    for (auto* sums : {&rowExponent_, &rowMass_, &rowTempered_}) sums->resize(rowOf_.size());
+    gram.resize(rowOf_.size() * static_cast<std::size_t>(positions));
+    CpuDevice device(1);
+    device.pass(z, temperature, tiles());
+    device.merge(z, temperature, tiles(), rows());
+    for (std::size_t r = 0; r < fault_.size(); ++r) {
+      if (fault_[r] == kernels::RowFault::none) continue;
+      const std::string where = "state " + std::to_string(r / static_cast<std::size_t>(positions)) + ", position " +
+                                std::to_string(r % static_cast<std::size_t>(positions));
+      throw fault_[r] == kernels::RowFault::notFinite ? Error("INVALID_LOGITS", "NaN or +inf in the logits of " + where)
+                                                      : Error("NOTHING_LEFT", "every logit is −inf in " + where);
+    }
+  }
+
+  TileTable tiles() {
+    return {max_.data(), exponent_.data(), mass_.data(), moment_.data(), tempered_.data(), tileGram_.data()};
+  }
+  RowStats rows() {
+    return {rowMax.data(),  rowExponent_.data(), rowMass_.data(), rowTempered_.data(),
+            entropy.data(), fault_.data(),       gram.data()};
+  }
+
+  Logits z;
+  std::vector<float> rowMax, entropy, gram;
+
+ private:
+  std::vector<int64_t> rowOf_;
+  std::vector<float> max_, tileGram_;
+  std::vector<double> exponent_, mass_, moment_, tempered_, rowExponent_, rowMass_, rowTempered_;
+  std::vector<kernels::RowFault> fault_;
+};
+
+// coupling(logits: Float32Array, positions, vocab, counted: Uint8Array):
+//   { gram, entropy, rowMax: Float32Array[]; mean, variance, reward: number[] }
+Napi::Value coupling(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guard(env, [&]() -> Napi::Value {
+    const int positions = toInt(info[1]);
+    const std::span<const uint8_t> counted = toSpan<uint8_t>(info[3]);
+    Read read(toSpan<float>(info[0]), positions, toInt(info[2]), 1);
+    const auto N = static_cast<std::size_t>(positions);
+    Napi::Object result = Napi::Object::New(env);
+    for (const char* name : {"gram", "mean", "variance", "reward", "entropy", "rowMax"}) {
+      result.Set(name, Napi::Array::New(env, static_cast<std::size_t>(read.z.states)));
+    }
+    const auto put = [&](const char* name, std::size_t q, Napi::Value value) {
+      result.Get(name).As<Napi::Array>().Set(static_cast<uint32_t>(q), value);
+    };
+    for (std::size_t q = 0; q < static_cast<std::size_t>(read.z.states); ++q) {
+      const auto rows = [&](const std::vector<float>& values) {
+        return toTypedArray(env, std::span<const float>(values).subspan(q * N, N));
+      };
+      const std::span<const float> gram = std::span<const float>(read.gram).subspan(q * N * N, N * N);
+      const kernels::Coupling c = kernels::coupling(gram.data(), counted.data() + q * N, positions);
+      put("gram", q, toTypedArray(env, gram));
+      put("mean", q, Napi::Number::New(env, c.mean));
+      put("variance", q, Napi::Number::New(env, c.variance));
+      put("reward", q, Napi::Number::New(env, c.reward));
+      put("entropy", q, rows(read.entropy));
+      put("rowMax", q, rows(read.rowMax));
+    }
+    return result;
+  });
+}
+
+// draw(logits: Float32Array, vocab, temperature, u: Float64Array, uInside: Float64Array): Int32Array
+Napi::Value draw(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guard(env, [&]() -> Napi::Value {
+    const double temperature = toDouble(info[2]);
+    const std::span<const double> u = toSpan<double>(info[3]), uInside = toSpan<double>(info[4]);
+    Read read(toSpan<float>(info[0]), 1, toInt(info[1]), temperature);
+    std::vector<int32_t> tokens(u.size());
+    for (std::size_t r = 0; r < tokens.size(); ++r) {
+      tokens[r] =
+          kernels::drawRow(read.z, temperature, read.tiles(), read.rows(), static_cast<int64_t>(r), u[r], uInside[r])
+              .token;
+    }
+    return toTypedArray(env, tokens);
+  });
+}
+
+// resample(logWeights: Float64Array, scheme: number, u: Float64Array): { ancestors: Int32Array, ess: number }
+Napi::Value resample(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guard(env, [&]() -> Napi::Value {
+    const std::span<const double> logWeights = toSpan<double>(info[0]);
+    const double ess = kernels::effectiveSampleSize(logWeights);
+    if (!std::isfinite(ess)) throw Error("DEGENERATE_WEIGHTS", "no log-weight is finite, or one is NaN or +inf");
+    std::vector<int32_t> ancestors(logWeights.size());
+    kernels::resample(logWeights, static_cast<kernels::Scheme>(toInt(info[1])), toSpan<double>(info[2]), ancestors);
+    Napi::Object result = Napi::Object::New(env);
+    result.Set("ancestors", toTypedArray(env, ancestors));
+    result.Set("ess", ess);
+    return result;
+  });
+}
+
+// philox(counter: Uint32Array(4), key: Uint32Array(2)): Uint32Array(4)
+Napi::Value philox(const Napi::CallbackInfo& info) {
+  const std::span<const uint32_t> c = toSpan<uint32_t>(info[0]), k = toSpan<uint32_t>(info[1]);
+  const auto out = kernels::philox4x32({c[0], c[1], c[2], c[3]}, {k[0], k[1]});
+  return toTypedArray(info.Env(), std::span<const uint32_t>(out));
+}
+
+}  // namespace
+
+void defineKernels(Napi::Env env, Napi::Object exports) {
+  exports.Set("coupling", Napi::Function::New<coupling>(env, "coupling"));
+  exports.Set("draw", Napi::Function::New<draw>(env, "draw"));
+  exports.Set("resample", Napi::Function::New<resample>(env, "resample"));
+  exports.Set("philox", Napi::Function::New<philox>(env, "philox"));
+}
+
+}  // namespace fkinv::binding

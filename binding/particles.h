@@ -1,0 +1,41 @@
+// class Particles: the particle system of one call.
+#pragma once
+#include <napi.h>
+
+#include "cpp/particles.h"
+#include "jobs.h"
+
+namespace fkinv::binding {
+
+class ParticlesClass : public Napi::ObjectWrap<ParticlesClass> {
+ public:
+  static constexpr const char* kName = "Particles";
+  static Napi::Function define(Napi::Env env);
+  explicit ParticlesClass(const Napi::CallbackInfo& info);
+  ~ParticlesClass() override;
+
+ private:
+  Napi::Value denoise(const Napi::CallbackInfo& info);
+  Napi::Value guess(const Napi::CallbackInfo& info);
+  Napi::Value reward(const Napi::CallbackInfo& info);
+  Napi::Value weigh(const Napi::CallbackInfo& info);
+  Napi::Value resample(const Napi::CallbackInfo& info);
+  Napi::Value propose(const Napi::CallbackInfo& info);
+  Napi::Value finish(const Napi::CallbackInfo& info);
+  Napi::Value similarity(const Napi::CallbackInfo& info);
+  void cancel(const Napi::CallbackInfo& info);
+  void release(const Napi::CallbackInfo& info);
+
+  // f(particles) as a job; convert(env, result) on the JavaScript thread.
+  template <class F, class Convert>
+  Napi::Value run(Napi::Env env, F f, Convert convert);
+  void account(int64_t bytes);
+
+  napi_env env_;
+  std::shared_ptr<Jobs> jobs_;
+  std::shared_ptr<CancelToken> cancel_ = std::make_shared<CancelToken>();
+  std::shared_ptr<Particles> particles_;
+  int64_t bytes_ = 0;
+};
+
+}  // namespace fkinv::binding

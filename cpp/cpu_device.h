@@ -1,0 +1,42 @@
+#pragma once
+#include "device.h"
+#include "parallel.h"
+
+namespace fkinv {
+
+/// The host's processor: device memory is host memory. `threads` ≥ 1 share the pass, the merge and the draws; no result
+/// depends on how many.
+class CpuDevice final : public Device {
+ public:
+  explicit CpuDevice(int threads) : pool_(threads) {}
+
+  void* allocate(std::size_t bytes) override;
+  void release(void* memory) noexcept override;
+  void upload(void* to, const void* host, std::size_t bytes) override;
+  void download(void* host, const void* from, std::size_t bytes) override;
+  void copy(void* to, const void* from, std::size_t bytes) override;
+
+  void suppress(const Logits&, std::span<const int32_t> suppressed, std::span<const int32_t> stops,
+                int minLength) override;
+  void pass(const Logits&, double temperature, const TileTable&) override;
+  void merge(const Logits&, double temperature, const TileTable&, const RowStats&) override;
+  void masked(const Layout&, int32_t maskId, const int32_t* tokens, uint8_t* wanted) override;
+  void open(const Layout&, const uint64_t* seeds, int step, int steps, uint8_t* wanted) override;
+  void draw(const Logits&, double temperature, const TileTable&, const RowStats&, const Layout&, const Draws&) override;
+  void count(const Layout&, const int32_t* tokens, std::span<const int32_t> stops, bool all, uint8_t* counted) override;
+  void coupling(const Layout&, const float* gram, const int32_t* stateOf, const uint8_t* counted,
+                double* rewardEdit) override;
+  void cosine(const Layout&, const float* texts, const int32_t* textOf, const float* images, int size,
+              double* rewardClip) override;
+  void weigh(const Layout&, double lambdaClip, double lambdaEdit, const double* clip, const double* edit,
+             const double* previousClip, const double* previousEdit, double* logWeights) override;
+  void effectiveSampleSize(const Layout&, const double* logWeights, double* ess) override;
+  void resample(const Layout&, kernels::Scheme, const uint64_t* seeds, uint32_t step, const double* logWeights,
+                int32_t* ancestors) override;
+  void gather(const Layout&, const int32_t* ancestors, const void* from, void* to, std::size_t rowBytes) override;
+
+ private:
+  ThreadPool pool_;
+};
+
+}  // namespace fkinv

@@ -1,0 +1,128 @@
+// Where tensors live and kernels run. The CPU is one device (cpu_device.h); callers see this interface only, so another
+// device is another implementation of it over kernels of the same names.
+#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "kernels/logits.h"
+#include "kernels/philox.h"
+#include "kernels/resample.h"
+
+namespace fkinv {
+
+using kernels::Logits;
+using kernels::RowStats;
+using kernels::TileTable;
+
+/// How particles are laid out: image b's particles are b·perImage … b·perImage + perImage − 1, its "slots".
+struct Layout {
+  int images, perImage, length;
+  int particles() const { return images * perImage; }
+};
+
+/// One draw for each wanted position of each particle. Pointers are to the device's memory.
+struct Draws {
+  const int32_t* stateOf;        // [particles] the distinct state whose logits a particle draws from
+  const uint8_t* wanted;         // [particles, length]
+  const uint64_t* seeds;         // [images]
+  uint32_t step;                 // steps done
+  kernels::Purpose purpose;      // guess or proposal
+  int32_t* tokens;               // [particles, length] written where wanted
+  double* logProb = nullptr;     // [particles] gains Σ log p of the tokens drawn, when given
+  double* logWeights = nullptr;  // [particles] gains Σ (log p − log τ), the importance weight of the draw, likewise
+};
+
+/// Work is done in the order of the calls. Pointers and spans named "device" in comments are to the device's own
+/// memory; every other span is the host's. Only download() waits.
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  virtual void* allocate(std::size_t bytes) = 0;  // throws Error "OUT_OF_MEMORY"
+  virtual void release(void* memory) noexcept = 0;
+  virtual void upload(void* to, const void* host, std::size_t bytes) = 0;
+  virtual void download(void* host, const void* from, std::size_t bytes) = 0;
+  virtual void copy(void* to, const void* from, std::size_t bytes) = 0;
+
+  // The kernels of kernels.md; shapes, formulas and sources stand at the functions of the same names in kernels/.
+  virtual void suppress(const Logits&, std::span<const int32_t> suppressed, std::span<const int32_t> stops,
+                        int minLength) = 0;  // device spans
+  virtual void pass(const Logits&, double temperature, const TileTable&) = 0;
+  virtual void merge(const Logits&, double temperature, const TileTable&, const RowStats&) = 0;
+  /// wanted[p, n] = tokens[p, n] is `maskId`.
+  virtual void masked(const Layout&, int32_t maskId, const int32_t* tokens, uint8_t* wanted) = 0;
+  /// wanted &= the position opens at `step` of `steps` (kernels/open.h).
+  virtual void open(const Layout&, const uint64_t* seeds, int step, int steps, uint8_t* wanted) = 0;
+  virtual void draw(const Logits&, double temperature, const TileTable&, const RowStats&, const Layout&,
+                    const Draws&) = 0;
+  /// counted [particles, length] (kernels/coupling.h).
+  virtual void count(const Layout&, const int32_t* tokens, std::span<const int32_t> stops, bool all,
+                     uint8_t* counted) = 0;  // device span
+  /// rewardEdit[p] of S of p's state over p's counted positions.
+  virtual void coupling(const Layout&, const float* gram, const int32_t* stateOf, const uint8_t* counted,
+                        double* rewardEdit) = 0;
+  /// rewardClip[p] = cos(text embedding textOf[p], image embedding of p's image); embeddings are `size` floats a row.
+  virtual void cosine(const Layout&, const float* texts, const int32_t* textOf, const float* images, int size,
+                      double* rewardClip) = 0;
+  /// logPotential[p], added to logWeights[p] (kernels/potential.h).
+  virtual void weigh(const Layout&, double lambdaClip, double lambdaEdit, const double* clip, const double* edit,
+                     const double* previousClip, const double* previousEdit, double* logWeights) = 0;
+  /// ess [images]; NaN where the weights of an image are useless (kernels/resample.h).
+  virtual void effectiveSampleSize(const Layout&, const double* logWeights, double* ess) = 0;
+  /// ancestors [particles]: slots within the image.
+  virtual void resample(const Layout&, kernels::Scheme, const uint64_t* seeds, uint32_t step, const double* logWeights,
+                        int32_t* ancestors) = 0;
+  /// to[p] = from[ancestor of p], rows of `rowBytes` bytes.
+  virtual void gather(const Layout&, const int32_t* ancestors, const void* from, void* to, std::size_t rowBytes) = 0;
+};
+
+/// `size` values of T on a device, released with it.
+template <class T>
+class Array {
+ public:
+  Array() = default;
+  Array(std::shared_ptr<Device> device, std::size_t size)
+      : device_(std::move(device)), size_(size), data_(static_cast<T*>(device_->allocate(size * sizeof(T)))) {}
+  Array(std::shared_ptr<Device> device, std::span<const T> host) : Array(std::move(device), host.size()) {
+    upload(host);
+  }
+  Array(Array&& other) noexcept { swap(other); }
+  Array& operator=(Array&& other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~Array() {
+    if (data_ != nullptr) device_->release(data_);
+  }
+
+  T* data() { return data_; }
+  const T* data() const { return data_; }
+  std::size_t size() const { return size_; }
+  std::size_t bytes() const { return size_ * sizeof(T); }
+  std::span<const T> span() const { return {data_, size_}; }
+
+  void upload(std::span<const T> host) { device_->upload(data_, host.data(), host.size_bytes()); }
+  std::vector<T> download() const { return download(0, size_); }
+  std::vector<T> download(std::size_t first, std::size_t count) const {
+    std::vector<T> host(count);
+    device_->download(host.data(), data_ + first, count * sizeof(T));
+    return host;
+  }
+
+ private:
+  void swap(Array& other) noexcept {
+    std::swap(device_, other.device_);
+    std::swap(size_, other.size_);
+    std::swap(data_, other.data_);
+  }
+
+  std::shared_ptr<Device> device_;
+  std::size_t size_ = 0;
+  T* data_ = nullptr;
+};
+
+}  // namespace fkinv

@@ -1,0 +1,51 @@
+// What the kernels read and what the pass leaves for the others.
+#pragma once
+#include <cstdint>
+
+namespace fkinv::kernels {
+
+/// Columns of a tile, on every device: draws pick a tile first, then a token inside it (algorithm.md, Randomness).
+inline constexpr int kTile = 1024;
+inline constexpr double kLog2e = 1.4426950408889634;  // log2(e)
+inline constexpr double kLn2 = 0.6931471805599453;    // ln(2)
+
+/// Logits of the distinct states, where ONNX Runtime wrote them. Position i of state q is the row
+/// `data + rowOf[q·positions + i]·rowStride`, `vocab` columns wide; offsets are 64-bit (Q·N·V passes 2^31).
+struct Logits {
+  float* data;
+  int64_t rowStride;
+  const int64_t* rowOf;  // [states, positions]
+  int states, positions, vocab;
+
+  int64_t rows() const { return static_cast<int64_t>(states) * positions; }
+  int tiles() const { return (vocab + kTile - 1) / kTile; }
+  int pairs() const { return positions * (positions + 1) / 2; }
+  float* row(int64_t r) const { return data + rowOf[r] * rowStride; }
+};
+
+/// What one read of the logits leaves of each tile. With m a tile's `exponent` (integral, or −inf where nothing is
+/// left) and x = z·log2e − m: mass Σ 2^x, moment Σ x·2^x, temperedMass Σ 2^(x/τ), gram Σ 2^(x_i + x_j).
+struct TileTable {
+  float* max;            // [rows, tiles]
+  double* exponent;      // [rows, tiles]
+  double* mass;          // [rows, tiles]
+  double* moment;        // [rows, tiles]
+  double* temperedMass;  // [rows, tiles]; equal to mass at τ = 1, unused at τ = 0
+  float* gram;           // [states, tiles, pairs], the upper triangle with its diagonal, row by row
+};
+
+/// Why a row cannot be used.
+enum class RowFault : uint8_t { none = 0, notFinite = 1, nothingLeft = 2 };
+
+/// Softmax statistics of each row, and the token-to-token similarity S = P̂P̂ᵀ of each state.
+struct RowStats {
+  float* max;            // [rows] exact maximum
+  double* exponent;      // [rows] m
+  double* mass;          // [rows] L = Σ 2^(z·log2e − m)
+  double* temperedMass;  // [rows] Σ 2^((z·log2e − m)/τ)
+  float* entropy;        // [rows] nats, at least 0
+  RowFault* fault;       // [rows]
+  float* gram;           // [states, positions, positions]
+};
+
+}  // namespace fkinv::kernels

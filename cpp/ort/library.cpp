@@ -1,0 +1,75 @@
+#include "library.h"
+
+#include <dlfcn.h>
+
+#include <mutex>
+#include <string>
+
+#include "../error.h"
+
+namespace fkinv::ort {
+namespace {
+
+struct Library {
+  std::filesystem::path path;
+  std::string version;
+  const OrtApi* api = nullptr;
+  OrtEnv* environment = nullptr;
+};
+
+std::mutex mutex;
+Library library;
+
+constexpr const char* kRemedy = ": install the one this package is pinned to, npm install onnxruntime-node@1.29.0";
+
+Library load(const std::filesystem::path& path) {
+  void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (handle == nullptr) {
+    throw Error("ORT_NOT_FOUND", "ONNX Runtime could not be opened (" + std::string(dlerror()) + ")" + kRemedy);
+  }
+  const auto getApiBase = reinterpret_cast<const OrtApiBase* (*)()>(dlsym(handle, "OrtGetApiBase"));
+  if (getApiBase == nullptr) {
+    throw Error("ORT_NOT_FOUND", path.string() + " is not ONNX Runtime: it has no OrtGetApiBase" + kRemedy);
+  }
+  Library found = {path, getApiBase()->GetVersionString()};
+  // Asking an older library for a newer API prints to stderr: compare first. API n came with release 1.n.
+  int major = 0, minor = 0;
+  std::sscanf(found.version.c_str(), "%d.%d", &major, &minor);
+  if (major != 1 || minor < ORT_API_VERSION || (found.api = getApiBase()->GetApi(ORT_API_VERSION)) == nullptr) {
+    throw Error("ORT_VERSION", "ONNX Runtime " + found.version + " was found at " + path.string() + ", 1." +
+                                   std::to_string(ORT_API_VERSION) + " or a later 1.x is needed" + kRemedy);
+  }
+  return found;
+}
+
+}  // namespace
+
+void open(const std::filesystem::path& path) {
+  std::lock_guard lock(mutex);
+  if (library.api != nullptr) {
+    if (library.path == path) return;
+    throw Error("ORT_VERSION", "ONNX Runtime " + library.version + " is already open from " + library.path.string() +
+                                   ", and a process can hold one: " + path.string() + " was asked for");
+  }
+  Library found = load(path);
+  OrtStatus* status = found.api->CreateEnv(ORT_LOGGING_LEVEL_FATAL, "fkinv", &found.environment);
+  if (status != nullptr) {
+    const std::string message = found.api->GetErrorMessage(status);
+    found.api->ReleaseStatus(status);
+    throw Error("ORT_VERSION", "ONNX Runtime at " + path.string() + " could not start: " + message);
+  }
+  library = found;
+}
+
+const OrtApi& api() { return *library.api; }
+OrtEnv* environment() { return library.environment; }
+const char* version() { return library.version.c_str(); }
+
+void check(OrtStatus* status, const char* code, const char* what) {
+  if (status == nullptr) return;
+  const std::string message = api().GetErrorMessage(status);
+  api().ReleaseStatus(status);
+  throw Error(code, std::string(what) + ": " + message);
+}
+
+}  // namespace fkinv::ort

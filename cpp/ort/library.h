@@ -1,0 +1,30 @@
+// The one libonnxruntime of the process.
+#pragma once
+#include <filesystem>
+
+#include "onnxruntime_c_api.h"
+
+namespace fkinv::ort {
+
+/// Opens `path` (a libonnxruntime) at the first call, and never closes it: another user of the same file may be in this
+/// process, and two versions of ONNX Runtime in one process collide. The environment is ORT's own process-wide,
+/// reference-counted one, leaked on purpose. Throws Error "ORT_NOT_FOUND" or "ORT_VERSION"; a second path is an error
+/// too.
+void open(const std::filesystem::path& path);
+
+/// What open() opened.
+const OrtApi& api();
+OrtEnv* environment();
+/// Such as "1.29.0".
+const char* version();
+
+/// Throws Error with `code` and "<what>: <ORT's message>" unless `status` is null; releases it.
+void check(OrtStatus* status, const char* code, const char* what);
+
+/// Releases ORT's objects through the function of OrtApi that `Release` names.
+template <class T, void (*OrtApi::*Release)(T*)>
+struct Releaser {
+  void operator()(T* object) const { (api().*Release)(object); }
+};
+
+}  // namespace fkinv::ort

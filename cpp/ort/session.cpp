@@ -1,0 +1,117 @@
+#include "session.h"
+
+#include "../error.h"
+
+namespace fkinv::ort {
+namespace {
+
+using Options = std::unique_ptr<OrtSessionOptions, Releaser<OrtSessionOptions, &OrtApi::ReleaseSessionOptions>>;
+using TypeInfo = std::unique_ptr<OrtTypeInfo, Releaser<OrtTypeInfo, &OrtApi::ReleaseTypeInfo>>;
+
+struct Type {
+  ONNXTensorElementDataType type;
+  const char* name;
+  std::size_t bytes;
+};
+constexpr Type kTypes[] = {
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, "float32", 4},   {ONNX_TENSOR_ELEMENT_DATA_TYPE_DOUBLE, "float64", 8},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16, "float16", 2}, {ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16, "bfloat16", 2},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64, "int64", 8},     {ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, "int32", 4},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, "uint8", 1},     {ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8, "int8", 1},
+    {ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL, "bool", 1},       {ONNX_TENSOR_ELEMENT_DATA_TYPE_STRING, "string", 0},
+};
+
+const Type* find(ONNXTensorElementDataType type) {
+  for (const Type& t : kTypes) {
+    if (t.type == type) return &t;
+  }
+  return nullptr;
+}
+
+constexpr const char* kCode = "MODEL_INVALID";
+
+TensorInfo describe(std::string name, OrtTypeInfo* rawType) {
+  const TypeInfo typeInfo(rawType);
+  const OrtTensorTypeAndShapeInfo* tensor = nullptr;
+  check(api().CastTypeInfoToTensorInfo(typeInfo.get(), &tensor), kCode, "reading a tensor's type");
+  TensorInfo info = {std::move(name), ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED, {}};
+  if (tensor == nullptr)
+    return info;  // a sequence or a map: no model of ours has one, and the caller refuses it by type
+  std::size_t rank = 0;
+  check(api().GetTensorElementType(tensor, &info.type), kCode, "reading a tensor's type");
+  check(api().GetDimensionsCount(tensor, &rank), kCode, "reading a tensor's rank");
+  info.shape.resize(rank);
+  check(api().GetDimensions(tensor, info.shape.data(), rank), kCode, "reading a tensor's shape");
+  return info;
+}
+
+using CountOf = OrtStatus* (*OrtApi::*)(const OrtSession*, std::size_t*) noexcept;
+using NameOf = OrtStatus* (*OrtApi::*)(const OrtSession*, std::size_t, OrtAllocator*, char**) noexcept;
+using TypeOf = OrtStatus* (*OrtApi::*)(const OrtSession*, std::size_t, OrtTypeInfo**) noexcept;
+
+std::vector<TensorInfo> describeAll(const OrtSession* session, CountOf countOf, NameOf nameOf, TypeOf typeOf) {
+  OrtAllocator* allocator = nullptr;
+  check(api().GetAllocatorWithDefaultOptions(&allocator), kCode, "getting the allocator");
+  std::size_t count = 0;
+  check((api().*countOf)(session, &count), kCode, "counting the graph's tensors");
+  std::vector<TensorInfo> all;
+  for (std::size_t i = 0; i < count; ++i) {
+    char* raw = nullptr;
+    check((api().*nameOf)(session, i, allocator, &raw), kCode, "reading a tensor's name");
+    std::string name = raw;
+    check(api().AllocatorFree(allocator, raw), kCode, "freeing a tensor's name");
+    OrtTypeInfo* type = nullptr;
+    check((api().*typeOf)(session, i, &type), kCode, "reading a tensor's type");
+    all.push_back(describe(std::move(name), type));
+  }
+  return all;
+}
+
+Options makeOptions(int threads) {
+  OrtSessionOptions* raw = nullptr;
+  check(api().CreateSessionOptions(&raw), kCode, "creating session options");
+  Options options(raw);
+  check(api().SetIntraOpNumThreads(raw, threads), kCode, "setting the threads");
+  check(api().SetInterOpNumThreads(raw, 1), kCode, "setting the threads");
+  // Threads that spin between operators would take the processor from our own kernels, and from the server around us.
+  check(api().AddSessionConfigEntry(raw, "session.intra_op.allow_spinning", "0"), kCode, "setting the threads");
+  return options;
+}
+
+}  // namespace
+
+const char* typeName(ONNXTensorElementDataType type) {
+  const Type* found = find(type);
+  return found != nullptr ? found->name : "an unsupported type";
+}
+
+std::size_t typeBytes(ONNXTensorElementDataType type) {
+  const Type* found = find(type);
+  return found != nullptr ? found->bytes : 0;
+}
+
+Session::Session(const std::filesystem::path& path, int threads, CancelToken& cancel) : path_(path) {
+  const Options options = makeOptions(threads);
+  OrtSession* raw = nullptr;
+  OrtStatus* status;
+  {
+    const CancelToken::Guard guard(cancel, [&] {
+      if (OrtStatus* failed = api().SessionOptionsSetLoadCancellationFlag(options.get(), true)) {
+        api().ReleaseStatus(failed);
+      }
+    });
+    status = api().CreateSession(environment(), path.c_str(), options.get(), &raw);
+  }
+  if (status != nullptr && cancel.cancelled()) {
+    api().ReleaseStatus(status);
+    cancel.check();
+  }
+  check(status, kCode, ("could not load " + path.string() + " as an ONNX model").c_str());
+  session_.reset(raw);
+  inputs_ =
+      describeAll(raw, &OrtApi::SessionGetInputCount, &OrtApi::SessionGetInputName, &OrtApi::SessionGetInputTypeInfo);
+  outputs_ = describeAll(raw, &OrtApi::SessionGetOutputCount, &OrtApi::SessionGetOutputName,
+                         &OrtApi::SessionGetOutputTypeInfo);
+}
+
+}  // namespace fkinv::ort

@@ -1,0 +1,43 @@
+// A model graph, loaded.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "../cancel.h"
+#include "library.h"
+
+namespace fkinv::ort {
+
+/// One input or output of a graph. Dynamic axes are −1.
+struct TensorInfo {
+  std::string name;
+  ONNXTensorElementDataType type;
+  std::vector<int64_t> shape;
+};
+
+/// "float32", "int64", … as error messages and the API say it.
+const char* typeName(ONNXTensorElementDataType type);
+std::size_t typeBytes(ONNXTensorElementDataType type);
+
+/// Loads `path` for the CPU. Run through a Binding, one at a time, on the engine's thread.
+class Session {
+ public:
+  /// `threads` ≥ 1 share one operator. Throws Error "MODEL_INVALID", or "ABORTED" when `cancel` fires while it loads.
+  Session(const std::filesystem::path& path, int threads, CancelToken& cancel);
+
+  const std::vector<TensorInfo>& inputs() const { return inputs_; }
+  const std::vector<TensorInfo>& outputs() const { return outputs_; }
+  const std::filesystem::path& path() const { return path_; }
+  OrtSession* handle() const { return session_.get(); }
+
+ private:
+  std::filesystem::path path_;
+  std::unique_ptr<OrtSession, Releaser<OrtSession, &OrtApi::ReleaseSession>> session_;
+  std::vector<TensorInfo> inputs_, outputs_;
+};
+
+}  // namespace fkinv::ort

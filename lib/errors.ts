@@ -1,0 +1,48 @@
+/** Every code an {@link FkinvError} can carry, and what to do about it. Codes are stable; messages are not. */
+export const errorCodes = {
+  INVALID_OPTION: 'An option is unknown, of the wrong type or out of its range: the message names it and the range.',
+  IMAGE_NOT_FOUND: 'The image file does not exist or cannot be read: check the path and its permissions.',
+  IMAGE_INVALID: 'The image is empty, truncated or of no format that is known: open it in a viewer, save it again.',
+  IMAGE_TOO_LARGE: 'The image has more than 268 million pixels: scale it down first.',
+  INVALID_PIXELS: 'Raw pixels do not fit their width, height and channels: data holds width × height × channels bytes.',
+  MODEL_NOT_FOUND: 'A file of a model folder is missing: the message names it.',
+  MODEL_INVALID: 'A file of a model folder cannot be parsed: it may be truncated, fetch or export it again.',
+  MODEL_INTERFACE:
+    'A graph has other inputs, outputs, types or sizes than the method needs: export it as the message says.',
+  MODEL_RUN: 'ONNX Runtime failed while it ran a graph: the message is its own.',
+  TOKENIZER_MISMATCH:
+    'A tokenizer has ids for which the logits have no column: tokenizer and graph are of different models.',
+  INVALID_LOGITS: 'The dLLM gave NaN or +inf: usually a float16 export that overflows, export it in float32.',
+  NOTHING_LEFT: 'Every token is suppressed at a position: nothing can be drawn there.',
+  INVALID_EMBEDDING: 'A CLIP embedding is zero or not finite: check the export.',
+  DEGENERATE_WEIGHTS: 'No particle has a finite weight: lower lambdaClip and lambdaEdit.',
+  ABORTED: 'The signal was aborted; its reason is the cause.',
+  DISPOSED: 'The Inverter was disposed of, before or during the call: load another.',
+  ORT_NOT_FOUND: 'ONNX Runtime’s library is missing: npm install onnxruntime-node, without --omit.',
+  ORT_VERSION:
+    'ONNX Runtime is too old, or a second one was asked for in one process: install the pinned onnxruntime-node.',
+  ADDON_NOT_FOUND:
+    'The native addon is not built for this platform: npm rebuild fkinv-native, with a C++ compiler and CMake.',
+  OUT_OF_MEMORY: 'An allocation failed: use fewer particles or a shorter length.',
+  INTERNAL: 'A fault of this package: please report it with the message.',
+} as const;
+
+/** One of the keys of {@link errorCodes}. */
+export type ErrorCode = keyof typeof errorCodes;
+
+/** The one error this package throws or rejects with; what it came from is its `cause`. */
+export class FkinvError extends Error {
+  override readonly name = 'FkinvError';
+  /** Stable, for programs. */
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** The message of anything that was thrown. */
+export function messageOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}

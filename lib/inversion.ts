@@ -1,0 +1,84 @@
+/** What {@link Inverter.invert} resolves to. Plain data: `JSON.stringify` keeps all of it (a bigint seed excepted). */
+export interface Inversion {
+  /** The recovered prompt T*: the text of the best particle. */
+  prompt: string;
+  /** r_CLIP: cosine of the prompt's and the image's CLIP embeddings, −1 to 1. */
+  rewardClip: number;
+  /** r_edit = 1 − (μ + σ) of the token-to-token similarity over the counted positions; 1 is fully disentangled. */
+  rewardEdit: number;
+  /** λ_CLIP·rewardClip + λ_edit·rewardEdit, what the particles are ranked by. */
+  reward: number;
+  /** Log-probability of the prompt's tokens under the dLLM, each as it was drawn along the chosen trajectory, in nats. */
+  logProb: number;
+  /** The dLLM's token ids of all N positions, the stop token and what follows it included. */
+  tokens: number[];
+  /** The token-to-token similarity S of the last step, from which rewardEdit is computed. */
+  coupling: Coupling;
+  /** All K particles, best first; the first is the prompt. */
+  particles: Particle[];
+  /** What happened at each of the T + 1 steps. */
+  trace: TraceStep[];
+  /** The seed it was made with. */
+  seed: number | bigint;
+  /** Where the time went. */
+  timings: Timings;
+  /** What a user should know, such as a prompt longer than CLIP reads; empty when all is well. */
+  warnings: string[];
+}
+
+/** Token-to-token similarity: which words of the prompt are coupled, and which are safe to swap. */
+export interface Coupling {
+  /** S [N, N]: S_ij = Σ_v p_i(v)·p_j(v), of the dLLM's predictions at positions i and j. */
+  matrix: number[][];
+  /** The text of each token [N]. */
+  labels: string[];
+  /** Which positions counted in mean and deviation [N]. */
+  counted: boolean[];
+  /** μ: mean of S_ij over the pairs i ≠ j of counted positions. */
+  mean: number;
+  /** σ: deviation (population) of the same. */
+  deviation: number;
+}
+
+/** One particle at the end. */
+export interface Particle {
+  prompt: string;
+  rewardClip: number;
+  rewardEdit: number;
+  reward: number;
+  logProb: number;
+  tokens: number[];
+  /** Its slot among the K, by which {@link TraceStep} lists it. */
+  slot: number;
+}
+
+/** One step: entry k of every list is of the particle in slot k, before it was resampled. */
+export interface TraceStep {
+  /** Steps done: 0 at t = T, T at the end. */
+  step: number;
+  /** T. */
+  steps: number;
+  /** r_CLIP of each particle's clean guess [K]. */
+  rewardClip: number[];
+  /** r_edit of each particle's clean guess [K]. */
+  rewardEdit: number[];
+  /** Log-weights before resampling [K]: log G_t and, with τ ≠ 1, the importance weight of the last proposal. */
+  logWeights: number[];
+  /** Effective sample size, 1 to K. */
+  ess: number;
+  /** Slot of this step that each slot of the next one continues [K]; the identity at the end. */
+  ancestors: number[];
+  /** The clean guess with the highest reward. */
+  best: string;
+}
+
+/** Milliseconds and calls by stage. */
+export interface Timings {
+  /** Milliseconds from call to result. */
+  total: number;
+  /**
+   * `decodeImage`, `encodeImage`, then for all steps together: `denoise` (the dLLM), `pass` (the one read of the logits),
+   * `guess`, `decodeText` (tokens to text), `tokenizeText` (text to CLIP ids), `encodeText` (CLIP), `reward`, `resample`, `propose`.
+   */
+  stages: Record<string, { ms: number; calls: number }>;
+}

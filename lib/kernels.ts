@@ -1,0 +1,141 @@
+import { z } from 'zod';
+import { FkinvError } from './errors';
+import { native } from './native';
+import { integer, validate } from './validate';
+
+// The engine's kernels on the CPU, one call each, synchronous on the calling thread: for profiling and for tests.
+
+function fail(message: string): never {
+  throw new FkinvError('INVALID_OPTION', message);
+}
+
+function expectFloat32(logits: Float32Array): void {
+  if (!(logits instanceof Float32Array)) fail('logits: must be a Float32Array');
+}
+
+/** Shape of the logits given to {@link coupling}. */
+export interface CouplingOptions {
+  /** N, rows of a state: 1 or more. */
+  positions: number;
+  /** V, columns of a row: 1 or more. */
+  vocab: number;
+  /** Which positions count in mean and variance [states, positions], non-zero where they do; default all. */
+  counted?: Uint8Array;
+}
+
+/** Entry q of every list is of state q. */
+export interface CouplingResult {
+  /** S = P̂P̂ᵀ with P̂ = softmax(logits) [positions · positions], row-major. */
+  gram: Float32Array[];
+  /** μ of S over the pairs i ≠ j of counted positions; 0 where fewer than two count. */
+  mean: number[];
+  /** σ², the population variance of the same. */
+  variance: number[];
+  /** r_edit = 1 − (μ + σ). */
+  reward: number[];
+  /** Entropy of each row [positions], in nats. */
+  entropy: Float32Array[];
+  /** Maximum of each row [positions]. */
+  rowMax: Float32Array[];
+}
+
+const couplingSchema = z.strictObject({
+  positions: integer(1, 4096),
+  vocab: integer(1, 2 ** 24),
+  counted: z.instanceof(Uint8Array, { error: 'must be a Uint8Array' }).optional(),
+});
+
+/**
+ * The pass and the merge over `logits` [states, positions, vocab], and the disentanglement reward of each state.
+ * −inf suppresses a token.
+ * @throws FkinvError `INVALID_OPTION`, `INVALID_LOGITS` (NaN, +inf) or `NOTHING_LEFT` (a row of −inf)
+ */
+export function coupling(logits: Float32Array, options: CouplingOptions): CouplingResult {
+  expectFloat32(logits);
+  const { positions, vocab, counted } = validate(couplingSchema, options, 'options of coupling');
+  const rows = logits.length / vocab;
+  if (logits.length === 0 || rows % positions !== 0) {
+    fail(`logits: ${logits.length} values are no whole number of states of ${positions} × ${vocab}`);
+  }
+  if (counted !== undefined && counted.length !== rows) {
+    fail(`counted: must have ${rows} entries, one a position of a state, not ${counted.length}`);
+  }
+  return native.coupling(logits, positions, vocab, counted ?? new Uint8Array(rows).fill(1));
+}
+
+/** Where and how {@link draw} draws. */
+export interface DrawOptions {
+  /** V, columns of a row: 1 or more. */
+  vocab: number;
+  /** τ: 0 (the argmax, lowest id on ties) or 0.06 to 10; default 1. */
+  temperature?: number;
+  /** Uniforms in [0, 1), one a row: which tile of 1024 columns. */
+  u: Float64Array;
+  /** Uniforms in [0, 1), one a row: which token in the tile. */
+  uInside: Float64Array;
+}
+
+const uniformsSchema = z
+  .instanceof(Float64Array, { error: 'must be a Float64Array' })
+  .refine((u) => u.every((x) => x >= 0 && x < 1), 'must lie in [0, 1)');
+const drawSchema = z.strictObject({
+  vocab: integer(1, 2 ** 24),
+  temperature: z
+    .number()
+    .refine((t) => t === 0 || (t >= 0.06 && t <= 10), 'must be 0 or a number from 0.06 to 10')
+    .default(1),
+  u: uniformsSchema,
+  uInside: uniformsSchema,
+});
+
+/**
+ * One token a row of `logits` [rows, vocab] from softmax(logits/τ), by inverse CDF on two levels: exact in the tail.
+ * @returns a token id a row
+ * @throws FkinvError `INVALID_OPTION`, `INVALID_LOGITS` or `NOTHING_LEFT`
+ */
+export function draw(logits: Float32Array, options: DrawOptions): Int32Array {
+  expectFloat32(logits);
+  const { vocab, temperature, u, uInside } = validate(drawSchema, options, 'options of draw');
+  const rows = logits.length / vocab;
+  if (rows === 0 || u.length !== rows || uInside.length !== rows) {
+    fail(`u, uInside: must have an entry a row, ${rows} for ${logits.length} logits of ${vocab} columns`);
+  }
+  return native.draw(logits, vocab, temperature, u, uInside);
+}
+
+/** Order is that of cpp/kernels/resample.h. */
+const schemes = ['multinomial', 'stratified', 'residual', 'systematic'] as const;
+/** How ancestors are drawn from the weights. */
+export type ResamplingScheme = (typeof schemes)[number];
+
+/** How {@link resample} draws. */
+export interface ResampleOptions {
+  scheme: ResamplingScheme;
+  /** K uniforms in [0, 1); `systematic` reads the first only. */
+  u: Float64Array;
+}
+
+const resampleSchema = z.strictObject({
+  scheme: z.enum(schemes, { error: `must be one of ${schemes.join(', ')}` }),
+  u: uniformsSchema,
+});
+
+/**
+ * Ancestors of K particles with log-weights `logWeights` [K], and the effective sample size (1 to K).
+ * @throws FkinvError `INVALID_OPTION` or `DEGENERATE_WEIGHTS` (none finite, or any NaN or +inf)
+ */
+export function resample(logWeights: Float64Array, options: ResampleOptions): { ancestors: Int32Array; ess: number } {
+  const { scheme, u } = validate(resampleSchema, options, 'options of resample');
+  if (!(logWeights instanceof Float64Array) || logWeights.length === 0) fail('logWeights: must be a Float64Array');
+  if (u.length !== logWeights.length) fail(`u: must have ${logWeights.length} entries, one a particle`);
+  return native.resample(logWeights, schemes.indexOf(scheme), u);
+}
+
+/**
+ * Philox4x32-10: four random 32-bit words of a counter of four words and a key of two.
+ * @throws FkinvError `INVALID_OPTION`
+ */
+export function philox(counter: ArrayLike<number>, key: ArrayLike<number>): Uint32Array {
+  if (counter.length !== 4 || key.length !== 2) fail('philox: counter must have 4 words and key 2');
+  return native.philox(Uint32Array.from(counter), Uint32Array.from(key));
+}

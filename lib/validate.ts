@@ -1,0 +1,29 @@
+import { z } from 'zod';
+import { FkinvError, type ErrorCode } from './errors';
+
+/** `value` as `schema` has it, defaults filled in; otherwise an error that names every field that does not fit. */
+export function validate<S extends z.ZodType>(
+  schema: S,
+  value: unknown,
+  what: string,
+  code: ErrorCode = 'INVALID_OPTION',
+): z.output<S> {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const faults = parsed.error.issues.map(({ path, message }) =>
+    path.length > 0 ? `${path.join('.')}: ${message}` : message,
+  );
+  throw new FkinvError(code, `${what}: ${faults.join('; ')}`, { cause: parsed.error });
+}
+
+/** A finite number between `min` and `max`, both allowed. */
+export function number(min: number, max: number): z.ZodNumber {
+  const range = `must be a number from ${min} to ${max}`;
+  return z.number({ error: range }).min(min, range).max(max, range);
+}
+
+/** A whole number between `min` and `max`, both allowed. */
+export function integer(min: number, max: number): z.ZodNumber {
+  const range = `must be a whole number from ${min} to ${max}`;
+  return z.number({ error: range }).int(range).min(min, range).max(max, range);
+}

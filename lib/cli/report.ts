@@ -1,0 +1,24 @@
+import pc from 'picocolors';
+import { FkinvError, messageOf } from '../errors';
+
+/** Exit codes of every command. */
+export const exitCodes = {
+  /** Everything asked for was done. */
+  done: 0,
+  /** An image or a model failed; the other images were done. */
+  failed: 1,
+  /** Wrong usage: an unknown flag, a value out of its range, no image. */
+  usage: 2,
+  /** Interrupted by Ctrl-C. */
+  interrupted: 130,
+} as const;
+
+/** One line on stderr, `where` first; with `verbose` the stack and what caused it. */
+export function reportError(error: unknown, verbose: boolean, where?: string): void {
+  const place = where === undefined ? '' : `${where}: `;
+  const code = error instanceof FkinvError ? ` (${error.code})` : '';
+  const oneLine = messageOf(error).replaceAll(/\s*\n\s*/g, ' ');
+  process.stderr.write(`${pc.red('error:')} ${place}${oneLine}${code}\n`);
+  if (!verbose) return;
+  for (let at = error; at instanceof Error; at = at.cause) process.stderr.write(`${at.stack ?? at.message}\n`);
+}

@@ -35,10 +35,7 @@ Napi::Value EngineClass::load(const Napi::CallbackInfo& info) {
   const auto& owner = jobs(env);
   auto cancel = std::make_shared<CancelToken>();
   return owner->run(
-      env, cancel,
-      [path = toString(info[0]), threads = owner->engine(env).threads(), cancel] {
-        return std::make_shared<ort::Session>(path, threads, *cancel);
-      },
+      env, cancel, [path = toString(info[0]), cancel] { return std::make_shared<ort::Session>(path, *cancel); },
       [jobs = owner](Napi::Env e, const std::shared_ptr<ort::Session>& session) -> Napi::Value {
         return SessionClass::create(e, jobs, session);
       });

@@ -53,7 +53,8 @@ Napi::Function ParticlesClass::define(Napi::Env env) {
 ParticlesClass::ParticlesClass(const Napi::CallbackInfo& info) : ObjectWrap(info), env_(info.Env()) {
   guard(info.Env(), [&] {
     jobs_ = unwrap<EngineClass>(info[0]).jobs(info.Env());
-    particles_ = std::make_shared<Particles>(jobs_->engine(info.Env()).device(), toDllm(info[1]), toText(info[2]),
+    const Engine& engine = jobs_->engine(info.Env());
+    particles_ = std::make_shared<Particles>(engine.device(), engine.pool(), toDllm(info[1]), toText(info[2]),
                                              unwrap<TensorClass>(info[3]).values(), toInt(info[4]), toOptions(info[5]));
   });
   account(static_cast<int64_t>(particles_->bytes()));

@@ -14,11 +14,11 @@ namespace {
 
 using Shape = std::vector<int64_t>;
 
-// One tensor given by JavaScript: { name, data: Float32Array | BigInt64Array, shape: number[] }.
+// One tensor given by JavaScript: { name, data: Float32Array | BigInt64Array, rowShape: number[] }.
 struct Input {
   std::string name;
   std::variant<std::vector<float>, std::vector<int64_t>> data;
-  Shape shape;
+  Shape rowShape;
 };
 
 Shape toShape(Napi::Value value) {
@@ -31,7 +31,7 @@ Shape toShape(Napi::Value value) {
 Input toInput(Napi::Value value) {
   const Napi::Object object = toObject(value);
   const Napi::Value data = object.Get("data");
-  Input input = {toString(object.Get("name")), {}, toShape(object.Get("shape"))};
+  Input input = {toString(object.Get("name")), {}, toShape(object.Get("rowShape"))};
   const bool isFloat = data.IsTypedArray() && data.As<Napi::TypedArray>().TypedArrayType() == napi_float32_array;
   if (isFloat) {
     input.data = toVector<float>(data);
@@ -41,13 +41,13 @@ Input toInput(Napi::Value value) {
   return input;
 }
 
-void bind(ort::Binding& binding, Device& device, const Input& input) {
+void bind(ort::Binding& binding, Device& device, int rows, const Input& input) {
   std::visit(
       [&](const auto& data) {
         using T = typename std::decay_t<decltype(data)>::value_type;
         constexpr auto type =
             std::is_same_v<T, float> ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT : ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
-        device.upload(binding.input(input.name, type, input.shape), data.data(), data.size() * sizeof(T));
+        device.upload(binding.input(input.name, type, rows, input.rowShape), data.data(), data.size() * sizeof(T));
       },
       input.data);
 }
@@ -99,23 +99,23 @@ Napi::Value SessionClass::outputs(const Napi::CallbackInfo& info) {
   return describe(info.Env(), session(info.Env())->outputs());
 }
 
-// run(inputs: { name, data, shape }[], output: string, shape: number[]): Promise<Tensor>
+// run(rows: number, inputs: { name, data, rowShape }[], output: string, rowShape: number[]): Promise<Tensor>
 Napi::Value SessionClass::run(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   std::vector<Input> inputs;
-  const Napi::Object list = toObject(info[0]);
+  const Napi::Object list = toObject(info[1]);
   for (uint32_t i = 0; i < list.As<Napi::Array>().Length(); ++i) inputs.push_back(toInput(list.Get(i)));
   auto cancel = std::make_shared<CancelToken>();
   return jobs_->run(
       env, cancel,
-      [inputs = std::move(inputs), output = toString(info[1]), shape = toShape(info[2]), session = session(env),
-       device = jobs_->engine(env).device(), cancel] {
-        ort::Binding binding(session, device);
-        for (const Input& input : inputs) bind(binding, *device, input);
-        const void* result = binding.output(output, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, shape);
-        binding.run(*cancel);
-        std::size_t size = 1;
-        for (int64_t extent : shape) size *= static_cast<std::size_t>(extent);
+      [inputs = std::move(inputs), rows = toInt(info[0]), output = toString(info[2]), rowShape = toShape(info[3]),
+       session = session(env), device = jobs_->engine(env).device(), pool = jobs_->engine(env).pool(), cancel] {
+        ort::Binding binding(session, device, pool);
+        for (const Input& input : inputs) bind(binding, *device, rows, input);
+        const void* result = binding.output(output, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, rows, rowShape);
+        binding.run(rows, *cancel);
+        auto size = static_cast<std::size_t>(rows);
+        for (int64_t extent : rowShape) size *= static_cast<std::size_t>(extent);
         auto values = std::make_shared<Array<float>>(device, size);
         device->copy(values->data(), result, values->bytes());
         return std::shared_ptr<const Array<float>>(std::move(values));

@@ -4,11 +4,11 @@
 
 namespace fkinv {
 
-/// The host's processor: device memory is host memory. `threads` ≥ 1 share the pass, the merge and the draws; no result
-/// depends on how many.
+/// The host's processor: device memory is host memory. The threads of `pool` share the pass, the merge and the draws;
+/// no result depends on how many there are.
 class CpuDevice final : public Device {
  public:
-  explicit CpuDevice(int threads) : pool_(threads) {}
+  explicit CpuDevice(std::shared_ptr<ThreadPool> pool) : pool_(std::move(pool)) {}
 
   void* allocate(std::size_t bytes) override;
   void release(void* memory) noexcept override;
@@ -36,7 +36,7 @@ class CpuDevice final : public Device {
   void gather(const Layout&, const int32_t* ancestors, const void* from, void* to, std::size_t rowBytes) override;
 
  private:
-  ThreadPool pool_;
+  std::shared_ptr<ThreadPool> pool_;
 };
 
 }  // namespace fkinv

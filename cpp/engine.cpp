@@ -6,7 +6,9 @@
 namespace fkinv {
 
 Engine::Engine(int threads)
-    : threads_(threads), device_(std::make_shared<CpuDevice>(threads)), thread_([this] { loop(); }) {}
+    : pool_(std::make_shared<ThreadPool>(threads)),
+      device_(std::make_shared<CpuDevice>(pool_)),
+      thread_([this] { loop(); }) {}
 
 Engine::~Engine() {
   close();

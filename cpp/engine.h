@@ -10,6 +10,7 @@
 
 #include "cancel.h"
 #include "device.h"
+#include "parallel.h"
 
 namespace fkinv {
 
@@ -20,7 +21,7 @@ class Engine {
   /// Called on the engine's thread, with null when the work succeeded.
   using Done = std::function<void(std::exception_ptr)>;
 
-  /// `threads` ≥ 1 for our kernels and for each graph's operators, the engine's own included.
+  /// `threads` ≥ 1 share the rows of a forward and the pieces of a kernel, the engine's own included.
   explicit Engine(int threads);
   /// Closes, and waits for the job that runs. Not on the engine's own thread.
   ~Engine();
@@ -35,7 +36,7 @@ class Engine {
   void close();
 
   const std::shared_ptr<Device>& device() const { return device_; }
-  int threads() const { return threads_; }
+  const std::shared_ptr<ThreadPool>& pool() const { return pool_; }
 
  private:
   struct Job {
@@ -46,7 +47,7 @@ class Engine {
   void loop();
   std::exception_ptr attempt(const Job& job);
 
-  const int threads_;
+  const std::shared_ptr<ThreadPool> pool_;
   const std::shared_ptr<Device> device_;
   std::mutex mutex_;
   std::condition_variable wake_;

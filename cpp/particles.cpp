@@ -34,8 +34,9 @@ class Particles::Timer {
   const Clock::time_point start_ = Clock::now();
 };
 
-Particles::Particles(std::shared_ptr<Device> device, const DllmGraph& dllm, const TextGraph& text,
-                     std::shared_ptr<const Array<float>> imageEmbeds, int embedSize, ParticleOptions options)
+Particles::Particles(std::shared_ptr<Device> device, std::shared_ptr<ThreadPool> pool, const DllmGraph& dllm,
+                     const TextGraph& text, std::shared_ptr<const Array<float>> imageEmbeds, int embedSize,
+                     ParticleOptions options)
     : device_(std::move(device)),
       dllm_(dllm),
       text_(text),
@@ -43,8 +44,8 @@ Particles::Particles(std::shared_ptr<Device> device, const DllmGraph& dllm, cons
       embedSize_(embedSize),
       options_(std::move(options)),
       layout_(options_.layout),
-      dllmBinding_(dllm.session, device_),
-      textBinding_(text.session, device_),
+      dllmBinding_(dllm.session, device_, pool),
+      textBinding_(text.session, device_, pool),
       stages_{{"denoise"}, {"pass"}, {"guess"}, {"encodeText"}, {"reward"}, {"resample"}, {"propose"}},
       seeds_(device_, options_.seeds),
       suppressed_(device_, options_.suppressed),
@@ -110,18 +111,18 @@ void Particles::findStates() {
 Particles::DllmBuffers Particles::bindDllm(int64_t states) {
   const bool conditioned = !dllm_.condition.empty();
   return {static_cast<int64_t*>(
-              dllmBinding_.input(dllm_.ids, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64, {states, layout_.length})),
+              dllmBinding_.input(dllm_.ids, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64, states, {layout_.length})),
           conditioned ? static_cast<float*>(dllmBinding_.input(dllm_.condition, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
-                                                               {states, embedSize_}))
+                                                               states, {embedSize_}))
                       : nullptr,
-          static_cast<float*>(dllmBinding_.output(dllm_.logits, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
-                                                  {states, layout_.length, dllm_.vocab}))};
+          static_cast<float*>(dllmBinding_.output(dllm_.logits, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, states,
+                                                  {layout_.length, dllm_.vocab}))};
 }
 
 Particles::TextBuffers Particles::bindText(int64_t texts, int64_t width) {
-  return {static_cast<int64_t*>(textBinding_.input(text_.ids, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64, {texts, width})),
+  return {static_cast<int64_t*>(textBinding_.input(text_.ids, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64, texts, {width})),
           static_cast<float*>(
-              textBinding_.output(text_.embeddings, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, {texts, embedSize_}))};
+              textBinding_.output(text_.embeddings, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, texts, {embedSize_}))};
 }
 
 void Particles::runDllm(CancelToken& cancel) {
@@ -139,7 +140,7 @@ void Particles::runDllm(CancelToken& cancel) {
       bound.condition += embedSize_;
     }
   }
-  dllmBinding_.run(cancel);
+  dllmBinding_.run(states, cancel);
   logits_ = {bound.logits, dllm_.vocab, rowOf_.data(), static_cast<int>(states), layout_.length, dllm_.vocab};
 }
 
@@ -187,7 +188,7 @@ Particles::Rewards Particles::reward(const std::vector<int64_t>& ids, int texts,
     const Timer timer(*this, kEncodeText);
     const TextBuffers bound = bindText(texts, static_cast<int64_t>(ids.size()) / texts);
     device_->upload(bound.ids, ids.data(), ids.size() * sizeof(int64_t));
-    textBinding_.run(cancel);
+    textBinding_.run(texts, cancel);
     embeddings = bound.embeddings;
   }
   const Timer timer(*this, kReward);

@@ -57,8 +57,8 @@ export class Clip {
 
   /** Embeddings [1, E] of one image, on the engine's device. */
   encodeImage({ pixelValues, width, height }: PreparedImage): Promise<NativeTensor> {
-    const input = { name: 'pixel_values', data: pixelValues, shape: [1, 3, height, width] };
-    return this.vision.session.run([input], 'image_embeds', [1, this.embedSize]);
+    const input = { name: 'pixel_values', data: pixelValues, rowShape: [3, height, width] };
+    return this.vision.session.run(1, [input], 'image_embeds', [this.embedSize]);
   }
 
   /** CLIP's ids of `texts`, truncated at its limit and padded to the longest of the call. */

@@ -17,17 +17,19 @@ export interface NativeTensor {
   read(): Promise<Float32Array>;
 }
 
+/** Rows of one input; `rowShape` is the graph's shape less its leading axis. */
 export interface NativeInput {
   name: string;
   data: Float32Array | BigInt64Array;
-  shape: number[];
+  rowShape: number[];
 }
 
 /** A model graph, loaded. */
 export interface NativeSession {
   readonly inputs: NativeTensorInfo[];
   readonly outputs: NativeTensorInfo[];
-  run(inputs: NativeInput[], output: string, shape: number[]): Promise<NativeTensor>;
+  /** Each row is a run of its own, so that its result does not depend on the others. */
+  run(rows: number, inputs: NativeInput[], output: string, rowShape: number[]): Promise<NativeTensor>;
   dispose(): void;
 }
 

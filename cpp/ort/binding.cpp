@@ -9,76 +9,84 @@ namespace {
 constexpr const char* kCode = "MODEL_RUN";
 }
 
-Binding::Binding(std::shared_ptr<Session> session, std::shared_ptr<Device> device)
-    : session_(std::move(session)), device_(std::move(device)) {
+Binding::Binding(std::shared_ptr<Session> session, std::shared_ptr<Device> device, std::shared_ptr<ThreadPool> pool)
+    : session_(std::move(session)), device_(std::move(device)), pool_(std::move(pool)) {
   OrtMemoryInfo* memoryInfo = nullptr;
   check(api().CreateCpuMemoryInfo(OrtDeviceAllocator, OrtMemTypeDefault, &memoryInfo), kCode, "describing memory");
   memoryInfo_.reset(memoryInfo);
-  OrtIoBinding* binding = nullptr;
-  check(api().CreateIoBinding(session_->handle(), &binding), kCode, "creating the I/O binding");
-  binding_.reset(binding);
   OrtRunOptions* runOptions = nullptr;
   check(api().CreateRunOptions(&runOptions), kCode, "creating run options");
   runOptions_.reset(runOptions);
 }
 
-Binding::Slot& Binding::prepare(std::vector<Slot>& slots, const std::string& name, ONNXTensorElementDataType type,
-                                const std::vector<int64_t>& shape, bool& changed) {
-  auto slot = std::find_if(slots.begin(), slots.end(), [&](const Slot& s) { return s.name == name; });
-  changed = slot == slots.end() || slot->shape != shape || slot->type != type;
-  if (!changed) return *slot;
-  if (slot == slots.end()) slot = slots.insert(slots.end(), Slot{name, type, {}, {}, {}});
-  std::size_t bytes = typeBytes(type);
-  for (int64_t extent : shape) bytes *= static_cast<std::size_t>(extent);
+void* Binding::input(const std::string& name, ONNXTensorElementDataType type, int64_t rows,
+                     const std::vector<int64_t>& rowShape) {
+  return prepare(true, name, type, rows, rowShape);
+}
+
+void* Binding::output(const std::string& name, ONNXTensorElementDataType type, int64_t rows,
+                      const std::vector<int64_t>& rowShape) {
+  return prepare(false, name, type, rows, rowShape);
+}
+
+void* Binding::prepare(bool isInput, const std::string& name, ONNXTensorElementDataType type, int64_t rows,
+                       const std::vector<int64_t>& rowShape) {
+  auto slot =
+      std::find_if(slots_.begin(), slots_.end(), [&](const Slot& s) { return s.isInput == isInput && s.name == name; });
+  if (slot == slots_.end()) slot = slots_.insert(slots_.end(), Slot{isInput, name, type, {}, 0, {}});
+  std::vector<int64_t> shape = {1};
+  shape.insert(shape.end(), rowShape.begin(), rowShape.end());
+  if (slot->shape != shape) {
+    rows_.clear();
+    slot->shape = std::move(shape);
+    slot->rowBytes = typeBytes(type);
+    for (int64_t extent : rowShape) slot->rowBytes *= static_cast<std::size_t>(extent);
+  }
+  const std::size_t bytes = slot->rowBytes * static_cast<std::size_t>(rows);
   if (slot->memory.size() < bytes) {
-    slot->value.reset();
-    slot->memory = {};
+    rows_.clear();
+    slot->memory = {};  // before the larger one is allocated, not after
     slot->memory = Array<uint8_t>(device_, bytes);
   }
-  OrtValue* value = nullptr;
-  check(api().CreateTensorWithDataAsOrtValue(memoryInfo_.get(), slot->memory.data(), bytes, shape.data(), shape.size(),
-                                             type, &value),
-        kCode, "creating a tensor");
-  slot->value.reset(value);
-  slot->shape = shape;
-  slot->type = type;
-  return *slot;
+  return slot->memory.data();
 }
 
-void* Binding::input(const std::string& name, ONNXTensorElementDataType type, const std::vector<int64_t>& shape) {
-  bool changed = false;
-  Slot& slot = prepare(inputs_, name, type, shape, changed);
-  if (changed) check(api().BindInput(binding_.get(), name.c_str(), slot.value.get()), kCode, "binding an input");
-  return slot.memory.data();
-}
-
-void* Binding::output(const std::string& name, ONNXTensorElementDataType type, const std::vector<int64_t>& shape) {
-  bool changed = false;
-  Slot& slot = prepare(outputs_, name, type, shape, changed);
-  if (changed) check(api().BindOutput(binding_.get(), name.c_str(), slot.value.get()), kCode, "binding an output");
-  return slot.memory.data();
-}
-
-void Binding::run(CancelToken& cancel) {
-  OrtStatus* status;
-  {
-    const CancelToken::Guard guard(cancel, [this] {
-      if (OrtStatus* failed = api().RunOptionsSetTerminate(runOptions_.get())) api().ReleaseStatus(failed);
-    });
-    status = api().RunWithBinding(session_->handle(), runOptions_.get(), binding_.get());
+Binding::Row Binding::bindRow(std::size_t index) {
+  Row row;
+  OrtIoBinding* binding = nullptr;
+  check(api().CreateIoBinding(session_->handle(), &binding), kCode, "creating the I/O binding");
+  row.binding.reset(binding);
+  for (Slot& slot : slots_) {
+    OrtValue* value = nullptr;
+    check(api().CreateTensorWithDataAsOrtValue(memoryInfo_.get(), slot.memory.data() + index * slot.rowBytes,
+                                               slot.rowBytes, slot.shape.data(), slot.shape.size(), slot.type, &value),
+          kCode, "creating a tensor");
+    row.values.emplace_back(value);
+    const auto bind = slot.isInput ? api().BindInput : api().BindOutput;
+    check(bind(binding, slot.name.c_str(), value), kCode, ("binding " + slot.name).c_str());
   }
-  if (status != nullptr && cancel.cancelled()) {
-    api().ReleaseStatus(status);
-    cancel.check();
-  }
-  check(status, kCode, ("running " + session_->path().string()).c_str());
+  return row;
+}
+
+void Binding::run(int64_t rows, CancelToken& cancel) {
+  while (rows_.size() < static_cast<std::size_t>(rows)) rows_.push_back(bindRow(rows_.size()));
+  const CancelToken::Guard guard(cancel, [this] {
+    if (OrtStatus* failed = api().RunOptionsSetTerminate(runOptions_.get())) api().ReleaseStatus(failed);
+  });
+  pool_->run(rows, [&](int64_t row) {
+    OrtStatus* status =
+        api().RunWithBinding(session_->handle(), runOptions_.get(), rows_[static_cast<std::size_t>(row)].binding.get());
+    if (status != nullptr && cancel.cancelled()) {
+      api().ReleaseStatus(status);
+      cancel.check();
+    }
+    check(status, kCode, ("running " + session_->path().string()).c_str());
+  });
 }
 
 std::size_t Binding::bytes() const {
   std::size_t sum = 0;
-  for (const auto* slots : {&inputs_, &outputs_}) {
-    for (const Slot& slot : *slots) sum += slot.memory.size();
-  }
+  for (const Slot& slot : slots_) sum += slot.memory.size();
   return sum;
 }
 

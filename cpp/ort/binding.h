@@ -6,46 +6,62 @@
 #include <vector>
 
 #include "../device.h"
+#include "../parallel.h"
 #include "session.h"
 
 namespace fkinv::ort {
 
-/// Buffers of one caller for one session, on the caller's device. A buffer grows to the largest shape asked for and
-/// stays; its OrtValue is made anew only when the shape changes.
+/// Buffers of one caller for one session, on the caller's device: the rows of a forward lie one after the other, and
+/// each row is a run of the graph with a leading axis of 1, on a thread of `pool`.
+///
+/// Why one row at a time: ONNX Runtime does not promise that a row's result is the same whatever the batch or the
+/// number of threads (with several of each, the last bits of the demo models' results do differ). A single row on a
+/// single thread is the same computation every time, so a prompt depends neither on what it is packed with nor on the
+/// threads.
 class Binding {
  public:
-  Binding(std::shared_ptr<Session> session, std::shared_ptr<Device> device);
+  Binding(std::shared_ptr<Session> session, std::shared_ptr<Device> device, std::shared_ptr<ThreadPool> pool);
 
-  /// The device memory bound to `name` for a tensor of `type` and `shape`: written before run(), or read after it. The
-  /// pointer holds until the next call for the same name.
-  void* input(const std::string& name, ONNXTensorElementDataType type, const std::vector<int64_t>& shape);
-  void* output(const std::string& name, ONNXTensorElementDataType type, const std::vector<int64_t>& shape);
+  /// Device memory of tensor `name` for `rows` rows of `rowShape` (the graph's shape less its leading axis): written
+  /// before run(), or read after it. The memory grows to the largest size asked for; the pointer holds until the next
+  /// call for the same name.
+  void* input(const std::string& name, ONNXTensorElementDataType type, int64_t rows,
+              const std::vector<int64_t>& rowShape);
+  void* output(const std::string& name, ONNXTensorElementDataType type, int64_t rows,
+               const std::vector<int64_t>& rowShape);
 
-  /// Runs the graph. Throws Error "MODEL_RUN", or "ABORTED" when `cancel` fires before or during the run.
-  void run(CancelToken& cancel);
+  /// Runs the graph on the first `rows` rows. Throws Error "MODEL_RUN", or "ABORTED" when `cancel` fires before or
+  /// during.
+  void run(int64_t rows, CancelToken& cancel);
 
-  const Session& session() const { return *session_; }
   /// Device memory held now.
   std::size_t bytes() const;
 
  private:
   using Value = std::unique_ptr<OrtValue, Releaser<OrtValue, &OrtApi::ReleaseValue>>;
   struct Slot {
+    bool isInput;
     std::string name;
     ONNXTensorElementDataType type;
-    std::vector<int64_t> shape;
+    std::vector<int64_t> shape;  // of one row, its leading 1 included
+    std::size_t rowBytes;
     Array<uint8_t> memory;
-    Value value;
   };
-  /// The slot of `name`, with its memory and value made for `shape`; `changed` tells whether it must be bound anew.
-  Slot& prepare(std::vector<Slot>& slots, const std::string& name, ONNXTensorElementDataType type,
-                const std::vector<int64_t>& shape, bool& changed);
+  // What one row's run reads and writes.
+  struct Row {
+    std::unique_ptr<OrtIoBinding, Releaser<OrtIoBinding, &OrtApi::ReleaseIoBinding>> binding;
+    std::vector<Value> values;
+  };
+  void* prepare(bool isInput, const std::string& name, ONNXTensorElementDataType type, int64_t rows,
+                const std::vector<int64_t>& rowShape);
+  Row bindRow(std::size_t row);
 
   std::shared_ptr<Session> session_;
   std::shared_ptr<Device> device_;
-  std::vector<Slot> inputs_, outputs_;
+  std::shared_ptr<ThreadPool> pool_;
+  std::vector<Slot> slots_;
+  std::vector<Row> rows_;  // bound once, and again only when a slot's memory or shape changes
   std::unique_ptr<OrtMemoryInfo, Releaser<OrtMemoryInfo, &OrtApi::ReleaseMemoryInfo>> memoryInfo_;
-  std::unique_ptr<OrtIoBinding, Releaser<OrtIoBinding, &OrtApi::ReleaseIoBinding>> binding_;
   std::unique_ptr<OrtRunOptions, Releaser<OrtRunOptions, &OrtApi::ReleaseRunOptions>> runOptions_;
 };
 

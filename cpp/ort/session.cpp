@@ -67,14 +67,12 @@ std::vector<TensorInfo> describeAll(const OrtSession* session, CountOf countOf, 
   return all;
 }
 
-Options makeOptions(int threads) {
+Options makeOptions() {
   OrtSessionOptions* raw = nullptr;
   check(api().CreateSessionOptions(&raw), kCode, "creating session options");
   Options options(raw);
-  check(api().SetIntraOpNumThreads(raw, threads), kCode, "setting the threads");
+  check(api().SetIntraOpNumThreads(raw, 1), kCode, "setting the threads");
   check(api().SetInterOpNumThreads(raw, 1), kCode, "setting the threads");
-  // Threads that spin between operators would take the processor from our own kernels, and from the server around us.
-  check(api().AddSessionConfigEntry(raw, "session.intra_op.allow_spinning", "0"), kCode, "setting the threads");
   return options;
 }
 
@@ -90,8 +88,8 @@ std::size_t typeBytes(ONNXTensorElementDataType type) {
   return found != nullptr ? found->bytes : 0;
 }
 
-Session::Session(const std::filesystem::path& path, int threads, CancelToken& cancel) : path_(path) {
-  const Options options = makeOptions(threads);
+Session::Session(const std::filesystem::path& path, CancelToken& cancel) : path_(path) {
+  const Options options = makeOptions();
   OrtSession* raw = nullptr;
   OrtStatus* status;
   {

@@ -23,11 +23,12 @@ struct TensorInfo {
 const char* typeName(ONNXTensorElementDataType type);
 std::size_t typeBytes(ONNXTensorElementDataType type);
 
-/// Loads `path` for the CPU. Run through a Binding, one at a time, on the engine's thread.
+/// Loads `path` for the CPU. Run through a Binding, from any thread: each run uses the thread that calls it and no
+/// other.
 class Session {
  public:
-  /// `threads` ≥ 1 share one operator. Throws Error "MODEL_INVALID", or "ABORTED" when `cancel` fires while it loads.
-  Session(const std::filesystem::path& path, int threads, CancelToken& cancel);
+  /// Throws Error "MODEL_INVALID", or "ABORTED" when `cancel` fires while it loads.
+  Session(const std::filesystem::path& path, CancelToken& cancel);
 
   const std::vector<TensorInfo>& inputs() const { return inputs_; }
   const std::vector<TensorInfo>& outputs() const { return outputs_; }

@@ -1,0 +1,27 @@
+// The demo models, loaded through lib's own classes, for tests of the parts.
+import path from 'node:path';
+import { Clip } from '../lib/clip';
+import { Dllm } from '../lib/dllm';
+import { ModelFolder } from '../lib/model-folder';
+import { native } from '../lib/native';
+import { findOnnxRuntime } from '../lib/onnxruntime';
+import type { Models } from '../lib/sampler';
+
+export const root = path.join(__dirname, '..');
+
+export async function loadDemo(): Promise<Models> {
+  const engine = new native.Engine(findOnnxRuntime(), 2);
+  const clip = await Clip.load(engine, new ModelFolder(path.join(root, 'models', 'clip')));
+  const dllm = await Dllm.load(engine, new ModelFolder(path.join(root, 'models', 'dllm')), clip);
+  return { engine, clip, dllm };
+}
+
+/** Logits [N, V] of one state, as the graph gives them. */
+export async function logitsOf({ clip, dllm }: Models, ids: number[], embed: Float32Array): Promise<Float32Array> {
+  const inputs = [
+    { name: 'input_ids', data: BigInt64Array.from(ids, BigInt), rowShape: [ids.length] },
+    { name: dllm.condition, data: embed, rowShape: [clip.embedSize] },
+  ];
+  const tensor = await dllm.model.session.run(1, inputs, 'logits', [ids.length, dllm.vocab]);
+  return tensor.read();
+}

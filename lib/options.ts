@@ -48,11 +48,11 @@ export const invertSchema = z.strictObject({
   seed: z
     .union(
       [
-        z.int().min(0),
+        z.int(seed).min(0, seed),
         z
           .bigint()
-          .min(0n)
-          .max((1n << 64n) - 1n),
+          .min(0n, seed)
+          .max((1n << 64n) - 1n, seed),
       ],
       { error: seed },
     )

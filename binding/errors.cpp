@@ -1,6 +1,7 @@
 #include "errors.h"
 
 #include <string>
+#include <utility>
 
 #include "addon_data.h"
 
@@ -17,7 +18,7 @@ Napi::Error make(Napi::Env env, const char* code, const std::string& message) {
 
 Napi::Error toJavaScript(Napi::Env env, std::exception_ptr failure) {
   try {
-    std::rethrow_exception(failure);
+    std::rethrow_exception(std::move(failure));
   } catch (const Error& error) {
     return make(env, error.code, error.what());
   } catch (const std::bad_alloc&) {

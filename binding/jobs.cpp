@@ -51,7 +51,7 @@ Napi::Promise Jobs::submit(Napi::Env env, std::shared_ptr<CancelToken> cancel, E
   const Napi::Promise promise = completion->deferred.Promise();
   if (pending_++ == 0) return_.Ref(env);
   target.submit(std::move(cancel), std::move(work), [this, completion](std::exception_ptr failure) {
-    completion->failure = failure;
+    completion->failure = std::move(failure);
     return_.NonBlockingCall(completion);  // refused only while the environment dies: then it leaks, on purpose
   });
   return promise;

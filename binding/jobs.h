@@ -25,14 +25,14 @@ class Jobs : public std::enable_shared_from_this<Jobs> {
 
   /// Runs `work` on the engine's thread; `convert` turns its result into the promise's value on the JavaScript thread.
   template <class Work, class Convert>
-  Napi::Promise run(Napi::Env env, std::shared_ptr<CancelToken> cancel, Work work, Convert convert) {
+  Napi::Promise run(Napi::Env env, const std::shared_ptr<CancelToken>& cancel, Work work, Convert convert) {
     using Result = std::invoke_result_t<Work>;
     if constexpr (std::is_void_v<Result>) {
-      return submit(env, std::move(cancel), std::move(work), std::move(convert));
+      return submit(env, cancel, std::move(work), std::move(convert));
     } else {
       const auto result = std::make_shared<std::unique_ptr<Result>>();
       return submit(
-          env, std::move(cancel), [result, work = std::move(work)] { *result = std::make_unique<Result>(work()); },
+          env, cancel, [result, work = std::move(work)] { *result = std::make_unique<Result>(work()); },
           [result, convert = std::move(convert)](Napi::Env e) -> Napi::Value { return convert(e, **result); });
     }
   }

@@ -150,8 +150,8 @@ void CpuDevice::resample(const Layout& layout, kernels::Scheme scheme, const uin
 void CpuDevice::gather(const Layout& layout, const int32_t* ancestors, const void* from, void* to,
                        std::size_t rowBytes) {
   for (int p = 0; p < layout.particles(); ++p) {
-    const int image = p / layout.perImage;
-    const auto ancestor = static_cast<std::size_t>(image * layout.perImage + ancestors[p]);
+    const int firstOfImage = p / layout.perImage * layout.perImage;
+    const auto ancestor = static_cast<std::size_t>(firstOfImage) + static_cast<std::size_t>(ancestors[p]);
     std::memcpy(static_cast<char*>(to) + static_cast<std::size_t>(p) * rowBytes,
                 static_cast<const char*>(from) + ancestor * rowBytes, rowBytes);
   }

@@ -34,7 +34,7 @@ class Particles::Timer {
   const Clock::time_point start_ = Clock::now();
 };
 
-Particles::Particles(std::shared_ptr<Device> device, std::shared_ptr<ThreadPool> pool, const DllmGraph& dllm,
+Particles::Particles(std::shared_ptr<Device> device, const std::shared_ptr<ThreadPool>& pool, const DllmGraph& dllm,
                      const TextGraph& text, std::shared_ptr<const Array<float>> imageEmbeds, int embedSize,
                      ParticleOptions options)
     : device_(std::move(device)),
@@ -135,7 +135,7 @@ void Particles::runDllm(CancelToken& cancel) {
   device_->upload(bound.ids, ids.data(), ids.size() * sizeof(int64_t));
   if (bound.condition != nullptr) {
     for (int p : firstOf_) {
-      device_->copy(bound.condition, imageEmbeds_->data() + p / layout_.perImage * embedSize_,
+      device_->copy(bound.condition, imageEmbeds_->data() + static_cast<int64_t>(p / layout_.perImage) * embedSize_,
                     static_cast<std::size_t>(embedSize_) * sizeof(float));
       bound.condition += embedSize_;
     }

@@ -67,7 +67,7 @@ class Particles {
   };
 
   /// `imageEmbeds` [images, embedSize]. All positions start as [MASK].
-  Particles(std::shared_ptr<Device> device, std::shared_ptr<ThreadPool> pool, const DllmGraph& dllm,
+  Particles(std::shared_ptr<Device> device, const std::shared_ptr<ThreadPool>& pool, const DllmGraph& dllm,
             const TextGraph& text, std::shared_ptr<const Array<float>> imageEmbeds, int embedSize,
             ParticleOptions options);
 

@@ -41,7 +41,7 @@ int draw(const Logits& z, double temperature, const TileTable& t, const RowStats
     const double shift = t.exponent[first + j] - rows.exponent[r];
     return std::isinf(shift) ? 0.0 : t.temperedMass[first + j] * std::exp2(shift / temperature);
   });
-  const float* row = z.row(r) + tile * kTile;
+  const float* row = z.row(r) + static_cast<int64_t>(tile) * kTile;
   const int width = std::min(kTile, z.vocab - tile * kTile);
   const double exponent = t.exponent[first + tile];
   const float inverse = static_cast<float>(1 / temperature);

@@ -1,0 +1,35 @@
+// npm run lint:cpp: clang-tidy over every source of ours, as the addon's build compiles it.
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const build = path.join(path.dirname(fileURLToPath(import.meta.url)), '..', 'build');
+const sources = JSON.parse(readFileSync(path.join(build, 'compile_commands.json'), 'utf8'))
+  .map(({ file }) => file)
+  .filter((file) => !file.includes('node_modules'))
+  .values();
+
+/** One source; resolves to whether it is clean. */
+function check(file) {
+  return new Promise((resolve, reject) => {
+    const tidy = spawn('clang-tidy', ['-p', build, '--quiet', file], { stdio: ['ignore', 'pipe', 'ignore'] });
+    let findings = '';
+    tidy.stdout.on('data', (chunk) => (findings += chunk));
+    tidy.on('error', () => reject(new Error('clang-tidy is not installed: on Debian, apt-get install clang-tidy')));
+    tidy.on('close', (code) => {
+      if (findings !== '') console.log(findings);
+      resolve(code === 0);
+    });
+  });
+}
+
+async function worker() {
+  let clean = true;
+  for (const file of sources) clean = (await check(file)) && clean;
+  return clean;
+}
+
+const results = await Promise.all(Array.from({ length: availableParallelism() }, worker));
+process.exitCode = results.every(Boolean) ? 0 : 1;

@@ -3,7 +3,8 @@
 // means over scenes and seeds, deviations between seeds, and differences to no steering paired by scene.
 import { parseArgs } from 'node:util';
 import { Inverter } from 'fkinv-native';
-import { ablations, loadScenes, measure, pairedDifference, reference, summarise } from './scenes';
+import { ablations, loadScenes, measure, reference } from './scenes';
+import { pairedDifference, summarise } from './statistics';
 
 async function main(): Promise<void> {
   const { values } = parseArgs({

@@ -58,6 +58,8 @@ export interface TraceStep {
   step: number;
   /** T. */
   steps: number;
+  /** Distinct states the dLLM ran: 1 at the start, K at most. */
+  states: number;
   /** r_CLIP of each particle's clean guess [K]. */
   rewardClip: number[];
   /** r_edit of each particle's clean guess [K]. */

@@ -43,7 +43,7 @@ export async function sample(
   try {
     for (let step = 0; ; step++) {
       // 1, 2. z = dLLM(x_t, c) once for each distinct state; S, row statistics and tile table from one read of z.
-      await particles.denoise();
+      const states = await particles.denoise();
 
       // 3. A clean guess of each particle; at t = 0 it is x_0.
       const guesses = await particles.guess(step);
@@ -65,6 +65,7 @@ export async function sample(
         const entry = {
           step,
           steps,
+          states,
           rewardClip: perImageOf(rewards.clip, image),
           rewardEdit: perImageOf(rewards.edit, image),
           logWeights: perImageOf(logWeights, image),

@@ -189,6 +189,16 @@ test('an image is sampled alike alone and among others', async (t) => {
   await engine.dispose();
 });
 
+test('each distinct state is run once', async (t) => {
+  await using inverter = await Inverter.load();
+  const { trace } = await inverter.invert(bells, { particles: 8, steps: 24 });
+  t.is(trace[0]?.states, 1, 'all particles start as the same masks');
+  for (const { states } of trace) t.true(states >= 1 && states <= 8);
+  const { trace: short } = await inverter.invert(bells, { particles: 8, steps: 400, seed: 2 });
+  const runs = short.reduce((sum, { states }) => sum + states, 0);
+  t.true(runs < 0.7 * 8 * short.length, `${runs} of ${8 * short.length}: with many steps siblings often stay equal`);
+});
+
 test('timings name every stage, once a step or so', async (t) => {
   await using inverter = await Inverter.load();
   const { timings } = await inverter.invert(bells, { particles: 2, steps: 3 });

@@ -131,11 +131,16 @@ export function resample(logWeights: Float64Array, options: ResampleOptions): { 
   return native.resample(logWeights, schemes.indexOf(scheme), u);
 }
 
+function words(name: string, values: ArrayLike<number>, count: number): Uint32Array {
+  const all = Array.from(values);
+  const fits = all.length === count && all.every((word) => Number.isInteger(word) && word >= 0 && word < 2 ** 32);
+  return fits ? Uint32Array.from(all) : fail(`${name}: must be ${count} whole numbers from 0 to 2^32 − 1`);
+}
+
 /**
  * Philox4x32-10: four random 32-bit words of a counter of four words and a key of two.
  * @throws FkinvError `INVALID_OPTION`
  */
 export function philox(counter: ArrayLike<number>, key: ArrayLike<number>): Uint32Array {
-  if (counter.length !== 4 || key.length !== 2) fail('philox: counter must have 4 words and key 2');
-  return native.philox(Uint32Array.from(counter), Uint32Array.from(key));
+  return native.philox(words('counter', counter, 4), words('key', key, 2));
 }

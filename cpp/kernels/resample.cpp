@@ -18,16 +18,21 @@ std::vector<double> exponentials(std::span<const double> logWeights) {
   return e;
 }
 
-// The first j whose running sum exceeds u·Σ; where rounding leaves none, the last positive one.
-int32_t pick(std::span<const double> weights, double total, double u) {
+// The first j for whose running sum `reached` holds; where rounding leaves none, the last positive one.
+template <class Reached>
+int32_t pick(std::span<const double> weights, Reached reached) {
   double sum = 0;
   size_t last = 0;
   for (size_t j = 0; j < weights.size(); ++j) {
     sum += weights[j];
-    if (sum > u * total) return static_cast<int32_t>(j);
+    if (reached(sum)) return static_cast<int32_t>(j);
     if (weights[j] > 0) last = j;
   }
   return static_cast<int32_t>(last);
+}
+
+int32_t pick(std::span<const double> weights, double total, double u) {
+  return pick(weights, [&](double sum) { return sum > u * total; });
 }
 
 void residual(std::span<const double> e, double total, std::span<const double> u, std::span<int32_t> ancestors) {
@@ -61,11 +66,13 @@ void resample(std::span<const double> logWeights, Scheme scheme, std::span<const
   if (scheme == Scheme::residual) return residual(e, total, u, ancestors);
   const double count = static_cast<double>(e.size());
   for (size_t k = 0; k < ancestors.size(); ++k) {
-    const double slot = static_cast<double>(k);
-    const double at = scheme == Scheme::stratified   ? (slot + u[k]) / count
-                      : scheme == Scheme::systematic ? (slot + u[0]) / count
-                                                     : u[k];
-    ancestors[k] = pick(e, total, at);
+    if (scheme == Scheme::multinomial) {
+      ancestors[k] = pick(e, total, u[k]);
+      continue;
+    }
+    // cum > (k + u)/K · Σ, written so that equal weights give the identity for every u: (k + u)/K · Σ rounds across it.
+    const double slot = static_cast<double>(k), within = scheme == Scheme::stratified ? u[k] : u[0];
+    ancestors[k] = pick(e, [&](double sum) { return sum * count / total - slot > within; });
   }
 }
 

@@ -82,6 +82,7 @@ Particles::Particles(std::shared_ptr<Device> device, const std::shared_ptr<Threa
 int Particles::denoise(CancelToken& cancel) {
   {
     const Timer timer(*this, kDenoise);
+    if (firstOf_.empty()) checkImages();
     findStates();
     runDllm(cancel);
   }
@@ -89,6 +90,18 @@ int Particles::denoise(CancelToken& cancel) {
   readLogits();
   checkRows();
   return logits_.states;
+}
+
+// Before the first forward: what a dLLM makes of a broken image embedding would be blamed on the dLLM.
+void Particles::checkImages() {
+  std::vector<int32_t> imageOf(static_cast<std::size_t>(layout_.particles()));
+  for (std::size_t p = 0; p < imageOf.size(); ++p) imageOf[p] = static_cast<int32_t>(p) / layout_.perImage;
+  const Array<int32_t> images(device_, imageOf);
+  device_->cosine(layout_, imageEmbeds_->data(), images.data(), imageEmbeds_->data(), embedSize_, clip_.data());
+  for (double withItself : clip_.download()) {
+    if (std::isfinite(withItself)) continue;
+    throw Error("INVALID_EMBEDDING", "CLIP's embedding of an image is zero or not finite: check the model's export");
+  }
 }
 
 // Particles with equal tokens share a state; with an image condition, only those of the same image do.
@@ -199,7 +212,7 @@ Particles::Rewards Particles::reward(const std::vector<int64_t>& ids, int texts,
   Rewards rewards = {clip_.download(), edit_.download()};
   for (std::size_t p = 0; p < rewards.clip.size(); ++p) {
     if (std::isfinite(rewards.clip[p])) continue;
-    throw Error("INVALID_EMBEDDING", "CLIP's embedding of the image or of particle " + std::to_string(p) +
+    throw Error("INVALID_EMBEDDING", "CLIP's embedding of particle " + std::to_string(p) +
                                          "'s text is zero or not finite: check the model's export");
   }
   return rewards;

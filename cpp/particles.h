@@ -72,7 +72,8 @@ class Particles {
             ParticleOptions options);
 
   /// Steps 1 and 2: one forward for each distinct state; S, row statistics and tile table from one read of its logits.
-  /// Returns how many states there were. Throws Error "INVALID_LOGITS" or "NOTHING_LEFT", naming particle and position.
+  /// Returns how many states there were. Throws Error "INVALID_LOGITS" or "NOTHING_LEFT", naming particle and position,
+  /// and "INVALID_EMBEDDING" where an image's embedding is zero or not finite.
   int denoise(CancelToken& cancel);
 
   /// Step 3: a clean guess x̂_0 for each particle [particles, length].
@@ -113,6 +114,7 @@ class Particles {
   };
   DllmBuffers bindDllm(int64_t states);
   TextBuffers bindText(int64_t texts, int64_t width);
+  void checkImages();
   void findStates();
   void runDllm(CancelToken& cancel);
   void readLogits();

@@ -1,6 +1,13 @@
 import { z } from 'zod';
 import { FkinvError } from './errors';
-import { prepareImage, preprocessorSchema, type ImageInput, type Preprocessor, type PreparedImage } from './image';
+import {
+  preparedSize,
+  prepareImage,
+  preprocessorSchema,
+  type ImageInput,
+  type Preprocessor,
+  type PreparedImage,
+} from './image';
 import { agreeOnAxis, type Graph, type ModelFolder } from './model-folder';
 import type { NativeEngine, NativeTensor, NativeTextGraph } from './native';
 import { Tokenizer } from './tokenizer';
@@ -41,7 +48,8 @@ export class Clip {
       );
     }
     const vision = await folder.graph(engine, 'vision_model.onnx');
-    vision.expectInputs([{ name: 'pixel_values', type: 'float32', axes: ['images', 3, 'height', 'width'] }]);
+    const { height = 'height', width = 'width' } = preparedSize(preprocessor) ?? {};
+    vision.expectInputs([{ name: 'pixel_values', type: 'float32', axes: ['images', 3, height, width] }]);
     const [, imageSize] = vision.expectOutput({ name: 'image_embeds', type: 'float32', axes: ['images', 'size'] });
     const embedSize = agreeOnAxis(vision, 'the embedding size', imageSize, config.projection_dim);
     const text = await folder.graph(engine, 'text_model.onnx');

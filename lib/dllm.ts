@@ -33,7 +33,7 @@ export class Dllm {
     readonly maskId: number,
     /** Ids that end a prompt. */
     readonly stops: number[],
-    /** Ids no prompt may hold: [MASK], specials, columns beyond the tokenizer. */
+    /** Ids no prompt may hold: [MASK], specials, columns for which the tokenizer has no token. */
     readonly suppressed: number[],
     /** The most positions it takes. */
     readonly maxLength: number,
@@ -60,8 +60,11 @@ export class Dllm {
       );
     }
     const stops = config.eos_token_id;
-    const surplus = Array.from({ length: vocab - tokenizer.size }, (_, i) => tokenizer.size + i);
-    const suppressed = [...new Set([config.mask_token_id, ...tokenizer.specialIds, ...surplus])];
+    if (stops.includes(config.mask_token_id)) {
+      throw new FkinvError('MODEL_INVALID', `${folder.path}/config.json: mask_token_id is among eos_token_id`);
+    }
+    const noText = Array.from({ length: vocab }, (_, id) => id).filter((id) => !tokenizer.has(id));
+    const suppressed = [...new Set([config.mask_token_id, ...tokenizer.specialIds, ...noText])];
     return new Dllm(
       model,
       tokenizer,

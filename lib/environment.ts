@@ -2,6 +2,7 @@
 export const environment = {
   /** `FKINV_ONNXRUNTIME`: path of the libonnxruntime to use instead of the one that `onnxruntime-node` ships. */
   get onnxruntime(): string | undefined {
-    return process.env['FKINV_ONNXRUNTIME'];
+    const path = process.env['FKINV_ONNXRUNTIME'];
+    return path === '' ? undefined : path;
   },
 };

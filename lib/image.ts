@@ -1,8 +1,10 @@
 import { readFile } from 'node:fs/promises';
-import { fileURLToPath } from 'node:url';
+import { inspect } from 'node:util';
 import sharp, { type Sharp } from 'sharp';
 import { z } from 'zod';
+import { enlarge, type Pixels } from './enlarge';
 import { FkinvError, messageOf } from './errors';
+import { pathOf } from './validate';
 
 /** Pixels that are already decoded: 8 bits a channel, rows from the top, channels interleaved. */
 export interface RawImage {
@@ -47,7 +49,7 @@ export const preprocessorSchema = z.looseObject({
   rescale_factor: z.number().default(1 / 255),
   do_normalize: z.boolean().default(true),
   image_mean: z.tuple([z.number(), z.number(), z.number()]),
-  image_std: z.tuple([z.number(), z.number(), z.number()]),
+  image_std: z.tuple([z.number().positive(), z.number().positive(), z.number().positive()]),
 });
 export type Preprocessor = z.output<typeof preprocessorSchema>;
 
@@ -91,23 +93,26 @@ async function openFile(file: string): Promise<Uint8Array> {
 }
 
 async function open(image: ImageInput): Promise<Sharp> {
-  if (typeof image === 'object' && 'channels' in image) return openRaw(image);
+  if (isRaw(image)) return openRaw(image);
   let bytes: Uint8Array;
   if (image instanceof Uint8Array) {
     bytes = image;
-  } else if (typeof image === 'string') {
-    bytes = await openFile(image);
-  } else if (image instanceof URL && image.protocol === 'file:') {
-    bytes = await openFile(fileURLToPath(image));
   } else {
-    const given = image instanceof URL ? `the URL ${image.href}` : String(image);
-    throw new FkinvError(
-      'INVALID_OPTION',
-      `image: must be a path, a file: URL, a Buffer or { data, width, height, channels }, not ${given}`,
-    );
+    const file = pathOf(image);
+    if (file === undefined) {
+      throw new FkinvError(
+        'INVALID_OPTION',
+        'image: must be a path, a file: URL, a Buffer or { data, width, height, channels }, not ' + inspect(image),
+      );
+    }
+    bytes = await openFile(file);
   }
   if (bytes.length === 0) throw new FkinvError('IMAGE_INVALID', `${describe(image)} is empty`);
   return sharp(bytes);
+}
+
+function isRaw(image: unknown): image is RawImage {
+  return typeof image === 'object' && image !== null && 'channels' in image;
 }
 
 function describe(image: ImageInput): string {
@@ -122,8 +127,8 @@ function describe(image: ImageInput): string {
 export async function prepareImage(image: ImageInput, config: Preprocessor): Promise<PreparedImage> {
   const source = await open(image);
   try {
-    const pixels = source.autoOrient().flatten({ background: '#ffffff' }).toColourspace('srgb');
-    return await toPixelValues(config.do_resize ? resize(pixels, config) : pixels, config);
+    const pixels = await decode(source);
+    return toPixelValues(config.do_resize ? await resize(pixels, config) : pixels, config);
   } catch (cause) {
     const tooLarge = messageOf(cause).includes('pixel limit');
     throw new FkinvError(
@@ -134,33 +139,50 @@ export async function prepareImage(image: ImageInput, config: Preprocessor): Pro
   }
 }
 
-function resize(pixels: Sharp, { size, resample }: Preprocessor): Sharp {
-  const [width, height] = 'width' in size ? [size.width, size.height] : [size.shortest_edge, size.shortest_edge];
-  return pixels.resize({
-    width,
-    height,
-    fit: 'width' in size ? 'fill' : 'outside',
-    kernel: kernels[resample],
-    fastShrinkOnLoad: false, // a JPEG decoder's own scaling is not the filter that the model was trained with
-  });
+// Whole, before it is resized: a JPEG decoder that shrinks on its own does not use the filter the model was trained with.
+function decode(source: Sharp): Promise<Pixels> {
+  return toPixels(source.autoOrient().flatten({ background: '#ffffff' }).toColourspace('srgb'));
 }
 
-async function toPixelValues(pixels: Sharp, config: Preprocessor): Promise<PreparedImage> {
-  const { data, info } = await pixels.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
-  const crop = config.do_center_crop ? config.crop_size : undefined;
-  const width = Math.min(crop?.width ?? info.width, info.width);
-  const height = Math.min(crop?.height ?? info.height, info.height);
-  const left = Math.floor((info.width - width) / 2);
-  const top = Math.floor((info.height - height) / 2);
+async function toPixels(source: Sharp): Promise<Pixels> {
+  const { data, info } = await source.raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
+  return { data, width: info.width, height: info.height, channels: info.channels };
+}
+
+function resize(pixels: Pixels, { size, resample }: Preprocessor): Pixels | Promise<Pixels> {
+  const [width, height] = 'width' in size ? [size.width, size.height] : scaled(pixels, size.shortest_edge);
+  if (width > pixels.width || height > pixels.height) return enlarge(pixels, width, height, resample);
+  const raw = { width: pixels.width, height: pixels.height, channels: pixels.channels as RawImage['channels'] };
+  return toPixels(sharp(pixels.data, { raw }).resize({ width, height, fit: 'fill', kernel: kernels[resample] }));
+}
+
+/** Width and height with the shorter at `edge`; the longer is truncated, as CLIPImageProcessor does. */
+function scaled({ width, height }: Pixels, edge: number): [number, number] {
+  return width <= height ? [edge, Math.trunc((edge * height) / width)] : [Math.trunc((edge * width) / height), edge];
+}
+
+/** Width and height that every prepared image has, where the config fixes them. */
+export function preparedSize(config: Preprocessor): { width: number; height: number } | undefined {
+  if (config.do_center_crop && config.crop_size !== undefined) return config.crop_size;
+  return config.do_resize && 'width' in config.size ? config.size : undefined;
+}
+
+function toPixelValues({ data, ...image }: Pixels, config: Preprocessor): PreparedImage {
+  const { width, height } = config.do_center_crop && config.crop_size !== undefined ? config.crop_size : image;
+  const left = Math.floor((image.width - width) / 2);
+  const top = Math.floor((image.height - height) / 2);
   const scale = config.do_rescale ? config.rescale_factor : 1;
   const pixelValues = new Float32Array(3 * width * height);
   for (let channel = 0; channel < 3; channel++) {
     const mean = config.do_normalize ? (config.image_mean[channel] ?? 0) : 0;
     const deviation = config.do_normalize ? (config.image_std[channel] ?? 1) : 1;
-    const source = Math.min(channel, info.channels - 1); // grey stands for all three
+    const source = Math.min(channel, image.channels - 1); // grey stands for all three
     for (let y = 0; y < height; y++) {
       for (let x = 0; x < width; x++) {
-        const value = data[((top + y) * info.width + left + x) * info.channels + source] ?? 0;
+        const fromX = left + x;
+        const fromY = top + y;
+        const isInside = fromX >= 0 && fromX < image.width && fromY >= 0 && fromY < image.height; // a wider crop has a rim
+        const value = isInside ? (data[(fromY * image.width + fromX) * image.channels + source] ?? 0) : 0;
         pixelValues[(channel * height + y) * width + x] = (value * scale - mean) / deviation;
       }
     }

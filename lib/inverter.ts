@@ -1,6 +1,5 @@
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { Clip } from './clip';
 import { Dllm } from './dllm';
@@ -13,7 +12,7 @@ import { findOnnxRuntime } from './onnxruntime';
 import { resolveOptions, type InvertOptions, type ResolvedOptions } from './options';
 import { sample, type Models } from './sampler';
 import { Stopwatch } from './stopwatch';
-import { integer, validate } from './validate';
+import { integer, pathOf, validate } from './validate';
 
 /** Options of {@link Inverter.load}. */
 export interface LoadOptions {
@@ -25,14 +24,16 @@ export interface LoadOptions {
   threads?: number;
 }
 
-const folder = z
-  .union([z.string().min(1), z.instanceof(URL)], { error: 'must be a path or a file: URL' })
-  .refine((at) => typeof at === 'string' || at.protocol === 'file:', 'must be a path or a file: URL')
-  .transform((at) => new ModelFolder(typeof at === 'string' ? path.resolve(at) : fileURLToPath(at)));
+const folder = z.unknown().transform((given, context) => {
+  const at = pathOf(given);
+  if (at !== undefined && at !== '') return new ModelFolder(path.resolve(at));
+  context.addIssue('must be a path or a file: URL');
+  return z.NEVER;
+});
 const embedded = path.join(__dirname, '..', 'models');
 const loadSchema = z.strictObject({
-  dllm: folder.default(new ModelFolder(path.join(embedded, 'dllm'))),
-  clip: folder.default(new ModelFolder(path.join(embedded, 'clip'))),
+  dllm: folder.prefault(path.join(embedded, 'dllm')),
+  clip: folder.prefault(path.join(embedded, 'clip')),
   threads: integer(1, 256).default(() => Math.min(availableParallelism(), 8)),
 });
 

@@ -25,8 +25,8 @@ export interface InvertOptions {
   seed?: number | bigint;
   /** Aborts the inversion: it rejects with code `ABORTED` and the signal's reason as its cause. */
   signal?: AbortSignal;
-  /** Called after each step, T + 1 times. What it throws rejects the inversion. */
-  onStep?: (step: TraceStep) => void;
+  /** Called after each step, T + 1 times, and awaited. What it throws rejects the inversion. */
+  onStep?: (step: TraceStep) => unknown;
 }
 
 const temperature = 'must be 0 or a number from 0.06 to 10';
@@ -58,7 +58,7 @@ export const invertSchema = z.strictObject({
     )
     .default(0),
   signal: z.instanceof(AbortSignal, { error: 'must be an AbortSignal' }).optional(),
-  onStep: z.custom<(step: TraceStep) => void>((f) => typeof f === 'function', 'must be a function').optional(),
+  onStep: z.custom<(step: TraceStep) => unknown>((f) => typeof f === 'function', 'must be a function').optional(),
 });
 
 /** {@link InvertOptions} with every default filled in. */

@@ -75,7 +75,7 @@ export async function sample(
         };
         entry.best = perImageOf(texts, image)[ranking(entry, options)[0] ?? 0] ?? '';
         trace.push(entry);
-        options.onStep?.(entry);
+        await options.onStep?.(entry);
       }
       if (isLast) break;
 

@@ -1,4 +1,5 @@
 import * as huggingFace from '@huggingface/tokenizers';
+import path from 'node:path';
 import { z } from 'zod';
 import { FkinvError, messageOf } from './errors';
 import type { ModelFolder } from './model-folder';
@@ -8,19 +9,30 @@ interface HuggingFaceTokenizer {
   encode(text: string): { ids: number[] };
   decode(ids: number[], options: { skip_special_tokens: boolean }): string;
   token_to_id(token: string): number | undefined;
-  get_vocab(): Map<string, number>;
+  get_vocab(): Map<string | undefined, number>;
   get_added_tokens_decoder(): Map<number, { id: number; special: boolean }>;
 }
 const { Tokenizer: HuggingFaceTokenizer } = huggingFace as unknown as {
   Tokenizer: new (json: object, config: object) => HuggingFaceTokenizer;
 };
 
+/** "No limit" is written as 1e30. */
+const noLimit = 1e6;
+
 const tokenSchema = z.union([z.string(), z.object({ content: z.string() }).transform((token) => token.content)]);
-const configSchema = z.looseObject({ pad_token: tokenSchema.nullish(), model_max_length: z.number().nullish() });
+const configSchema = z.looseObject({
+  pad_token: tokenSchema.nullish(),
+  model_max_length: z
+    .number()
+    .min(1)
+    .refine((longest) => Number.isInteger(longest) || longest > noLimit, 'must be a whole number')
+    .nullish(),
+});
 
 /** A model's own tokenizer: its `tokenizer.json` and `tokenizer_config.json`. */
 export class Tokenizer {
   readonly #tokenizer: HuggingFaceTokenizer;
+  readonly #ids: Set<number>;
   /** One more than the highest id. */
   readonly size: number;
   /** Ids that are no text. */
@@ -30,37 +42,55 @@ export class Tokenizer {
   /** The longest text in tokens, where the config gives one that a model can have. */
   readonly maxLength: number | undefined;
 
-  private constructor(tokenizer: HuggingFaceTokenizer, config: z.output<typeof configSchema>) {
+  private constructor(
+    tokenizer: HuggingFaceTokenizer,
+    config: z.output<typeof configSchema>,
+    readonly file: string,
+  ) {
     this.#tokenizer = tokenizer;
-    const ids = [...tokenizer.get_vocab().values()];
-    this.size = ids.reduce((highest, id) => Math.max(highest, id), -1) + 1;
+    // An id that no token has is listed too, as the id of nothing.
+    const tokens = [...tokenizer.get_vocab()].filter(([token]) => token !== undefined);
+    this.#ids = new Set(tokens.map(([, id]) => id));
+    this.size = [...this.#ids].reduce((highest, id) => Math.max(highest, id), -1) + 1;
     this.specialIds = [...tokenizer.get_added_tokens_decoder().values()]
       .filter(({ special }) => special)
       .map(({ id }) => id);
     this.padId = config.pad_token == null ? undefined : tokenizer.token_to_id(config.pad_token);
     const longest = config.model_max_length ?? Infinity;
-    this.maxLength = longest < 1e6 ? longest : undefined; // "no limit" is written as 1e30
+    this.maxLength = longest < noLimit ? longest : undefined;
   }
 
   static async load(folder: ModelFolder): Promise<Tokenizer> {
     const json = await folder.json('tokenizer.json', z.looseObject({ model: z.looseObject({}) }));
     const config = await folder.json('tokenizer_config.json', configSchema);
+    const file = path.join(folder.path, 'tokenizer.json');
     try {
-      return new Tokenizer(new HuggingFaceTokenizer(json, config), config);
+      return new Tokenizer(new HuggingFaceTokenizer(json, config), config, file);
     } catch (cause) {
-      throw new FkinvError(
-        'MODEL_INVALID',
-        `${folder.path}/tokenizer.json is of no kind that is known: ${messageOf(cause)}`,
-        {
-          cause,
-        },
-      );
+      throw new FkinvError('MODEL_INVALID', `${file} is of no kind that is known: ${messageOf(cause)}`, {
+        cause,
+      });
     }
   }
 
-  /** Token ids of `text`, with the model's own special tokens around it; neither padded nor truncated. */
+  /** Whether `id` is a token. */
+  has(id: number): boolean {
+    return this.#ids.has(id);
+  }
+
+  /**
+   * Token ids of `text`, with the model's own special tokens around it; neither padded nor truncated. Throws
+   * `MODEL_INVALID` where a part of it has no token and the tokenizer has none for the unknown.
+   */
   encode(text: string): number[] {
-    return this.#tokenizer.encode(text).ids;
+    const { ids } = this.#tokenizer.encode(text) as { ids: (number | undefined)[] };
+    return ids.map((id) => {
+      if (id !== undefined) return id;
+      throw new FkinvError(
+        'MODEL_INVALID',
+        `${this.file}: the tokenizer has no token for a part of ${JSON.stringify(text)}, and none for the unknown`,
+      );
+    });
   }
 
   /** Text of `ids`, special tokens left out. */

@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { FkinvError, type ErrorCode } from './errors';
 
@@ -26,4 +27,15 @@ export function number(min: number, max: number): z.ZodNumber {
 export function integer(min: number, max: number): z.ZodNumber {
   const range = `must be a whole number from ${min} to ${max}`;
   return z.number({ error: range }).int(range).min(min, range).max(max, range);
+}
+
+/** Path of a file given as a path or a `file:` URL; undefined for anything else, such as a URL of another host. */
+export function pathOf(file: unknown): string | undefined {
+  if (typeof file === 'string') return file;
+  if (!(file instanceof URL)) return undefined;
+  try {
+    return fileURLToPath(file);
+  } catch {
+    return undefined;
+  }
 }

@@ -25,6 +25,9 @@ void setErrorClass(const Napi::CallbackInfo& info) {
   addonData(info.Env()).errorClass = Napi::Persistent(info[0].As<Napi::Function>());
 }
 
+// stopEngines(): for the process's exit.
+void stopEngines(const Napi::CallbackInfo& info) { Jobs::stopAll(info.Env()); }
+
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   pinLibrary();
   auto* data = new AddonData();
@@ -33,6 +36,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   data->session = Napi::Persistent(session);
   data->tensor = Napi::Persistent(tensor);
   exports.Set("setErrorClass", Napi::Function::New<setErrorClass>(env, "setErrorClass"));
+  exports.Set("stopEngines", Napi::Function::New<stopEngines>(env, "stopEngines"));
   exports.Set(EngineClass::kName, EngineClass::define(env));
   exports.Set(ParticlesClass::kName, ParticlesClass::define(env));
   defineKernels(env, exports);

@@ -1,5 +1,6 @@
 #include "jobs.h"
 
+#include "addon_data.h"
 #include "cpp/error.h"
 #include "errors.h"
 
@@ -14,11 +15,12 @@ struct Jobs::Completion {
 };
 
 Jobs::Jobs(Napi::Env env, int threads) : env_(env) {
+  engine_ = std::make_unique<Engine>(threads);  // may throw, so before what would have to be undone
   return_ = Return::New(env, "fkinv engine", 0, 1);
   return_.Unref(env);
   // Registered after the thread-safe function, so it runs before that one's own hook: hooks run last in, first out.
   napi_add_env_cleanup_hook(env, &Jobs::tearDown, this);
-  engine_ = std::make_unique<Engine>(threads);
+  addonData(env).jobs.insert(this);
 }
 
 std::shared_ptr<Jobs> Jobs::create(Napi::Env env, int threads) { return std::shared_ptr<Jobs>(new Jobs(env, threads)); }
@@ -26,6 +28,7 @@ std::shared_ptr<Jobs> Jobs::create(Napi::Env env, int threads) { return std::sha
 Jobs::~Jobs() {
   engine_.reset();
   if (!alive_) return;
+  addonData(env_).jobs.erase(this);
   napi_remove_env_cleanup_hook(env_, &Jobs::tearDown, this);
   return_.Release();
 }
@@ -35,6 +38,14 @@ void Jobs::tearDown(void* data) {
   self->alive_ = false;
   self->engine_.reset();
   self->return_.Release();
+}
+
+void Jobs::stopAll(Napi::Env env) {
+  const std::set<Jobs*>& all = addonData(env).jobs;
+  for (Jobs* jobs : all) {
+    if (jobs->engine_) jobs->engine_->close();  // all of them first: they stop at the same time
+  }
+  for (Jobs* jobs : all) jobs->stop();
 }
 
 Engine& Jobs::engine(Napi::Env env) const {

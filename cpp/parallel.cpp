@@ -3,10 +3,17 @@
 namespace fkinv {
 
 ThreadPool::ThreadPool(int threads) {
-  for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { loop(); });
+  try {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this] { loop(); });
+  } catch (...) {  // the machine gives no more threads: end those that started
+    stop();
+    throw;
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   {
     std::lock_guard lock(mutex_);
     stopping_ = true;

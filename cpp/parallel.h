@@ -25,6 +25,7 @@ class ThreadPool {
   void run(int64_t count, const std::function<void(int64_t)>& piece);
 
  private:
+  void stop();
   void work();
   void loop();
 

@@ -83,7 +83,12 @@ function openRaw(image: RawImage): Sharp {
       `raw pixels: ${width} × ${height} × ${channels} channels are ${expected} bytes, data has ${data.length}`,
     );
   }
-  return sharp(data, { raw: { width, height, channels } });
+  return sharp(copyOf(data), { raw: { width, height, channels } });
+}
+
+/** The caller may change or transfer its buffer while sharp's threads read. */
+function copyOf(bytes: Uint8Array): Uint8Array {
+  return Buffer.from(bytes);
 }
 
 async function openFile(file: string): Promise<Uint8Array> {
@@ -96,7 +101,7 @@ async function open(image: ImageInput): Promise<Sharp> {
   if (isRaw(image)) return openRaw(image);
   let bytes: Uint8Array;
   if (image instanceof Uint8Array) {
-    bytes = image;
+    bytes = copyOf(image);
   } else {
     const file = pathOf(image);
     if (file === undefined) {

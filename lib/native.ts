@@ -105,6 +105,8 @@ export interface NativeParticles {
 
 export interface NativeAddon {
   setErrorClass(errorClass: typeof FkinvError): void;
+  /** Stops every engine of this thread and waits for them; for the process's exit. */
+  stopEngines(): void;
   Engine: new (libonnxruntime: string, threads: number) => NativeEngine;
   Particles: new (
     engine: NativeEngine,
@@ -136,6 +138,7 @@ function load(): NativeAddon {
   try {
     const addon = nodeGypBuild(path.join(__dirname, '..')) as NativeAddon;
     addon.setErrorClass(FkinvError);
+    process.on('exit', () => addon.stopEngines());
     return addon;
   } catch (cause) {
     throw new FkinvError(

@@ -119,6 +119,10 @@ test.serial('a pending load keeps the process alive', async (t) => {
   endedWell(t, await run('alive.cjs', ['loading']), ['loaded', 'exit 0']);
 });
 
+test.serial('ONNX Runtime’s telemetry is off: no files of its own', async (t) => {
+  endedWell(t, await run('telemetry.cjs'), [[]]);
+});
+
 test.serial('Inverters dropped without dispose are collected with their threads', async (t) => {
   endedWell(t, await run('collect.cjs', [], { gc: true }), [{ threads: 0, prompt: true }]);
 });

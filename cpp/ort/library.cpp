@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 
+#include <cstdlib>
 #include <mutex>
 #include <string>
 
@@ -51,6 +52,9 @@ void open(const std::filesystem::path& path) {
     throw Error("ORT_VERSION", "ONNX Runtime " + library.version + " is already open from " + library.path.string() +
                                    ", and a process can hold one: " + path.string() + " was asked for");
   }
+  // ONNX Runtime 1.29's telemetry: a database in the home folder, a log in /tmp for each process, and a thread that
+  // reads freed memory as the process exits. A user's own setting stands.
+  setenv("ORT_DISABLE_TELEMETRY", "1", 0);
   Library found = load(path);
   OrtStatus* status = found.api->CreateEnv(ORT_LOGGING_LEVEL_FATAL, "fkinv", &found.environment);
   if (status != nullptr) {

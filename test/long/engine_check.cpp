@@ -1,0 +1,429 @@
+// Drives the engine without JavaScript, for sanitizers and valgrind (engine.long.ts):
+//   engine_check all libonnxruntime models
+//   engine_check threads                     what needs no ONNX Runtime
+//   engine_check models libonnxruntime models
+#include <dlfcn.h>
+#include <pthread.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <future>
+#include <limits>
+#include <numeric>
+#include <random>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "cpu_device.h"
+#include "engine.h"
+#include "error.h"
+#include "kernels/cosine.h"
+#include "kernels/coupling.h"
+#include "kernels/draw.h"
+#include "kernels/potential.h"
+#include "kernels/resample.h"
+#include "ort/library.h"
+#include "particles.h"
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+using NoLeaks = __lsan::ScopedDisabler;
+#else
+struct NoLeaks {
+  ~NoLeaks() {}  // not trivial, so that it is no unused variable
+};
+#endif
+
+// How many more threads the system gives; below zero, as many as it has.
+static std::atomic<int> threadsLeft{-1};
+
+extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*start)(void*), void* data) {
+  using Create = int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
+  static const auto create = reinterpret_cast<Create>(dlsym(RTLD_NEXT, "pthread_create"));
+  if (threadsLeft == 0) return EAGAIN;
+  if (threadsLeft > 0) --threadsLeft;
+  return create(thread, attributes, start, data);
+}
+
+namespace fkinv {
+namespace {
+
+using Random = std::mt19937_64;
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+void expect(bool holds, const char* what) {
+  if (holds) return;
+  std::fprintf(stderr, "engine_check: %s\n", what);
+  std::exit(1);
+}
+
+template <class T>
+T pickOne(Random& random, std::initializer_list<T> values) {
+  return values.begin()[random() % values.size()];
+}
+
+// Memory of exactly the size that a kernel may use: one element past it is an error that a sanitizer sees.
+struct Tables {
+  explicit Tables(const Logits& z)
+      : cells(static_cast<std::size_t>(z.rows()) * static_cast<std::size_t>(z.tiles())),
+        rows(static_cast<std::size_t>(z.rows())),
+        tileMax(cells),
+        tileGram(static_cast<std::size_t>(z.states) * static_cast<std::size_t>(z.tiles()) *
+                 static_cast<std::size_t>(z.pairs())),
+        rowMax(rows),
+        entropy(rows),
+        gram(rows * static_cast<std::size_t>(z.positions)),
+        exponent(cells),
+        mass(cells),
+        moment(cells),
+        tempered(cells),
+        rowExponent(rows),
+        rowMass(rows),
+        rowTempered(rows),
+        fault(rows) {}
+  TileTable tiles() {
+    return {tileMax.data(), exponent.data(), mass.data(), moment.data(), tempered.data(), tileGram.data()};
+  }
+  RowStats stats() {
+    return {rowMax.data(),  rowExponent.data(), rowMass.data(), rowTempered.data(),
+            entropy.data(), fault.data(),       gram.data()};
+  }
+  std::size_t cells, rows;
+  std::vector<float> tileMax, tileGram, rowMax, entropy, gram;
+  std::vector<double> exponent, mass, moment, tempered, rowExponent, rowMass, rowTempered;
+  std::vector<kernels::RowFault> fault;
+};
+
+enum class Content { ordinary, huge, holes, oneLeft, nothing, notFinite };
+
+float logit(Random& random, Content content) {
+  const float z = std::normal_distribution<float>(0, 4)(random);
+  switch (content) {
+    case Content::huge:
+      return z * 1e37f;
+    case Content::holes:
+      return random() % 3 ? -kInfinity : z;
+    case Content::nothing:
+    case Content::oneLeft:
+      return -kInfinity;
+    case Content::notFinite:
+      return random() % 50 ? z : pickOne(random, {kInfinity, std::numeric_limits<float>::quiet_NaN(), z});
+    default:
+      return z;
+  }
+}
+
+// Random logits of awkward shapes through every kernel that reads them.
+void checkLogits(Random& random, CpuDevice& device, int rounds) {
+  int drawn = 0, faults = 0;
+  for (int round = 0; round < rounds; ++round) {
+    const int states = pickOne(random, {1, 2, 5}), positions = pickOne(random, {1, 2, 7, 12});
+    const int vocab = pickOne(random, {1, 2, 15, 17, 255, 257, 1023, 1024, 1025, 2047, 2305});
+    const double temperature = pickOne(random, {0.0, 0.06, 0.7, 1.0, 10.0});
+    const int stride = vocab + static_cast<int>(random() % 3);
+    const auto rows = static_cast<std::size_t>(states * positions);
+    std::vector<float> data(rows * static_cast<std::size_t>(stride) - static_cast<std::size_t>(stride - vocab));
+    std::vector<int64_t> rowOf(rows);
+    std::iota(rowOf.begin(), rowOf.end(), 0);
+    std::shuffle(rowOf.begin(), rowOf.end(), random);
+    const auto content = static_cast<Content>(random() % 6);
+    for (float& z : data) z = logit(random, content);
+    const Logits z = {data.data(), stride, rowOf.data(), states, positions, vocab};
+    for (int64_t r = 0; content == Content::oneLeft && r < z.rows(); ++r) {
+      z.row(r)[random() % static_cast<uint64_t>(vocab)] = 1;
+    }
+    const std::vector<int32_t> suppressed = {vocab - 1}, stops = {0};
+    if (vocab > 2) device.suppress(z, suppressed, stops, positions / 2);
+    Tables t(z);
+    device.pass(z, temperature, t.tiles());
+    device.merge(z, temperature, t.tiles(), t.stats());
+
+    const Layout layout = {1, states, positions};
+    std::vector<int32_t> stateOf(static_cast<std::size_t>(states)), tokens(rows, -1);
+    std::iota(stateOf.begin(), stateOf.end(), 0);
+    std::vector<uint8_t> wanted(rows), counted(rows);
+    for (std::size_t r = 0; r < rows; ++r) {
+      wanted[r] = t.fault[r] == kernels::RowFault::none;
+      faults += t.fault[r] != kernels::RowFault::none;
+    }
+    const uint64_t seed = random();
+    std::vector<double> logProb(stateOf.size()), logWeights(stateOf.size()), edit(stateOf.size());
+    device.draw(z, temperature, t.tiles(), t.stats(), layout,
+                {stateOf.data(), wanted.data(), &seed, 3, kernels::Purpose::proposal, tokens.data(), logProb.data(),
+                 logWeights.data()});
+    for (std::size_t r = 0; r < rows; ++r) {
+      if (!wanted[r]) continue;
+      ++drawn;
+      expect(tokens[r] >= 0 && tokens[r] < vocab, "a token outside the vocabulary was drawn");
+      expect(z.row(static_cast<int64_t>(r))[tokens[r]] > -kInfinity, "a suppressed token was drawn");
+    }
+    for (double u : {0.0, std::nextafter(1.0, 0.0)}) {
+      for (std::size_t r = 0; r < rows; ++r) {
+        if (!wanted[r]) continue;
+        const auto [token, logModel, logProposal] =
+            kernels::drawRow(z, temperature, t.tiles(), t.stats(), static_cast<int64_t>(r), u, u);
+        expect(token >= 0 && token < vocab && logModel <= 1e-3 && logProposal <= 1e-3, "a draw at an end of [0, 1)");
+      }
+    }
+    device.count(layout, tokens.data(), stops, round % 2 == 0, counted.data());
+    device.coupling(layout, t.gram.data(), stateOf.data(), counted.data(), edit.data());
+  }
+  std::printf("logits: %d rounds, %d draws, %d rows at fault\n", rounds, drawn, faults);
+  expect(drawn > 0 && faults > 0, "nothing was drawn, or no row was at fault");
+}
+
+void checkWeights(Random& random, CpuDevice& device, int rounds) {
+  int resampled = 0;
+  for (int round = 0; round < rounds; ++round) {
+    const Layout layout = {pickOne(random, {1, 3}), pickOne(random, {1, 2, 8, 33}), 5};
+    const auto particles = static_cast<std::size_t>(layout.particles());
+    std::vector<double> logWeights(particles), ess(static_cast<std::size_t>(layout.images));
+    for (double& w : logWeights) {
+      w = std::normal_distribution<double>(0, pickOne(random, {1e-3, 10.0, 1e300}))(random);
+      if (random() % 4 == 0) w = -std::numeric_limits<double>::infinity();
+      if (random() % 200 == 0) w = std::numeric_limits<double>::quiet_NaN();
+    }
+    device.effectiveSampleSize(layout, logWeights.data(), ess.data());
+    if (!std::all_of(ess.begin(), ess.end(), [](double e) { return std::isfinite(e); })) continue;
+    const std::vector<uint64_t> seeds(ess.size(), random());
+    for (const auto scheme : {kernels::Scheme::multinomial, kernels::Scheme::stratified, kernels::Scheme::residual,
+                              kernels::Scheme::systematic}) {
+      std::vector<int32_t> ancestors(particles), from(particles), to(particles);
+      device.resample(layout, scheme, seeds.data(), static_cast<uint32_t>(round), logWeights.data(), ancestors.data());
+      std::iota(from.begin(), from.end(), 0);
+      device.gather(layout, ancestors.data(), from.data(), to.data(), sizeof(int32_t));
+      for (std::size_t p = 0; p < particles; ++p) {
+        expect(ancestors[p] >= 0 && ancestors[p] < layout.perImage, "an ancestor outside its image");
+        expect(logWeights[static_cast<std::size_t>(to[p])] > -INFINITY, "an ancestor of no weight");
+      }
+      ++resampled;
+    }
+  }
+  std::printf("weights: %d resamplings\n", resampled);
+  const std::vector<float> zero(7), one(7, 1.0f);
+  expect(std::isnan(kernels::cosine(zero.data(), one.data(), 7)), "the cosine of a zero vector");
+}
+
+void checkPool() {
+  int thrown = 0;
+  for (int threads = 1; threads <= 6; ++threads) {
+    ThreadPool pool(threads);
+    for (int round = 0; round < 300; ++round) {
+      const int64_t count = round % 37;
+      std::vector<int> done(static_cast<std::size_t>(count));
+      try {
+        pool.run(count, [&](int64_t i) {
+          if (round % 3 == 0 && i % 5 == 4) throw std::runtime_error("on purpose");
+          ++done[static_cast<std::size_t>(i)];
+        });
+        for (int times : done) expect(times == 1, "a piece ran twice, or never");
+      } catch (const std::runtime_error&) {
+        ++thrown;
+      }
+    }
+  }
+  std::printf("pool: %d runs threw, and the pool went on\n", thrown);
+  expect(thrown > 0, "nothing threw");
+}
+
+// A machine that gives no more threads: an exception, no crash and no hang, whichever thread is the one too many.
+void checkThreadLimit() {
+  int refused = 0;
+  for (int given = 0; given < 5; ++given) {
+    threadsLeft = given;
+    try {
+      const Engine engine(5);
+    } catch (const std::system_error&) {
+      ++refused;
+    }
+    threadsLeft = -1;
+  }
+  const Engine engine(5);
+  std::printf("threads: %d engines were refused theirs\n", refused);
+  expect(refused == 5, "an engine started without its threads");
+}
+
+// Jobs from several threads, cancelled and closed at random moments: each is told its end exactly once.
+void checkEngine(Random& random, int rounds) {
+  std::atomic<int> done = 0, aborted = 0, disposed = 0, failed = 0;
+  int submitted = 0;
+  for (int round = 0; round < rounds; ++round) {
+    auto engine = std::make_unique<Engine>(1 + static_cast<int>(random() % 4));
+    std::vector<std::thread> callers;
+    std::vector<uint64_t> seeds = {random(), random(), random()};
+    for (uint64_t seed : seeds) {
+      submitted += 12;
+      callers.emplace_back([&, seed] {
+        Random own(seed);
+        for (int i = 0; i < 12; ++i) {
+          const auto token = std::make_shared<CancelToken>();
+          const uint64_t kind = own() % 4;
+          const auto ends = std::make_shared<std::atomic<int>>(0);
+          engine->submit(
+              token,
+              [token, kind, pool = engine->pool()] {
+                // Until it is stopped, as a long run of a graph is; the first kinds end by themselves.
+                std::atomic<bool> stopped = false;
+                const CancelToken::Guard guard(*token, [&stopped] { stopped = true; });
+                pool->run(4, [&](int64_t) {
+                  for (int spin = 0; spin < 50 && !stopped; ++spin) std::this_thread::yield();
+                });
+                if (kind == 1) throw std::bad_alloc();
+                if (kind == 2) throw std::runtime_error("on purpose");
+                token->check();
+              },
+              [&, ends](std::exception_ptr failure) {
+                expect(++*ends == 1, "a job was told its end twice");
+                if (!failure) {
+                  ++done;
+                  return;
+                }
+                try {
+                  std::rethrow_exception(failure);
+                } catch (const Error& error) {
+                  const std::string_view code = error.code;
+                  ++(code == "ABORTED" ? aborted : code == "DISPOSED" ? disposed : failed);
+                } catch (const std::exception&) {
+                  ++failed;
+                }
+              });
+          if (own() % 3 == 0) token->cancel();
+          if (own() % 300 == 0) engine->close();
+        }
+      });
+    }
+    if (random() % 2) {
+      std::this_thread::sleep_for(std::chrono::microseconds(random() % 4000));
+      engine->close();
+    }
+    for (std::thread& caller : callers) caller.join();
+    if (random() % 2) {  // lets the queue drain: the last job's end comes after all others
+      std::promise<void> drained;
+      engine->submit(std::make_shared<CancelToken>(), [] {}, [&](std::exception_ptr) { drained.set_value(); });
+      drained.get_future().get();
+    }
+    engine.reset();
+  }
+  std::printf("engine: %d jobs, %d done, %d aborted, %d disposed, %d failed\n", submitted, done.load(), aborted.load(),
+              disposed.load(), failed.load());
+  expect(done + aborted + disposed + failed == submitted, "a job was never told its end");
+  expect(done > 0 && aborted > 0 && disposed > 0 && failed > 0, "an end that never happened");
+}
+
+void checkKernelsOnThreads(Random& random) {
+  CpuDevice alone(std::make_shared<ThreadPool>(1)), shared(std::make_shared<ThreadPool>(4));
+  for (CpuDevice* device : {&alone, &shared}) {
+    checkLogits(random, *device, 120);
+    checkWeights(random, *device, 200);
+  }
+}
+
+// One inversion on the demo models, T = 3, as lib/sampler.ts drives it, with made-up CLIP ids.
+struct Demo {
+  explicit Demo(const std::string& models, int threads) : engine(threads) {
+    CancelToken token;
+    const auto load = [&](const char* name) { return std::make_shared<ort::Session>(models + name, token); };
+    dllm = {load("/dllm/model.onnx"), "input_ids", "image_embeds", "logits", 2048};
+    text = {load("/clip/text_model.onnx"), "input_ids", "text_embeds", 77};
+    std::vector<float> embeds(2 * 256);
+    for (std::size_t i = 0; i < embeds.size(); ++i) embeds[i] = std::sin(static_cast<float>(i));
+    image = std::make_shared<const Array<float>>(engine.device(), std::span<const float>(embeds));
+  }
+  std::vector<int32_t> run(CancelToken& cancel) {
+    const Layout layout = {2, 3, 9};
+    Particles particles(engine.device(), engine.pool(), dllm, text, image, 256,
+                        {layout, 3, 1, {1}, {0}, 4, false, 0.9, 100, 20, {7, 8}});
+    for (int step = 0;; ++step) {
+      particles.denoise(cancel);
+      const std::vector<int32_t> guess = particles.guess(step);
+      std::vector<int64_t> ids;
+      for (int p = 0; p < layout.particles(); ++p) {
+        for (int i = 0; i <= step + 4; ++i) ids.push_back(1 + guess[static_cast<std::size_t>(p * 9 + i % 9)] % 200);
+      }
+      std::vector<int32_t> textOf(6);
+      std::iota(textOf.begin(), textOf.end(), 0);
+      const auto rewards = particles.reward(ids, 6, textOf, cancel);
+      expect(rewards.clip.size() == 6 && rewards.edit.size() == 6, "the rewards");
+      particles.weigh();
+      if (step == 3) break;
+      particles.resample(step);
+      particles.propose(step);
+    }
+    expect(particles.similarity(5).gram.size() == 81, "the similarity");
+    return particles.final().tokens;
+  }
+  Engine engine;
+  DllmGraph dllm;
+  TextGraph text;
+  std::shared_ptr<const Array<float>> image;
+};
+
+void checkParticles(const std::string& models, int aborts) {
+  std::vector<int32_t> expected;
+  for (int threads : {1, 3}) {
+    Demo demo(models, threads);
+    CancelToken never;
+    const std::vector<int32_t> tokens = demo.run(never);
+    expect(std::all_of(tokens.begin(), tokens.end(), [](int32_t id) { return id != 1 && id >= 0 && id < 2048; }),
+           "a position is still masked");
+    expect(expected.empty() || expected == tokens, "the tokens depend on the threads");
+    expected = tokens;
+
+    // Cancelled at ever later moments, from another thread; the same graphs run on afterwards.
+    int aborted = 0;
+    for (int i = 0; i < aborts; ++i) {
+      auto token = std::make_shared<CancelToken>();
+      std::promise<bool> ended;
+      demo.engine.submit(
+          token, [&, token] { demo.run(*token); },
+          [&](std::exception_ptr failure) { ended.set_value(failure == nullptr); });
+      std::this_thread::sleep_for(std::chrono::milliseconds(i * i));
+      token->cancel();
+      aborted += ended.get_future().get() ? 0 : 1;
+    }
+    expect(aborted > 0, "nothing was aborted");
+    expect(demo.run(never) == expected, "an aborted run changed a later one");
+    std::printf("particles on %d threads: %d of %d aborted\n", threads, aborted, aborts);
+  }
+  // Loading what is no model, and a load that is cancelled.
+  CancelToken fine, cancelled;
+  cancelled.cancel();
+  for (CancelToken* token : {&fine, &cancelled}) {
+    try {
+      const ort::Session session(models + "/dllm/config.json", *token);
+      expect(false, "a JSON file was loaded as a graph");
+    } catch (const Error& error) {
+      expect(std::string_view(error.code) == (token == &fine ? "MODEL_INVALID" : "ABORTED"), error.what());
+    }
+  }
+}
+
+}  // namespace
+}  // namespace fkinv
+
+int main(int argc, char** argv) {
+  using namespace fkinv;
+  const std::string_view what = argc > 1 ? argv[1] : "";
+  Random random(20260101);
+  if (what == "all" || what == "threads") {
+    checkPool();
+    checkEngine(random, 200);
+    checkKernelsOnThreads(random);
+    checkThreadLimit();
+  }
+  if ((what == "all" || what == "models") && argc > 3) {
+    {
+      const NoLeaks noLeaks;  // ONNX Runtime 1.29.0 itself loses 14 bytes as it makes its environment
+      ort::open(argv[2]);
+    }
+    checkParticles(argv[3], what == "all" ? 12 : 2);  // valgrind is a hundred times slower
+  }
+  std::puts("passed");
+}

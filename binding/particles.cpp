@@ -78,11 +78,11 @@ Napi::Value ParticlesClass::run(Napi::Env env, F f, Convert convert) {
   });
 }
 
-// denoise(): Promise<number>, the distinct states
+// denoise(): Promise<Int32Array>, the distinct states of each image [images]
 Napi::Value ParticlesClass::denoise(const Napi::CallbackInfo& info) {
   return run(
       info.Env(), [cancel = cancel_](Particles& p) { return p.denoise(*cancel); },
-      [](Napi::Env env, int states) -> Napi::Value { return Napi::Number::New(env, states); });
+      [](Napi::Env env, const std::vector<int32_t>& states) -> Napi::Value { return toTypedArray(env, states); });
 }
 
 // guess(step): Promise<Int32Array>, [particles, length]

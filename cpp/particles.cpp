@@ -2,7 +2,7 @@
 
 #include <cmath>
 #include <numeric>
-#include <string_view>
+#include <set>
 #include <unordered_map>
 
 #include "error.h"
@@ -79,17 +79,18 @@ Particles::Particles(std::shared_ptr<Device> device, const std::shared_ptr<Threa
   bindText(P, text_.maxWidth);
 }
 
-int Particles::denoise(CancelToken& cancel) {
+std::vector<int32_t> Particles::denoise(CancelToken& cancel) {
+  std::vector<int32_t> states;
   {
     const Timer timer(*this, kDenoise);
     if (firstOf_.empty()) checkImages();
-    findStates();
+    states = findStates();
     runDllm(cancel);
   }
   const Timer timer(*this, kPass);
   readLogits();
   checkRows();
-  return logits_.states;
+  return states;
 }
 
 // Before the first forward: what a dLLM makes of a broken image embedding would be blamed on the dLLM.
@@ -105,7 +106,7 @@ void Particles::checkImages() {
 }
 
 // Particles with equal tokens share a state; with an image condition, only those of the same image do.
-void Particles::findStates() {
+std::vector<int32_t> Particles::findStates() {
   const std::vector<int32_t> tokens = tokens_.download();
   const auto length = static_cast<std::size_t>(layout_.length);
   std::vector<int32_t> stateOf(static_cast<std::size_t>(layout_.particles()));
@@ -119,6 +120,11 @@ void Particles::findStates() {
     stateOf[p] = at->second;
   }
   stateOf_.upload(stateOf);
+  std::vector<int32_t> statesOfImage;
+  for (auto first = stateOf.begin(); first != stateOf.end(); first += layout_.perImage) {
+    statesOfImage.push_back(static_cast<int32_t>(std::set<int32_t>(first, first + layout_.perImage).size()));
+  }
+  return statesOfImage;
 }
 
 Particles::DllmBuffers Particles::bindDllm(int64_t states) {

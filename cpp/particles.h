@@ -72,9 +72,10 @@ class Particles {
             ParticleOptions options);
 
   /// Steps 1 and 2: one forward for each distinct state; S, row statistics and tile table from one read of its logits.
-  /// Returns how many states there were. Throws Error "INVALID_LOGITS" or "NOTHING_LEFT", naming particle and position,
-  /// and "INVALID_EMBEDDING" where an image's embedding is zero or not finite.
-  int denoise(CancelToken& cancel);
+  /// Returns how many distinct states each image's particles are in [images]. Throws Error "INVALID_LOGITS" or
+  /// "NOTHING_LEFT", naming particle and position, and "INVALID_EMBEDDING" where an image's embedding is zero or not
+  /// finite.
+  std::vector<int32_t> denoise(CancelToken& cancel);
 
   /// Step 3: a clean guess x̂_0 for each particle [particles, length].
   std::vector<int32_t> guess(int step);
@@ -115,7 +116,7 @@ class Particles {
   DllmBuffers bindDllm(int64_t states);
   TextBuffers bindText(int64_t texts, int64_t width);
   void checkImages();
-  void findStates();
+  std::vector<int32_t> findStates();
   void runDllm(CancelToken& cancel);
   void readLogits();
   void checkRows() const;

@@ -76,8 +76,8 @@ export interface NativeParticleOptions {
 
 /** B images × K particles (`particles` = B·K, image after image) on the engine's device; `step` counts the steps done. */
 export interface NativeParticles {
-  /** One forward for each distinct state, and one read of its logits; resolves to the number of states. */
-  denoise(): Promise<number>;
+  /** One forward for each distinct state, and one read of its logits; resolves to the states of each image. */
+  denoise(): Promise<Int32Array>;
   /** [particles, length] */
   guess(step: number): Promise<Int32Array>;
   /** `ids` [texts, width] of the distinct texts, `textOf` [particles]; `clip`, `edit` [particles] */

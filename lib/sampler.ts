@@ -65,7 +65,7 @@ export async function sample(
         const entry = {
           step,
           steps,
-          states,
+          states: states[image] ?? NaN,
           rewardClip: perImageOf(rewards.clip, image),
           rewardEdit: perImageOf(rewards.edit, image),
           logWeights: perImageOf(logWeights, image),

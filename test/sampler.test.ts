@@ -3,25 +3,16 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'ava';
 import type { Inversion, TraceStep } from '../lib/inversion';
-import { draw, philox } from '../lib/kernels';
 import { resolveOptions, type InvertOptions } from '../lib/options';
 import { sample, type Sampled } from '../lib/sampler';
 import { Stopwatch } from '../lib/stopwatch';
 import { Inverter } from '../lib/inverter';
-import { loadDemo, logitsOf, root } from './models-demo';
+import { loadDemo, root } from './models-demo';
+import { walk } from './walk';
 
 const bells = path.join(root, 'examples', 'bells.png');
 const squids = path.join(root, 'examples', 'squids.png');
 const close = (a: number, b: number, tolerance: number): boolean => Math.abs(a - b) <= tolerance;
-
-/** The uniforms of algorithm.md for seed 2^32·high + low. */
-function uniforms(step: number, slot: number, position: number, purpose: number, seed: bigint): [number, number] {
-  const key = [Number(seed & 0xffffffffn), Number(seed >> 32n)];
-  const [a = 0, b = 0, c = 0, d = 0] = philox([step, slot, position, purpose * 2 ** 24], key);
-  const uniform = (low: number, high: number): number =>
-    Number(((BigInt(high) << 32n) | BigInt(low)) >> 11n) * 2 ** -53;
-  return [uniform(a, b), uniform(c, d)];
-}
 
 /** Sum of the trace's log-weights along the ancestors of slot `slot` of the last step. */
 function logWeightsAlongAncestors(trace: TraceStep[], slot: number): number {
@@ -106,69 +97,41 @@ test('particles are ranked by reward, and the first is the result', async (t) =>
   t.deepEqual(JSON.parse(JSON.stringify(inversion)), inversion, 'plain data');
 });
 
-test('guess, proposal and log-probability are those of the specified random numbers', async (t) => {
-  const models = await loadDemo();
-  const { clip, dllm, engine } = models;
-  const seed = 0x1_0000_002an;
-  const embeds = await clip.encodeImage(await clip.prepare(bells));
-  const N = 9;
-  const logits = await logitsOf(
-    models,
-    Array.from({ length: N }, () => dllm.maskId),
-    await embeds.read(),
-  );
-  for (let i = 0; i < N; i++) {
-    logits[i * dllm.vocab + dllm.maskId] = -Infinity;
-    if (i < 4) logits[i * dllm.vocab] = -Infinity;
-  }
-  const drawAll = (purpose: number): number[] => {
-    const both = Array.from({ length: N }, (_, n) => uniforms(0, 0, n, purpose, seed));
-    const u = Float64Array.from(both, ([first]) => first);
-    const uInside = Float64Array.from(both, ([, second]) => second);
-    return [...draw(logits, { vocab: dllm.vocab, u, uInside })];
-  };
-
-  // One particle, one step: the first guess is drawn with purpose 0, and every position opens with purpose 1.
-  const options = resolveOptions({ length: N, particles: 1, steps: 1 }, 32);
-  const [sampled] = await sample(models, embeds, [seed], options, new Stopwatch());
-  t.is(sampled?.trace[0]?.best, dllm.decode(drawAll(0)));
-  const tokens = drawAll(1);
-  t.deepEqual(sampled?.particles[0]?.tokens, tokens);
-
-  const logProb = tokens.reduce((sum, token, i) => {
-    const row = logits.subarray(i * dllm.vocab, (i + 1) * dllm.vocab);
-    const mass = row.reduce((total, z) => total + Math.exp(z), 0);
-    return sum + (row[token] ?? NaN) - Math.log(mass);
-  }, 0);
-  t.true(close(sampled?.particles[0]?.logProb ?? NaN, logProb, 1e-4));
-  await engine.dispose();
-});
-
-test('with τ ≠ 1 the importance weight of the proposal enters the log-weights', async (t) => {
-  const models = await loadDemo();
-  const { clip, dllm, engine } = models;
-  const embeds = await clip.encodeImage(await clip.prepare(bells));
-  const temperature = 2;
-  const options = resolveOptions({ length: 6, minLength: 6, particles: 1, steps: 1, temperature }, 32);
-  const [sampled] = await sample(models, embeds, [7n], options, new Stopwatch());
-  const { trace = [], particles = [] } = sampled ?? {};
-  const logits = await logitsOf(
-    models,
-    Array.from({ length: 6 }, () => dllm.maskId),
-    await embeds.read(),
-  );
-  let ratio = 0;
-  for (const [i, token] of (particles[0]?.tokens ?? []).entries()) {
-    const row = Float64Array.from(logits.subarray(i * dllm.vocab, (i + 1) * dllm.vocab));
-    row[dllm.maskId] = row[0] = -Infinity;
-    const logMass = (tau: number): number => Math.log(row.reduce((sum, z) => sum + Math.exp(z / tau), 0));
-    const z = row[token] ?? NaN;
-    ratio += z - logMass(1) - (z / temperature - logMass(temperature));
-  }
-  const sum = (trace[0]?.logWeights[0] ?? NaN) + (trace[1]?.logWeights[0] ?? NaN);
-  t.true(close(sum, (particles[0]?.reward ?? NaN) + ratio, 1e-3), `${sum} − reward is not ${ratio}`);
-  await engine.dispose();
-});
+const walks: InvertOptions[] = [
+  { length: 9, particles: 1, steps: 1 },
+  { length: 8, minLength: 2, particles: 5, steps: 6, lambdaClip: 30 },
+  { length: 10, minLength: 10, particles: 4, steps: 3, temperature: 0.7, lambdaClip: 10, lambdaEdit: 50 },
+  { length: 12, particles: 3, steps: 20, temperature: 1.5, lambdaClip: 0, lambdaEdit: 0 },
+];
+for (const given of walks) {
+  test(`a plain walk through the method gives the same particles: ${JSON.stringify(given)}`, async (t) => {
+    const models = await loadDemo();
+    const { clip, engine } = models;
+    const embeds = await clip.encodeImage(await clip.prepare(squids));
+    const seed = 0x1_0000_002an;
+    const options = resolveOptions(given, 32);
+    const [sampled] = await sample(models, embeds, [seed], options, new Stopwatch());
+    const { walkers, logWeights, ancestors } = await walk(models, await embeds.read(), seed, options);
+    t.deepEqual(
+      sampled?.trace.slice(0, -1).map((step) => step.ancestors),
+      ancestors,
+    );
+    for (const { slot, tokens, rewardClip, rewardEdit, logProb } of sampled?.particles ?? []) {
+      const walker = walkers[slot] ?? t.fail();
+      t.deepEqual(tokens, walker.tokens);
+      t.true(close(rewardClip, walker.rewardClip, 1e-9));
+      t.true(close(rewardEdit, walker.rewardEdit, 1e-9));
+      t.true(close(logProb, walker.logProb, 1e-4), `${logProb} is not ${walker.logProb}`);
+    }
+    for (const [step, row] of logWeights.entries()) {
+      for (const [k, expected] of row.entries()) {
+        const actual = sampled?.trace[step]?.logWeights[k] ?? NaN;
+        t.true(close(actual, expected, 1e-3), `step ${step}, slot ${k}: ${actual} is not ${expected}`);
+      }
+    }
+    await engine.dispose();
+  });
+}
 
 test('an image is sampled alike alone and among others', async (t) => {
   const models = await loadDemo();

@@ -13,8 +13,8 @@ import type { NativeEngine, NativeTensor, NativeTextGraph } from './native';
 import { Tokenizer } from './tokenizer';
 
 const configSchema = z.looseObject({
-  projection_dim: z.int().min(1).optional(),
-  text_config: z.looseObject({ max_position_embeddings: z.int().min(1).optional() }).optional(),
+  projection_dim: z.int().min(1).max(65536).optional(),
+  text_config: z.looseObject({ max_position_embeddings: z.int().min(1).max(4096).optional() }).optional(),
 });
 
 /** CLIP ids of several texts: `ids` [texts, width], padded to the longest of them. */
@@ -72,7 +72,7 @@ export class Clip {
   /** CLIP's ids of `texts`, truncated at its limit and padded to the longest of the call. */
   tokenize(texts: string[]): TextBatch {
     const rows = texts.map((text) => this.#truncate(this.tokenizer.encode(text)));
-    const width = rows.reduce((longest, row) => Math.max(longest, row.length), 0);
+    const width = rows.reduce((longest, row) => Math.max(longest, row.length), 1);
     const ids = new BigInt64Array(rows.length * width).fill(BigInt(this.tokenizer.padId ?? 0));
     rows.forEach((row, i) => ids.set(row.map(BigInt), i * width));
     return { ids, texts: rows.length };

@@ -5,9 +5,12 @@ import { agreeOnAxis, type Graph, type ModelFolder } from './model-folder';
 import type { NativeDllmGraph, NativeEngine } from './native';
 import { Tokenizer } from './tokenizer';
 
+/** No model has more tokens; a config that claims more is broken. */
+const maxVocab = 2 ** 24;
+
 const configSchema = z.looseObject({
-  vocab_size: z.int().min(1).optional(),
-  mask_token_id: z.int().min(0),
+  vocab_size: z.int().min(1).max(maxVocab).optional(),
+  mask_token_id: z.int().min(0).max(maxVocab),
   eos_token_id: z.union([
     z
       .int()
@@ -15,7 +18,7 @@ const configSchema = z.looseObject({
       .transform((id) => [id]),
     z.array(z.int().min(0)).min(1),
   ]),
-  max_position_embeddings: z.int().min(1),
+  max_position_embeddings: z.int().min(1).max(4096),
   condition: z
     .strictObject({ input: z.string(), from: z.literal('clip'), absent: z.literal('zeros').optional() })
     .optional(),
@@ -83,7 +86,7 @@ export class Dllm {
     return this.tokenizer.decode(end === -1 ? tokens : tokens.slice(0, end));
   }
 
-  /** Text of one token; empty for a stop token. */
+  /** Text of one token; empty for one that is no text. */
   label(id: number): string {
     return this.tokenizer.decode([id]);
   }

@@ -19,10 +19,11 @@ export interface RawImage {
 /** A file's path or `file:` URL, the bytes of an image file, or raw pixels. */
 export type ImageInput = string | URL | Uint8Array | RawImage;
 
-const square = z.object({ height: z.int().min(1), width: z.int().min(1) });
-const shortest = z.object({ shortest_edge: z.int().min(1) });
+const edge = z.int().min(1).max(8192);
+const square = z.object({ height: edge, width: edge });
+const shortest = z.object({ shortest_edge: edge });
 
-/** `preprocessor_config.json` as Hugging Face's CLIPImageProcessor writes it, with its defaults. */
+/** `preprocessor_config.json` as Hugging Face's CLIPImageProcessor writes it. */
 export const preprocessorSchema = z.looseObject({
   do_resize: z.boolean().default(true),
   size: z.union([
@@ -52,6 +53,9 @@ export const preprocessorSchema = z.looseObject({
   image_std: z.tuple([z.number().positive(), z.number().positive(), z.number().positive()]),
 });
 export type Preprocessor = z.output<typeof preprocessorSchema>;
+
+/** sharp's own limit on an input. */
+const maxPixels = 268402689;
 
 const kernels = { 0: 'nearest', 1: 'lanczos3', 2: 'linear', 3: 'cubic' } as const;
 
@@ -107,7 +111,8 @@ async function open(image: ImageInput): Promise<Sharp> {
     if (file === undefined) {
       throw new FkinvError(
         'INVALID_OPTION',
-        'image: must be a path, a file: URL, a Buffer or { data, width, height, channels }, not ' + inspect(image),
+        'image: must be a path, a file: URL, a Buffer or { data, width, height, channels }, not ' +
+          inspect(image, { depth: 0, maxArrayLength: 3, breakLength: Infinity }),
       );
     }
     bytes = await openFile(file);
@@ -135,6 +140,7 @@ export async function prepareImage(image: ImageInput, config: Preprocessor): Pro
     const pixels = await decode(source);
     return toPixelValues(config.do_resize ? await resize(pixels, config) : pixels, config);
   } catch (cause) {
+    if (cause instanceof FkinvError) throw cause;
     const tooLarge = messageOf(cause).includes('pixel limit');
     throw new FkinvError(
       tooLarge ? 'IMAGE_TOO_LARGE' : 'IMAGE_INVALID',
@@ -154,11 +160,23 @@ async function toPixels(source: Sharp): Promise<Pixels> {
   return { data, width: info.width, height: info.height, channels: info.channels };
 }
 
-function resize(pixels: Pixels, { size, resample }: Preprocessor): Pixels | Promise<Pixels> {
+async function resize(pixels: Pixels, { size, resample }: Preprocessor): Promise<Pixels> {
   const [width, height] = 'width' in size ? [size.width, size.height] : scaled(pixels, size.shortest_edge);
-  if (width > pixels.width || height > pixels.height) return enlarge(pixels, width, height, resample);
-  const raw = { width: pixels.width, height: pixels.height, channels: pixels.channels as RawImage['channels'] };
-  return toPixels(sharp(pixels.data, { raw }).resize({ width, height, fit: 'fill', kernel: kernels[resample] }));
+  if (width * height > maxPixels) {
+    throw new FkinvError(
+      'IMAGE_TOO_LARGE',
+      `an image of ${pixels.width} × ${pixels.height} would be resized to ${width} × ${height}, as the preprocessor config says`,
+    );
+  }
+  // What shrinks first, off the event loop; then only an image smaller than a model takes is left to enlarge.
+  const small = { width: Math.min(width, pixels.width), height: Math.min(height, pixels.height) };
+  const shrunk = small.width === pixels.width && small.height === pixels.height ? pixels : await shrink(pixels, small);
+  return small.width === width && small.height === height ? shrunk : enlarge(shrunk, width, height, resample);
+
+  function shrink({ data, channels, ...from }: Pixels, to: { width: number; height: number }): Promise<Pixels> {
+    const raw = { ...from, channels: channels as RawImage['channels'] };
+    return toPixels(sharp(data, { raw }).resize({ ...to, fit: 'fill', kernel: kernels[resample] }));
+  }
 }
 
 /** Width and height with the shorter at `edge`; the longer is truncated, as CLIPImageProcessor does. */

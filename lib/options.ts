@@ -32,7 +32,7 @@ export interface InvertOptions {
 const temperature = 'must be 0 or a number from 0.06 to 10';
 const seed = 'must be a whole number from 0 to 2^64 − 1 (above 2^53 − 1 as a bigint)';
 
-/** The numeric options, their ranges and defaults: lib/cli.ts makes its flags from the same table. */
+/** The options, their ranges and defaults: lib/cli/invert.ts holds its flags to the same schema. */
 export const invertSchema = z.strictObject({
   length: integer(1, 4096).default(28),
   minLength: integer(1, 4096).optional(),

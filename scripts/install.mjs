@@ -2,7 +2,7 @@
 // npm runs it again at odd moments (npx from a clone does), so it must be quick and safe to repeat.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
@@ -25,31 +25,46 @@ function stampOfSources() {
   return hash.digest('hex');
 }
 
-/** Loads the addon in a process of its own: one that crashes must not take npm down with it. */
-function loads(env = {}) {
+/** Why the addon does not load, or '' when it does: in a process of its own, one that crashes must not take npm down. */
+function loadFault(env = {}) {
   const load = `require(${JSON.stringify(require.resolve('node-gyp-build'))})(${JSON.stringify(root)})`;
-  return spawnSync(process.execPath, ['-e', load], { env: { ...process.env, ...env }, stdio: 'ignore' }).status === 0;
+  const options = { env: { ...process.env, ...env }, encoding: 'utf8' };
+  const { status, signal, stderr } = spawnSync(process.execPath, ['-e', load], options);
+  return status === 0 ? '' : `${stderr || `it ended with ${signal ?? status}`}`;
 }
 
-function upToDate(stamp) {
-  const built = existsSync(stampFile) && readFileSync(stampFile, 'utf8') === stamp;
-  if (built) return loads();
+function compile(command) {
+  const cmakeJs = require.resolve('cmake-js/bin/cmake-js');
+  const parallel = String(availableParallelism());
+  execFileSync(process.execPath, [cmakeJs, command, '--parallel', parallel], { cwd: root, stdio: 'inherit' });
+}
+
+function build(stamp) {
+  const isCurrent = existsSync(stampFile) && readFileSync(stampFile, 'utf8') === stamp; // and yet it does not load
+  rmSync(stampFile, { force: true });
+  compile(isCurrent ? 'rebuild' : 'compile');
+  const fault = loadFault();
+  if (fault !== '') throw new Error(`the addon was built, and Node cannot load it: ${fault}`);
+  writeFileSync(stampFile, stamp);
+}
+
+function isUpToDate(stamp) {
+  const isBuilt = existsSync(stampFile) && readFileSync(stampFile, 'utf8') === stamp;
+  if (isBuilt) return loadFault() === '';
   const isStale = existsSync(path.join(root, 'build', 'Release', 'fkinv_native.node'));
-  return !isStale && existsSync(path.join(root, 'prebuilds')) && loads({ PREBUILDS_ONLY: '1' });
+  return !isStale && existsSync(path.join(root, 'prebuilds')) && loadFault({ PREBUILDS_ONLY: '1' }) === '';
 }
 
 const stamp = stampOfSources();
-if (!upToDate(stamp)) {
-  const cmakeJs = require.resolve('cmake-js/bin/cmake-js');
-  const parallel = String(availableParallelism());
+if (!isUpToDate(stamp)) {
   try {
-    execFileSync(process.execPath, [cmakeJs, 'compile', '--parallel', parallel], { cwd: root, stdio: 'inherit' });
-  } catch {
+    build(stamp);
+  } catch (error) {
     console.error(
-      'fkinv-native: no prebuilt addon fits this machine, and building one failed (see above).\n' +
-        'It needs CMake 3.20 or newer and a C++20 compiler: on Debian, apt-get install cmake g++; on macOS, xcode-select --install and CMake.',
+      `fkinv-native: no prebuilt addon fits this machine, and building one failed: ${error.message}\n` +
+        'It needs CMake 3.20 or newer, make or ninja, and a C++20 compiler: on Debian, apt-get install cmake make g++; ' +
+        'on macOS, xcode-select --install and CMake.',
     );
     process.exit(1);
   }
-  writeFileSync(stampFile, stamp);
 }

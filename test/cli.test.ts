@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { promisify } from 'node:util';
 import test from 'ava';
 import type { Inversion } from '../lib/inversion';
 
@@ -31,6 +32,22 @@ test('one image: its prompt and rewards, and no progress bar when piped', async 
   t.is(code, 0);
   t.regex(stdout, /^.+\n {2}rewardClip \d\.\d{4} {2}rewardEdit \d\.\d{4} {2}reward [\d.]+ {2}seed 0 {2}[\d.]+ s\n$/);
   t.is(stderr, '');
+});
+
+test('no colours when piped, in a CI either', async (t) => {
+  const env = { ...process.env, CI: '1' };
+  const { stdout } = await promisify(execFile)(process.execPath, [cli, 'invert', bells, ...quick], { env });
+  t.false(stdout.includes('\u001b'));
+});
+
+test('a reader that has enough ends it quietly', async (t) => {
+  const images = Array.from({ length: 50 }, () => bells);
+  const child = spawn(process.execPath, [cli, 'invert', ...images, ...quick]);
+  let stderr = '';
+  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+  child.stdout.once('data', () => child.stdout.destroy());
+  const [code] = (await once(child, 'exit')) as [number | null];
+  t.deepEqual({ code, stderr }, { code: 0, stderr: '' });
 });
 
 test('several images: each line names its image', async (t) => {

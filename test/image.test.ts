@@ -732,3 +732,16 @@ for (const kind of [1, 2, 3] as const) {
     });
   }
 }
+
+test('an image far longer than it is wide is resized off the event loop', async (t) => {
+  const image = { data: new Uint8Array(8 * 400_000 * 3).fill(200), width: 8, height: 400_000, channels: 3 as const };
+  const config = preprocessorSchema.parse({
+    size: { height: 64, width: 64 },
+    image_mean: [0, 0, 0],
+    image_std: [1, 1, 1],
+  });
+  const { pixelValues } = await prepareImage(image, config);
+  t.true(pixelValues.every((value) => Math.abs(value - 200 / 255) < 1e-6));
+  const wide = { ...config, size: { shortest_edge: 8000 } };
+  await t.throwsAsync(prepareImage(image, wide), { code: 'IMAGE_TOO_LARGE' });
+});

@@ -682,3 +682,7 @@ test('a CLIP tokenizer without a token for the text, and none for unknown words'
   t.true(['MODEL_INVALID', 'TOKENIZER_MISMATCH'].includes(error.code), error.code);
   t.true(error.message.includes('tokenizer'), error.message);
 });
+
+test('a vocabulary no model has is refused before memory is asked for', async (t) => {
+  await refusesDllm(t, { json: { 'config.json': { vocab_size: 5e9 } } }, 'MODEL_INVALID', 'vocab_size');
+});

@@ -67,7 +67,6 @@ void open(const std::filesystem::path& path) {
 
 const OrtApi& api() { return *library.api; }
 OrtEnv* environment() { return library.environment; }
-const char* version() { return library.version.c_str(); }
 
 void check(OrtStatus* status, const char* code, const char* what) {
   if (status == nullptr) return;

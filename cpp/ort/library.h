@@ -15,8 +15,6 @@ void open(const std::filesystem::path& path);
 /// What open() opened.
 const OrtApi& api();
 OrtEnv* environment();
-/// Such as "1.29.0".
-const char* version();
 
 /// Throws Error with `code` and "<what>: <ORT's message>" unless `status` is null; releases it.
 void check(OrtStatus* status, const char* code, const char* what);

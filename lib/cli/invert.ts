@@ -1,9 +1,9 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import pc from 'picocolors';
 import { FkinvError } from '../errors';
 import type { Inversion } from '../inversion';
 import { Inverter, type LoadOptions } from '../inverter';
 import { invertSchema, type InvertOptions } from '../options';
+import { coloursOf } from './colours';
 import { StepBar } from './progress';
 import { exitCodes, reportError } from './report';
 
@@ -15,11 +15,17 @@ interface Flags extends LoadOptions, Omit<InvertOptions, 'signal' | 'onStep'> {
   verbose?: true;
 }
 
+/** `text` as a number, or as a bigint where only that is exact; NaN for what is neither. */
+function numberOf(text: string): number | bigint {
+  if (text.trim() === '') return NaN;
+  const value = Number(text);
+  return Number.isInteger(value) && !Number.isSafeInteger(value) && /^\d+$/.test(text) ? BigInt(text) : value;
+}
+
 /** A flag of the option `name`, held to the schema of the library's option. */
 function numericFlag(flags: string, name: NumericOption, description: string): Option {
   return new Option(flags, description).argParser((text: string) => {
-    const isLong = name === 'seed' && /^\d{16,}$/.test(text);
-    const parsed = invertSchema.shape[name].safeParse(isLong ? BigInt(text) : text.trim() === '' ? NaN : Number(text));
+    const parsed = invertSchema.shape[name].safeParse(numberOf(text));
     if (parsed.success) return parsed.data;
     throw new InvalidArgumentError(`It ${parsed.error.issues[0]?.message ?? 'is invalid'}.`);
   });
@@ -62,13 +68,13 @@ export function addInvertCommand(program: Command, finish: (code: number) => voi
 async function invertAll(images: string[], { dllm, clip, threads, json, verbose, ...options }: Flags): Promise<number> {
   const interrupt = new AbortController();
   const onInterrupt = (): void => interrupt.abort();
-  process.once('SIGINT', onInterrupt);
   const load: LoadOptions = {
     ...(dllm !== undefined && { dllm }),
     ...(clip !== undefined && { clip }),
     ...(threads !== undefined && { threads }),
   };
   const inverter = await Inverter.load(load);
+  process.once('SIGINT', onInterrupt); // before, the default handler ends the process at once
   let failed = 0;
   try {
     for (const image of images) {
@@ -120,6 +126,9 @@ function print(image: string, inversion: Inversion, json: boolean, several: bool
     `seed ${seed}`,
     `${(timings.total / 1000).toFixed(2)} s`,
   ];
-  stdout.write(`${several ? `${pc.dim(`${image}:`)} ` : ''}${pc.bold(prompt)}\n  ${pc.dim(facts.join('  '))}\n`);
-  for (const warning of warnings) stderr.write(`${pc.yellow('warning:')} ${image}: ${warning}\n`);
+  const colours = coloursOf(stdout);
+  stdout.write(
+    `${several ? `${colours.dim(`${image}:`)} ` : ''}${colours.bold(prompt)}\n  ${colours.dim(facts.join('  '))}\n`,
+  );
+  for (const warning of warnings) stderr.write(`${coloursOf(stderr).yellow('warning:')} ${image}: ${warning}\n`);
 }

@@ -1,5 +1,5 @@
-import pc from 'picocolors';
 import { FkinvError, messageOf } from '../errors';
+import { coloursOf } from './colours';
 
 /** Exit codes of every command. */
 export const exitCodes = {
@@ -18,7 +18,7 @@ export function reportError(error: unknown, verbose: boolean, where?: string): v
   const place = where === undefined ? '' : `${where}: `;
   const code = error instanceof FkinvError ? ` (${error.code})` : '';
   const oneLine = messageOf(error).replaceAll(/\s*\n\s*/g, ' ');
-  process.stderr.write(`${pc.red('error:')} ${place}${oneLine}${code}\n`);
+  process.stderr.write(`${coloursOf(process.stderr).red('error:')} ${place}${oneLine}${code}\n`);
   if (!verbose) return;
   for (let at = error; at instanceof Error; at = at.cause) process.stderr.write(`${at.stack ?? at.message}\n`);
 }

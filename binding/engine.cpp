@@ -35,7 +35,10 @@ Napi::Value EngineClass::load(const Napi::CallbackInfo& info) {
   const auto& owner = jobs(env);
   auto cancel = std::make_shared<CancelToken>();
   return owner->run(
-      env, cancel, [path = toString(info[0]), cancel] { return std::make_shared<ort::Session>(path, *cancel); },
+      env, cancel,
+      [path = toString(info[0]), device = owner->engine(env).device(), cancel] {
+        return std::make_shared<ort::Session>(path, *device, *cancel);
+      },
       [jobs = owner](Napi::Env e, const std::shared_ptr<ort::Session>& session) -> Napi::Value {
         return SessionClass::create(e, jobs, session);
       });

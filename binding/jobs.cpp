@@ -1,6 +1,7 @@
 #include "jobs.h"
 
 #include "addon_data.h"
+#include "cpp/cpu_device.h"
 #include "cpp/error.h"
 #include "errors.h"
 
@@ -15,7 +16,8 @@ struct Jobs::Completion {
 };
 
 Jobs::Jobs(Napi::Env env, int threads) : env_(env) {
-  engine_ = std::make_unique<Engine>(threads);  // may throw, so before what would have to be undone
+  engine_ = std::make_unique<Engine>(
+      std::make_shared<CpuDevice>(threads));  // may throw, so before what would have to be undone
   return_ = Return::New(env, "fkinv engine", 0, 1);
   return_.Unref(env);
   // Registered after the thread-safe function, so it runs before that one's own hook: hooks run last in, first out.

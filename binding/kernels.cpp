@@ -35,7 +35,7 @@ class Read {
     fault_.resize(rowOf_.size());
     for (auto* sums : {&rowExponent_, &rowMass_, &rowTempered_}) sums->resize(rowOf_.size());
     gram.resize(rowOf_.size() * static_cast<std::size_t>(positions));
-    CpuDevice device(std::make_shared<ThreadPool>(1));
+    CpuDevice device(1);
     device.pass(z, temperature, tiles());
     device.merge(z, temperature, tiles(), rows());
     for (std::size_t r = 0; r < fault_.size(); ++r) {

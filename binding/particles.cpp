@@ -54,7 +54,7 @@ ParticlesClass::ParticlesClass(const Napi::CallbackInfo& info) : ObjectWrap(info
   guard(info.Env(), [&] {
     jobs_ = unwrap<EngineClass>(info[0]).jobs(info.Env());
     const Engine& engine = jobs_->engine(info.Env());
-    particles_ = std::make_shared<Particles>(engine.device(), engine.pool(), toDllm(info[1]), toText(info[2]),
+    particles_ = std::make_shared<Particles>(engine.device(), toDllm(info[1]), toText(info[2]),
                                              unwrap<TensorClass>(info[3]).values(), toInt(info[4]), toOptions(info[5]));
   });
   account(static_cast<int64_t>(particles_->bytes()));

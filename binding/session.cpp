@@ -109,8 +109,8 @@ Napi::Value SessionClass::run(const Napi::CallbackInfo& info) {
   return jobs_->run(
       env, cancel,
       [inputs = std::move(inputs), rows = toInt(info[0]), output = toString(info[2]), rowShape = toShape(info[3]),
-       session = session(env), device = jobs_->engine(env).device(), pool = jobs_->engine(env).pool(), cancel] {
-        ort::Binding binding(session, device, pool);
+       session = session(env), device = jobs_->engine(env).device(), cancel] {
+        ort::Binding binding(session, device);
         for (const Input& input : inputs) bind(binding, *device, rows, input);
         const void* result = binding.output(output, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, rows, rowShape);
         binding.run(rows, *cancel);

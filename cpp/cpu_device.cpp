@@ -14,6 +14,7 @@
 #include "kernels/pass.h"
 #include "kernels/potential.h"
 #include "kernels/suppress.h"
+#include "ort/library.h"
 
 namespace fkinv {
 namespace {
@@ -26,6 +27,11 @@ std::span<T> ofImage(const Layout& layout, T* values, int image) {
 }
 
 }  // namespace
+
+void CpuDevice::configure(OrtSessionOptions* options) const {
+  ort::check(ort::api().SetIntraOpNumThreads(options, 1), "MODEL_INVALID", "setting the threads");
+  ort::check(ort::api().SetInterOpNumThreads(options, 1), "MODEL_INVALID", "setting the threads");
+}
 
 void* CpuDevice::allocate(std::size_t bytes) {
   void* memory = ::operator new(bytes, kAlignment, std::nothrow);
@@ -48,7 +54,7 @@ void CpuDevice::suppress(const Logits& z, std::span<const int32_t> suppressed, s
 }
 
 void CpuDevice::pass(const Logits& z, double temperature, const TileTable& tiles) {
-  pool_->run(static_cast<int64_t>(z.states) * z.tiles(), [&](int64_t piece) {
+  pool_.run(static_cast<int64_t>(z.states) * z.tiles(), [&](int64_t piece) {
     thread_local std::vector<float> scratch;
     scratch.resize(static_cast<std::size_t>(z.positions) * kernels::kBlock);
     kernels::passTile(z, temperature, tiles, static_cast<int>(piece / z.tiles()), static_cast<int>(piece % z.tiles()),
@@ -57,8 +63,8 @@ void CpuDevice::pass(const Logits& z, double temperature, const TileTable& tiles
 }
 
 void CpuDevice::merge(const Logits& z, double temperature, const TileTable& tiles, const RowStats& rows) {
-  pool_->run(z.states,
-             [&](int64_t state) { kernels::mergeState(z, temperature, tiles, rows, static_cast<int>(state)); });
+  pool_.run(z.states,
+            [&](int64_t state) { kernels::mergeState(z, temperature, tiles, rows, static_cast<int>(state)); });
 }
 
 void CpuDevice::masked(const Layout& layout, int32_t maskId, const int32_t* tokens, uint8_t* wanted) {
@@ -81,7 +87,7 @@ void CpuDevice::open(const Layout& layout, const uint64_t* seeds, int step, int 
 
 void CpuDevice::draw(const Logits& z, double temperature, const TileTable& tiles, const RowStats& rows,
                      const Layout& layout, const Draws& draws) {
-  pool_->run(layout.particles(), [&](int64_t p) {
+  pool_.run(layout.particles(), [&](int64_t p) {
     double logProb = 0, logWeight = 0;
     for (int n = 0; n < layout.length; ++n) {
       const int64_t at = p * layout.length + n;

@@ -4,11 +4,16 @@
 
 namespace fkinv {
 
-/// The host's processor: device memory is host memory. The threads of `pool` share the pass, the merge and the draws;
-/// no result depends on how many there are.
+/// The host's processor: device memory is host memory. `threads` ≥ 1, the caller included, share the rows of a forward
+/// and the pieces of a kernel; no result depends on how many there are.
 class CpuDevice final : public Device {
  public:
-  explicit CpuDevice(std::shared_ptr<ThreadPool> pool) : pool_(std::move(pool)) {}
+  explicit CpuDevice(int threads) : pool_(threads) {}
+
+  const char* memoryName() const override { return "Cpu"; }
+  /// A run uses the thread that calls it and no other.
+  void configure(OrtSessionOptions* options) const override;
+  void eachRow(int64_t rows, const std::function<void(int64_t)>& run) override { pool_.run(rows, run); }
 
   void* allocate(std::size_t bytes) override;
   void release(void* memory) noexcept override;
@@ -36,7 +41,7 @@ class CpuDevice final : public Device {
   void gather(const Layout&, const int32_t* ancestors, const void* from, void* to, std::size_t rowBytes) override;
 
  private:
-  std::shared_ptr<ThreadPool> pool_;
+  ThreadPool pool_;
 };
 
 }  // namespace fkinv

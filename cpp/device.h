@@ -3,6 +3,7 @@
 #pragma once
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <utility>
@@ -11,6 +12,8 @@
 #include "kernels/logits.h"
 #include "kernels/philox.h"
 #include "kernels/resample.h"
+
+struct OrtSessionOptions;
 
 namespace fkinv {
 
@@ -37,10 +40,19 @@ struct Draws {
 };
 
 /// Work is done in the order of the calls. Pointers and spans named "device" in comments are to the device's own
-/// memory; every other span is the host's. Only download() waits.
+/// memory; every other span is the host's. Only download() and eachRow() wait; upload() has read `host` when it
+/// returns.
 class Device {
  public:
   virtual ~Device() = default;
+
+  /// The name ONNX Runtime knows the device's memory by, such as "Cpu".
+  virtual const char* memoryName() const = 0;
+  /// Makes a session run on this device.
+  virtual void configure(OrtSessionOptions* options) const = 0;
+  /// Runs the graph of row 0 … rows − 1, one run a call, in the order and at the concurrency the device is best at, and
+  /// returns when all are done. The first exception is rethrown.
+  virtual void eachRow(int64_t rows, const std::function<void(int64_t)>& run) = 0;
 
   virtual void* allocate(std::size_t bytes) = 0;  // throws Error "OUT_OF_MEMORY"
   virtual void release(void* memory) noexcept = 0;

@@ -1,14 +1,12 @@
 #include "engine.h"
 
-#include "cpu_device.h"
+#include <utility>
+
 #include "error.h"
 
 namespace fkinv {
 
-Engine::Engine(int threads)
-    : pool_(std::make_shared<ThreadPool>(threads)),
-      device_(std::make_shared<CpuDevice>(pool_)),
-      thread_([this] { loop(); }) {}
+Engine::Engine(std::shared_ptr<Device> device) : device_(std::move(device)), thread_([this] { loop(); }) {}
 
 Engine::~Engine() {
   close();

@@ -10,7 +10,6 @@
 
 #include "cancel.h"
 #include "device.h"
-#include "parallel.h"
 
 namespace fkinv {
 
@@ -21,8 +20,7 @@ class Engine {
   /// Called on the engine's thread, with null when the work succeeded.
   using Done = std::function<void(std::exception_ptr)>;
 
-  /// `threads` ≥ 1 share the rows of a forward and the pieces of a kernel, the engine's own included.
-  explicit Engine(int threads);
+  explicit Engine(std::shared_ptr<Device> device);
   /// Closes, and waits for the job that runs. Not on the engine's own thread.
   ~Engine();
   Engine(const Engine&) = delete;
@@ -36,7 +34,6 @@ class Engine {
   void close();
 
   const std::shared_ptr<Device>& device() const { return device_; }
-  const std::shared_ptr<ThreadPool>& pool() const { return pool_; }
 
  private:
   struct Job {
@@ -47,7 +44,6 @@ class Engine {
   void loop();
   std::exception_ptr attempt(const Job& job);
 
-  const std::shared_ptr<ThreadPool> pool_;
   const std::shared_ptr<Device> device_;
   std::mutex mutex_;
   std::condition_variable wake_;

@@ -34,9 +34,8 @@ class Particles::Timer {
   const Clock::time_point start_ = Clock::now();
 };
 
-Particles::Particles(std::shared_ptr<Device> device, const std::shared_ptr<ThreadPool>& pool, const DllmGraph& dllm,
-                     const TextGraph& text, std::shared_ptr<const Array<float>> imageEmbeds, int embedSize,
-                     ParticleOptions options)
+Particles::Particles(std::shared_ptr<Device> device, const DllmGraph& dllm, const TextGraph& text,
+                     std::shared_ptr<const Array<float>> imageEmbeds, int embedSize, ParticleOptions options)
     : device_(std::move(device)),
       dllm_(dllm),
       text_(text),
@@ -44,8 +43,8 @@ Particles::Particles(std::shared_ptr<Device> device, const std::shared_ptr<Threa
       embedSize_(embedSize),
       options_(std::move(options)),
       layout_(options_.layout),
-      dllmBinding_(dllm.session, device_, pool),
-      textBinding_(text.session, device_, pool),
+      dllmBinding_(dllm.session, device_),
+      textBinding_(text.session, device_),
       stages_{{"denoise"}, {"pass"}, {"guess"}, {"encodeText"}, {"reward"}, {"resample"}, {"propose"}},
       seeds_(device_, options_.seeds),
       suppressed_(device_, options_.suppressed),

@@ -67,9 +67,8 @@ class Particles {
   };
 
   /// `imageEmbeds` [images, embedSize]. All positions start as [MASK].
-  Particles(std::shared_ptr<Device> device, const std::shared_ptr<ThreadPool>& pool, const DllmGraph& dllm,
-            const TextGraph& text, std::shared_ptr<const Array<float>> imageEmbeds, int embedSize,
-            ParticleOptions options);
+  Particles(std::shared_ptr<Device> device, const DllmGraph& dllm, const TextGraph& text,
+            std::shared_ptr<const Array<float>> imageEmbeds, int embedSize, ParticleOptions options);
 
   /// Steps 1 and 2: one forward for each distinct state; S, row statistics and tile table from one read of its logits.
   /// Returns how many distinct states each image's particles are in [images]. Throws Error "INVALID_LOGITS" or

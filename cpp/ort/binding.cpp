@@ -9,10 +9,11 @@ namespace {
 constexpr const char* kCode = "MODEL_RUN";
 }
 
-Binding::Binding(std::shared_ptr<Session> session, std::shared_ptr<Device> device, std::shared_ptr<ThreadPool> pool)
-    : session_(std::move(session)), device_(std::move(device)), pool_(std::move(pool)) {
+Binding::Binding(std::shared_ptr<Session> session, std::shared_ptr<Device> device)
+    : session_(std::move(session)), device_(std::move(device)) {
   OrtMemoryInfo* memoryInfo = nullptr;
-  check(api().CreateCpuMemoryInfo(OrtDeviceAllocator, OrtMemTypeDefault, &memoryInfo), kCode, "describing memory");
+  check(api().CreateMemoryInfo(device_->memoryName(), OrtDeviceAllocator, 0, OrtMemTypeDefault, &memoryInfo), kCode,
+        "describing memory");
   memoryInfo_.reset(memoryInfo);
   OrtRunOptions* runOptions = nullptr;
   check(api().CreateRunOptions(&runOptions), kCode, "creating run options");
@@ -73,7 +74,7 @@ void Binding::run(int64_t rows, CancelToken& cancel) {
   const CancelToken::Guard guard(cancel, [this] {
     if (OrtStatus* failed = api().RunOptionsSetTerminate(runOptions_.get())) api().ReleaseStatus(failed);
   });
-  pool_->run(rows, [&](int64_t row) {
+  device_->eachRow(rows, [&](int64_t row) {
     OrtStatus* status =
         api().RunWithBinding(session_->handle(), runOptions_.get(), rows_[static_cast<std::size_t>(row)].binding.get());
     if (status != nullptr && cancel.cancelled()) {

@@ -6,13 +6,12 @@
 #include <vector>
 
 #include "../device.h"
-#include "../parallel.h"
 #include "session.h"
 
 namespace fkinv::ort {
 
 /// Buffers of one caller for one session, on the caller's device: the rows of a forward lie one after the other, and
-/// each row is a run of the graph with a leading axis of 1, on a thread of `pool`.
+/// each row is a run of the graph with a leading axis of 1, which the device starts (Device::eachRow).
 ///
 /// Why one row at a time: ONNX Runtime does not promise that a row's result is the same whatever the batch or the
 /// number of threads (with several of each, the last bits of the demo models' results do differ). A single row on a
@@ -20,7 +19,7 @@ namespace fkinv::ort {
 /// threads.
 class Binding {
  public:
-  Binding(std::shared_ptr<Session> session, std::shared_ptr<Device> device, std::shared_ptr<ThreadPool> pool);
+  Binding(std::shared_ptr<Session> session, std::shared_ptr<Device> device);
 
   /// Device memory of tensor `name` for `rows` rows of `rowShape` (the graph's shape less its leading axis): written
   /// before run(), or read after it. The memory grows to the largest size asked for; the pointer holds until the next
@@ -58,7 +57,6 @@ class Binding {
 
   std::shared_ptr<Session> session_;
   std::shared_ptr<Device> device_;
-  std::shared_ptr<ThreadPool> pool_;
   std::vector<Slot> slots_;
   std::vector<Row> rows_;  // bound once, and again only when a slot's memory or shape changes
   std::unique_ptr<OrtMemoryInfo, Releaser<OrtMemoryInfo, &OrtApi::ReleaseMemoryInfo>> memoryInfo_;

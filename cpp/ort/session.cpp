@@ -67,12 +67,11 @@ std::vector<TensorInfo> describeAll(const OrtSession* session, CountOf countOf, 
   return all;
 }
 
-Options makeOptions() {
+Options makeOptions(const Device& device) {
   OrtSessionOptions* raw = nullptr;
   check(api().CreateSessionOptions(&raw), kCode, "creating session options");
   Options options(raw);
-  check(api().SetIntraOpNumThreads(raw, 1), kCode, "setting the threads");
-  check(api().SetInterOpNumThreads(raw, 1), kCode, "setting the threads");
+  device.configure(raw);
   return options;
 }
 
@@ -88,8 +87,8 @@ std::size_t typeBytes(ONNXTensorElementDataType type) {
   return found != nullptr ? found->bytes : 0;
 }
 
-Session::Session(const std::filesystem::path& path, CancelToken& cancel) : path_(path) {
-  const Options options = makeOptions();
+Session::Session(const std::filesystem::path& path, const Device& device, CancelToken& cancel) : path_(path) {
+  const Options options = makeOptions(device);
   OrtSession* raw = nullptr;
   OrtStatus* status;
   {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "../cancel.h"
+#include "../device.h"
 #include "library.h"
 
 namespace fkinv::ort {
@@ -23,12 +24,11 @@ struct TensorInfo {
 const char* typeName(ONNXTensorElementDataType type);
 std::size_t typeBytes(ONNXTensorElementDataType type);
 
-/// Loads `path` for the CPU. Run through a Binding, from any thread: each run uses the thread that calls it and no
-/// other.
+/// A graph loaded for a device. Run through a Binding.
 class Session {
  public:
   /// Throws Error "MODEL_INVALID", or "ABORTED" when `cancel` fires while it loads.
-  Session(const std::filesystem::path& path, CancelToken& cancel);
+  Session(const std::filesystem::path& path, const Device& device, CancelToken& cancel);
 
   const std::vector<TensorInfo>& inputs() const { return inputs_; }
   const std::vector<TensorInfo>& outputs() const { return outputs_; }

@@ -239,13 +239,13 @@ void checkThreadLimit() {
   for (int given = 0; given < 5; ++given) {
     threadsLeft = given;
     try {
-      const Engine engine(5);
+      const Engine engine(std::make_shared<CpuDevice>(5));
     } catch (const std::system_error&) {
       ++refused;
     }
     threadsLeft = -1;
   }
-  const Engine engine(5);
+  const Engine engine(std::make_shared<CpuDevice>(5));
   std::printf("threads: %d engines were refused theirs\n", refused);
   expect(refused == 5, "an engine started without its threads");
 }
@@ -255,7 +255,7 @@ void checkEngine(Random& random, int rounds) {
   std::atomic<int> done = 0, aborted = 0, disposed = 0, failed = 0;
   int submitted = 0;
   for (int round = 0; round < rounds; ++round) {
-    auto engine = std::make_unique<Engine>(1 + static_cast<int>(random() % 4));
+    auto engine = std::make_unique<Engine>(std::make_shared<CpuDevice>(1 + static_cast<int>(random() % 4)));
     std::vector<std::thread> callers;
     std::vector<uint64_t> seeds = {random(), random(), random()};
     for (uint64_t seed : seeds) {
@@ -268,11 +268,11 @@ void checkEngine(Random& random, int rounds) {
           const auto ends = std::make_shared<std::atomic<int>>(0);
           engine->submit(
               token,
-              [token, kind, pool = engine->pool()] {
+              [token, kind, device = engine->device()] {
                 // Until it is stopped, as a long run of a graph is; the first kinds end by themselves.
                 std::atomic<bool> stopped = false;
                 const CancelToken::Guard guard(*token, [&stopped] { stopped = true; });
-                pool->run(4, [&](int64_t) {
+                device->eachRow(4, [&](int64_t) {
                   for (int spin = 0; spin < 50 && !stopped; ++spin) std::this_thread::yield();
                 });
                 if (kind == 1) throw std::bad_alloc();
@@ -318,7 +318,7 @@ void checkEngine(Random& random, int rounds) {
 }
 
 void checkKernelsOnThreads(Random& random) {
-  CpuDevice alone(std::make_shared<ThreadPool>(1)), shared(std::make_shared<ThreadPool>(4));
+  CpuDevice alone(1), shared(4);
   for (CpuDevice* device : {&alone, &shared}) {
     checkLogits(random, *device, 120);
     checkWeights(random, *device, 200);
@@ -327,9 +327,11 @@ void checkKernelsOnThreads(Random& random) {
 
 // One inversion on the demo models, T = 3, as lib/sampler.ts drives it, with made-up CLIP ids.
 struct Demo {
-  explicit Demo(const std::string& models, int threads) : engine(threads) {
+  explicit Demo(const std::string& models, int threads) : engine(std::make_shared<CpuDevice>(threads)) {
     CancelToken token;
-    const auto load = [&](const char* name) { return std::make_shared<ort::Session>(models + name, token); };
+    const auto load = [&](const char* name) {
+      return std::make_shared<ort::Session>(models + name, *engine.device(), token);
+    };
     dllm = {load("/dllm/model.onnx"), "input_ids", "image_embeds", "logits", 2048};
     text = {load("/clip/text_model.onnx"), "input_ids", "text_embeds", 77};
     std::vector<float> embeds(2 * 256);
@@ -338,7 +340,7 @@ struct Demo {
   }
   std::vector<int32_t> run(CancelToken& cancel) {
     const Layout layout = {2, 3, 9};
-    Particles particles(engine.device(), engine.pool(), dllm, text, image, 256,
+    Particles particles(engine.device(), dllm, text, image, 256,
                         {layout, 3, 1, {1}, {0}, 4, false, 0.9, 100, 20, {7, 8}});
     for (int step = 0;; ++step) {
       particles.denoise(cancel);
@@ -397,7 +399,7 @@ void checkParticles(const std::string& models, int aborts) {
   cancelled.cancel();
   for (CancelToken* token : {&fine, &cancelled}) {
     try {
-      const ort::Session session(models + "/dllm/config.json", *token);
+      const ort::Session session(models + "/dllm/config.json", CpuDevice(1), *token);
       expect(false, "a JSON file was loaded as a graph");
     } catch (const Error& error) {
       expect(std::string_view(error.code) == (token == &fine ? "MODEL_INVALID" : "ABORTED"), error.what());

@@ -3,10 +3,12 @@ export const errorCodes = {
   INVALID_OPTION: 'An option is unknown, of the wrong type or out of its range: the message names it and the range.',
   IMAGE_NOT_FOUND: 'The image file does not exist or cannot be read: check the path and its permissions.',
   IMAGE_INVALID: 'The image is empty, truncated or of no format that is known: open it in a viewer, save it again.',
-  IMAGE_TOO_LARGE: 'The image has more than 268 million pixels: scale it down first.',
+  IMAGE_TOO_LARGE:
+    'The image has more than 268 million pixels, or would once resized for the model: scale or crop it first.',
   INVALID_PIXELS: 'Raw pixels do not fit their width, height and channels: data holds width × height × channels bytes.',
   MODEL_NOT_FOUND: 'A file of a model folder is missing: the message names it.',
-  MODEL_INVALID: 'A file of a model folder cannot be parsed: it may be truncated, fetch or export it again.',
+  MODEL_INVALID:
+    'A file of a model folder cannot be parsed, or says what cannot be: fetch or export it again, or mend what the message names.',
   MODEL_INTERFACE:
     'A graph has other inputs, outputs, types or sizes than the method needs: export it as the message says.',
   MODEL_RUN: 'ONNX Runtime failed while it ran a graph: the message is its own.',

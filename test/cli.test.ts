@@ -46,7 +46,7 @@ test('a reader that has enough ends it quietly', async (t) => {
   let stderr = '';
   child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
   child.stdout.once('data', () => child.stdout.destroy());
-  const [code] = (await once(child, 'exit')) as [number | null];
+  const [code] = (await once(child, 'close')) as [number | null];
   t.deepEqual({ code, stderr }, { code: 0, stderr: '' });
 });
 
@@ -157,6 +157,6 @@ test('Ctrl-C leaves cleanly with 130', async (t) => {
   let stderr = '';
   child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
   child.stdout.once('data', () => child.kill('SIGINT')); // one is done, and another under way
-  const [code, signal] = (await once(child, 'exit')) as [number | null, string | null];
+  const [code, signal] = (await once(child, 'close')) as [number | null, string | null];
   t.deepEqual({ code, signal, stderr }, { code: 130, signal: null, stderr: 'interrupted\n' });
 });

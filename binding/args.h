@@ -23,6 +23,7 @@ constexpr napi_typedarray_type typedArrayType() {
   if constexpr (std::is_same_v<T, double>) return napi_float64_array;
   if constexpr (std::is_same_v<T, int32_t>) return napi_int32_array;
   if constexpr (std::is_same_v<T, uint32_t>) return napi_uint32_array;
+  if constexpr (std::is_same_v<T, uint16_t>) return napi_uint16_array;
   if constexpr (std::is_same_v<T, uint8_t>) return napi_uint8_array;
   if constexpr (std::is_same_v<T, int64_t>) return napi_bigint64_array;
   if constexpr (std::is_same_v<T, uint64_t>) return napi_biguint64_array;

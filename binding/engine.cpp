@@ -29,16 +29,16 @@ const std::shared_ptr<Jobs>& EngineClass::jobs(Napi::Env env) const {
   });
 }
 
-// load(path: string): Promise<Session>
+// load(path: string, optimization: GraphOptimizationLevel): Promise<Session>
 Napi::Value EngineClass::load(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto& owner = jobs(env);
   auto cancel = std::make_shared<CancelToken>();
   return owner->run(
       env, cancel,
-      [path = toString(info[0]), device = owner->engine(env).device(), cancel] {
-        return std::make_shared<ort::Session>(path, *device, *cancel);
-      },
+      [path = toString(info[0]), optimization = static_cast<GraphOptimizationLevel>(toInt(info[1])),
+       device = owner->engine(env).device(),
+       cancel] { return std::make_shared<ort::Session>(path, optimization, *device, *cancel); },
       [jobs = owner](Napi::Env e, const std::shared_ptr<ort::Session>& session) -> Napi::Value {
         return SessionClass::create(e, jobs, session);
       });

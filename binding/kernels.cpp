@@ -18,19 +18,25 @@ namespace {
 // Logits in a JavaScript buffer, read in place by the pass and the merge on the calling thread.
 class Read {
  public:
-  Read(std::span<const float> logits, int positions, int vocab, double temperature) {
-    const auto states =
-        static_cast<int>(logits.size() / static_cast<std::size_t>(positions) / static_cast<std::size_t>(vocab));
+  // `logits`: Float32Array, or the bits of 16-bit floats in a Uint16Array.
+  Read(Napi::Value logits, kernels::LogitsType type, int positions, int vocab, double temperature,
+       kernels::Truncation truncation = {}) {
+    const bool isFloat32 = type == kernels::LogitsType::float32;
+    const void* data = isFloat32 ? static_cast<const void*>(toSpan<float>(logits).data())
+                                 : static_cast<const void*>(toSpan<uint16_t>(logits).data());
+    const std::size_t size = logits.As<Napi::TypedArray>().ElementLength();
+    const auto states = static_cast<int>(size / static_cast<std::size_t>(positions) / static_cast<std::size_t>(vocab));
     rowOf_.resize(static_cast<std::size_t>(states) * static_cast<std::size_t>(positions));
     std::iota(rowOf_.begin(), rowOf_.end(), 0);
     // The kernels below only read; `data` is not const because K0 writes through the same view.
-    z = {const_cast<float*>(logits.data()), vocab, rowOf_.data(), states, positions, vocab};
+    z = {const_cast<void*>(data), type, vocab, rowOf_.data(), states, positions, vocab};
     const auto cells = rowOf_.size() * static_cast<std::size_t>(z.tiles());
     max_.resize(cells);
     for (auto* sums : {&exponent_, &mass_, &moment_, &tempered_}) sums->resize(cells);
     tileGram_.resize(static_cast<std::size_t>(states) * static_cast<std::size_t>(z.tiles()) *
                      static_cast<std::size_t>(z.pairs()));
     rowMax.resize(rowOf_.size());
+    threshold_.resize(rowOf_.size());
     entropy.resize(rowOf_.size());
     fault_.resize(rowOf_.size());
     for (auto* sums : {&rowExponent_, &rowMass_, &rowTempered_}) sums->resize(rowOf_.size());
@@ -38,6 +44,7 @@ class Read {
     CpuDevice device(1);
     device.pass(z, temperature, tiles());
     device.merge(z, temperature, tiles(), rows());
+    if (temperature != 0 && !truncation.keepsAll()) device.truncate(z, temperature, truncation, tiles(), rows());
     for (std::size_t r = 0; r < fault_.size(); ++r) {
       if (fault_[r] == kernels::RowFault::none) continue;
       const std::string where = "state " + std::to_string(r / static_cast<std::size_t>(positions)) + ", position " +
@@ -51,8 +58,8 @@ class Read {
     return {max_.data(), exponent_.data(), mass_.data(), moment_.data(), tempered_.data(), tileGram_.data()};
   }
   RowStats rows() {
-    return {rowMax.data(),  rowExponent_.data(), rowMass_.data(), rowTempered_.data(),
-            entropy.data(), fault_.data(),       gram.data()};
+    return {rowMax.data(),     rowExponent_.data(), rowMass_.data(), rowTempered_.data(),
+            threshold_.data(), entropy.data(),      fault_.data(),   gram.data()};
   }
 
   Logits z;
@@ -60,19 +67,21 @@ class Read {
 
  private:
   std::vector<int64_t> rowOf_;
-  std::vector<float> max_, tileGram_;
+  std::vector<float> max_, tileGram_, threshold_;
   std::vector<double> exponent_, mass_, moment_, tempered_, rowExponent_, rowMass_, rowTempered_;
   std::vector<kernels::RowFault> fault_;
 };
 
-// coupling(logits: Float32Array, positions, vocab, counted: Uint8Array):
+kernels::LogitsType toType(Napi::Value value) { return static_cast<kernels::LogitsType>(toInt(value)); }
+
+// coupling(logits: Float32Array | Uint16Array, type, positions, vocab, counted: Uint8Array):
 //   { gram, entropy, rowMax: Float32Array[]; mean, variance, reward: number[] }
 Napi::Value coupling(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guard(env, [&]() -> Napi::Value {
-    const int positions = toInt(info[1]);
-    const std::span<const uint8_t> counted = toSpan<uint8_t>(info[3]);
-    Read read(toSpan<float>(info[0]), positions, toInt(info[2]), 1);
+    const int positions = toInt(info[2]);
+    const std::span<const uint8_t> counted = toSpan<uint8_t>(info[4]);
+    Read read(info[0], toType(info[1]), positions, toInt(info[3]), 1);
     const auto N = static_cast<std::size_t>(positions);
     Napi::Object result = Napi::Object::New(env);
     for (const char* name : {"gram", "mean", "variance", "reward", "entropy", "rowMax"}) {
@@ -98,13 +107,13 @@ Napi::Value coupling(const Napi::CallbackInfo& info) {
   });
 }
 
-// draw(logits: Float32Array, vocab, temperature, u: Float64Array, uInside: Float64Array): Int32Array
+// draw(logits: Float32Array | Uint16Array, type, vocab, temperature, topK, topP, u, uInside: Float64Array): Int32Array
 Napi::Value draw(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guard(env, [&]() -> Napi::Value {
-    const double temperature = toDouble(info[2]);
-    const std::span<const double> u = toSpan<double>(info[3]), uInside = toSpan<double>(info[4]);
-    Read read(toSpan<float>(info[0]), 1, toInt(info[1]), temperature);
+    const double temperature = toDouble(info[3]);
+    const std::span<const double> u = toSpan<double>(info[6]), uInside = toSpan<double>(info[7]);
+    Read read(info[0], toType(info[1]), 1, toInt(info[2]), temperature, {toInt(info[4]), toDouble(info[5])});
     std::vector<int32_t> tokens(u.size());
     for (std::size_t r = 0; r < tokens.size(); ++r) {
       tokens[r] =

@@ -12,29 +12,101 @@ namespace {
 
 DllmGraph toDllm(Napi::Value value) {
   const Napi::Object o = toObject(value);
-  return {unwrap<SessionClass>(o.Get("session")).session(value.Env()), toString(o.Get("ids")),
-          toString(o.Get("condition")), toString(o.Get("logits")), toInt(o.Get("vocab"))};
+  return {unwrap<SessionClass>(o.Get("session")).session(value.Env()),
+          toString(o.Get("ids")),
+          toString(o.Get("condition")),
+          toString(o.Get("attentionMask")),
+          toString(o.Get("positionIds")),
+          toString(o.Get("timestep")),
+          toString(o.Get("logits")),
+          toInt(o.Get("vocab")),
+          toInt(o.Get("shift")),
+          toVector<int32_t>(o.Get("suffix"))};
 }
 
 TextGraph toText(Napi::Value value) {
   const Napi::Object o = toObject(value);
   return {unwrap<SessionClass>(o.Get("session")).session(value.Env()), toString(o.Get("ids")),
-          toString(o.Get("embeddings")), toInt(o.Get("maxWidth"))};
+          toString(o.Get("attentionMask")), toString(o.Get("embeddings")), toInt(o.Get("maxWidth"))};
+}
+
+template <class F>
+void eachOf(Napi::Value list, F f) {
+  const Napi::Object array = toObject(list);
+  for (uint32_t i = 0; i < array.As<Napi::Array>().Length(); ++i) f(array.Get(i));
+}
+
+// Tensor[][]: the references of each image.
+std::vector<Reference> toReferences(Napi::Value value) {
+  std::vector<Reference> references;
+  eachOf(value, [&](Napi::Value ofImage) {
+    Reference& reference = references.emplace_back();
+    eachOf(ofImage, [&](Napi::Value tensor) { reference.push_back(unwrap<TensorClass>(tensor).values()); });
+  });
+  return references;
+}
+
+// { ids: Int32Array, at: Uint8Array }[]
+std::vector<Restriction> toRestrictions(Napi::Value value) {
+  std::vector<Restriction> restrictions;
+  eachOf(value, [&](Napi::Value each) {
+    const Napi::Object o = toObject(each);
+    restrictions.push_back({toVector<int32_t>(o.Get("ids")), toVector<uint8_t>(o.Get("at"))});
+  });
+  return restrictions;
+}
+
+// { rows, positions, excluded, offsets: Int32Array }
+std::vector<Redraw> toRedraws(Napi::Value value) {
+  const Napi::Object o = toObject(value);
+  const std::span<const int32_t> rows = toSpan<int32_t>(o.Get("rows")), positions = toSpan<int32_t>(o.Get("positions")),
+                                 excluded = toSpan<int32_t>(o.Get("excluded")),
+                                 offsets = toSpan<int32_t>(o.Get("offsets"));
+  std::vector<Redraw> redraws;
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    redraws.push_back({rows[i], positions[i], {excluded.begin() + offsets[i], excluded.begin() + offsets[i + 1]}});
+  }
+  return redraws;
 }
 
 ParticleOptions toOptions(Napi::Value value) {
   const Napi::Object o = toObject(value);
   return {{toInt(o.Get("images")), toInt(o.Get("particlesPerImage")), toInt(o.Get("length"))},
           toInt(o.Get("steps")),
+          toInt(o.Get("guesses")),
           toInt(o.Get("maskId")),
           toVector<int32_t>(o.Get("suppressed")),
+          toRestrictions(o.Get("restrictions")),
           toVector<int32_t>(o.Get("stops")),
-          toInt(o.Get("minLength")),
+          toVector<int32_t>(o.Get("pinned")),
+          toVector<int32_t>(o.Get("prefixes")),
           toBool(o.Get("countAll")),
           toDouble(o.Get("temperature")),
+          {toInt(o.Get("topK")), toDouble(o.Get("topP"))},
+          static_cast<kernels::Order>(toInt(o.Get("order"))),
+          toInt(o.Get("blockLength")),
+          static_cast<kernels::Scheme>(toInt(o.Get("scheme"))),
+          toDouble(o.Get("essThreshold")),
           toDouble(o.Get("lambdaClip")),
           toDouble(o.Get("lambdaEdit")),
           toVector<uint64_t>(o.Get("seeds"))};
+}
+
+// { image: number, error: FkinvError }[]
+Napi::Array toArray(Napi::Env env, const std::vector<Particles::Failure>& failures) {
+  Napi::Array array = Napi::Array::New(env);
+  for (const auto& [image, error] : failures) {
+    Napi::Object failure = Napi::Object::New(env);
+    failure.Set("image", image);
+    failure.Set("error", toJavaScript(env, std::make_exception_ptr(error)).Value());
+    array.Set(array.Length(), failure);
+  }
+  return array;
+}
+
+template <class T>
+Napi::Value toTypedArrayOf(Napi::Env env, const std::vector<T>& values) {
+  return toTypedArray(env, values);
 }
 
 }  // namespace
@@ -45,17 +117,19 @@ Napi::Function ParticlesClass::define(Napi::Env env) {
       {InstanceMethod<&ParticlesClass::denoise>("denoise"), InstanceMethod<&ParticlesClass::guess>("guess"),
        InstanceMethod<&ParticlesClass::reward>("reward"), InstanceMethod<&ParticlesClass::weigh>("weigh"),
        InstanceMethod<&ParticlesClass::resample>("resample"), InstanceMethod<&ParticlesClass::propose>("propose"),
-       InstanceMethod<&ParticlesClass::finish>("finish"), InstanceMethod<&ParticlesClass::similarity>("similarity"),
-       InstanceMethod<&ParticlesClass::cancel>("cancel"), InstanceMethod<&ParticlesClass::release>("release")});
+       InstanceMethod<&ParticlesClass::redraw>("redraw"), InstanceMethod<&ParticlesClass::accept>("accept"),
+       InstanceMethod<&ParticlesClass::retire>("retire"), InstanceMethod<&ParticlesClass::finish>("finish"),
+       InstanceMethod<&ParticlesClass::similarity>("similarity"), InstanceMethod<&ParticlesClass::cancel>("cancel"),
+       InstanceMethod<&ParticlesClass::release>("release")});
 }
 
-// new Particles(engine, dllm, text, imageEmbeds: Tensor, embedSize: number, options)
+// new Particles(engine, dllm, text, references: Tensor[][], embedSize: number, options)
 ParticlesClass::ParticlesClass(const Napi::CallbackInfo& info) : ObjectWrap(info), env_(info.Env()) {
   guard(info.Env(), [&] {
     jobs_ = unwrap<EngineClass>(info[0]).jobs(info.Env());
     const Engine& engine = jobs_->engine(info.Env());
-    particles_ = std::make_shared<Particles>(engine.device(), toDllm(info[1]), toText(info[2]),
-                                             unwrap<TensorClass>(info[3]).values(), toInt(info[4]), toOptions(info[5]));
+    particles_ = std::make_shared<Particles>(engine.device(), toDllm(info[1]), toText(info[2]), toReferences(info[3]),
+                                             toInt(info[4]), toOptions(info[5]));
   });
   account(static_cast<int64_t>(particles_->bytes()));
 }
@@ -78,35 +152,39 @@ Napi::Value ParticlesClass::run(Napi::Env env, F f, Convert convert) {
   });
 }
 
-// denoise(): Promise<Int32Array>, the distinct states of each image [images]
+// denoise(): Promise<{ states: Int32Array, failures }>, the distinct states of each image [images]
 Napi::Value ParticlesClass::denoise(const Napi::CallbackInfo& info) {
   return run(
       info.Env(), [cancel = cancel_](Particles& p) { return p.denoise(*cancel); },
-      [](Napi::Env env, const std::vector<int32_t>& states) -> Napi::Value { return toTypedArray(env, states); });
-}
-
-// guess(step): Promise<Int32Array>, [particles, length]
-Napi::Value ParticlesClass::guess(const Napi::CallbackInfo& info) {
-  return run(
-      info.Env(), [step = toInt(info[0])](Particles& p) { return p.guess(step); },
-      [](Napi::Env env, const std::vector<int32_t>& tokens) -> Napi::Value { return toTypedArray(env, tokens); });
-}
-
-// reward(ids: BigInt64Array, texts: number, textOf: Int32Array): Promise<{ clip, edit: Float64Array }>
-Napi::Value ParticlesClass::reward(const Napi::CallbackInfo& info) {
-  return run(
-      info.Env(),
-      [ids = toVector<int64_t>(info[0]), texts = toInt(info[1]), textOf = toVector<int32_t>(info[2]),
-       cancel = cancel_](Particles& p) { return p.reward(ids, texts, textOf, *cancel); },
-      [](Napi::Env env, const Particles::Rewards& rewards) -> Napi::Value {
+      [](Napi::Env env, const Particles::Denoised& denoised) -> Napi::Value {
         Napi::Object object = Napi::Object::New(env);
-        object.Set("clip", toTypedArray(env, rewards.clip));
-        object.Set("edit", toTypedArray(env, rewards.edit));
+        object.Set("states", toTypedArray(env, denoised.states));
+        object.Set("failures", toArray(env, denoised.failures));
         return object;
       });
 }
 
-// weigh(): Promise<{ logWeights, ess: Float64Array }>
+// guess(step): Promise<Int32Array>, [guesses, particles, length]
+Napi::Value ParticlesClass::guess(const Napi::CallbackInfo& info) {
+  return run(info.Env(), [step = toInt(info[0])](Particles& p) { return p.guess(step); }, toTypedArrayOf<int32_t>);
+}
+
+// reward(ids: BigInt64Array, widths: Int32Array, textOf: Int32Array): Promise<{ clip, edit: Float64Array, failures }>
+Napi::Value ParticlesClass::reward(const Napi::CallbackInfo& info) {
+  return run(
+      info.Env(),
+      [ids = toVector<int64_t>(info[0]), widths = toVector<int32_t>(info[1]), textOf = toVector<int32_t>(info[2]),
+       cancel = cancel_](Particles& p) { return p.reward(ids, widths, textOf, *cancel); },
+      [](Napi::Env env, const Particles::Rewards& rewards) -> Napi::Value {
+        Napi::Object object = Napi::Object::New(env);
+        object.Set("clip", toTypedArray(env, rewards.clip));
+        object.Set("edit", toTypedArray(env, rewards.edit));
+        object.Set("failures", toArray(env, rewards.failures));
+        return object;
+      });
+}
+
+// weigh(): Promise<{ logWeights, ess: Float64Array, failures }>
 Napi::Value ParticlesClass::weigh(const Napi::CallbackInfo& info) {
   return run(
       info.Env(), [](Particles& p) { return p.weigh(); },
@@ -114,21 +192,49 @@ Napi::Value ParticlesClass::weigh(const Napi::CallbackInfo& info) {
         Napi::Object object = Napi::Object::New(env);
         object.Set("logWeights", toTypedArray(env, weights.logWeights));
         object.Set("ess", toTypedArray(env, weights.ess));
+        object.Set("failures", toArray(env, weights.failures));
         return object;
       });
 }
 
-// resample(step): Promise<Int32Array>, the ancestors [particles], slots within the image
+// resample(step): Promise<{ ancestors: Int32Array, resampled: Uint8Array }>; ancestors [particles] are slots within the
+// image, resampled [images]
 Napi::Value ParticlesClass::resample(const Napi::CallbackInfo& info) {
   return run(
       info.Env(), [step = toInt(info[0])](Particles& p) { return p.resample(step); },
-      [](Napi::Env env, const std::vector<int32_t>& ancestors) -> Napi::Value { return toTypedArray(env, ancestors); });
+      [](Napi::Env env, const Particles::Resampled& result) -> Napi::Value {
+        Napi::Object object = Napi::Object::New(env);
+        object.Set("ancestors", toTypedArray(env, result.ancestors));
+        object.Set("resampled", toTypedArray(env, result.resampled));
+        return object;
+      });
 }
 
-// propose(step): Promise<void>
+// propose(step): Promise<Int32Array>, the tokens [particles, length]
 Napi::Value ParticlesClass::propose(const Napi::CallbackInfo& info) {
+  return run(info.Env(), [step = toInt(info[0])](Particles& p) { return p.propose(step); }, toTypedArrayOf<int32_t>);
+}
+
+// redraw(step, ofProposal: boolean, { rows, positions, excluded, offsets: Int32Array }): Promise<Int32Array>
+Napi::Value ParticlesClass::redraw(const Napi::CallbackInfo& info) {
   return run(
-      info.Env(), [step = toInt(info[0])](Particles& p) { p.propose(step); },
+      info.Env(),
+      [step = toInt(info[0]), ofProposal = toBool(info[1]), redraws = toRedraws(info[2])](Particles& p) {
+        return p.redraw(step, ofProposal, redraws);
+      },
+      toTypedArrayOf<int32_t>);
+}
+
+// accept(): Promise<void>
+Napi::Value ParticlesClass::accept(const Napi::CallbackInfo& info) {
+  return run(
+      info.Env(), [](Particles& p) { p.accept(); }, [](Napi::Env env) -> Napi::Value { return env.Undefined(); });
+}
+
+// retire(image: number): Promise<void>
+Napi::Value ParticlesClass::retire(const Napi::CallbackInfo& info) {
+  return run(
+      info.Env(), [image = toInt(info[0])](Particles& p) { p.retire(image); },
       [](Napi::Env env) -> Napi::Value { return env.Undefined(); });
 }
 

@@ -21,6 +21,9 @@ class ParticlesClass : public Napi::ObjectWrap<ParticlesClass> {
   Napi::Value weigh(const Napi::CallbackInfo& info);
   Napi::Value resample(const Napi::CallbackInfo& info);
   Napi::Value propose(const Napi::CallbackInfo& info);
+  Napi::Value redraw(const Napi::CallbackInfo& info);
+  Napi::Value accept(const Napi::CallbackInfo& info);
+  Napi::Value retire(const Napi::CallbackInfo& info);
   Napi::Value finish(const Napi::CallbackInfo& info);
   Napi::Value similarity(const Napi::CallbackInfo& info);
   void cancel(const Napi::CallbackInfo& info);

@@ -113,7 +113,8 @@ Napi::Value SessionClass::run(const Napi::CallbackInfo& info) {
         ort::Binding binding(session, device);
         for (const Input& input : inputs) bind(binding, *device, rows, input);
         const void* result = binding.output(output, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, rows, rowShape);
-        binding.run(rows, *cancel);
+        const auto failures = binding.run(rows, *cancel);
+        if (!failures.empty()) throw failures.front().error;
         auto size = static_cast<std::size_t>(rows);
         for (int64_t extent : rowShape) size *= static_cast<std::size_t>(extent);
         auto values = std::make_shared<Array<float>>(device, size);

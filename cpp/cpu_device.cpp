@@ -1,16 +1,18 @@
 #include "cpu_device.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <new>
+#include <numeric>
 #include <string>
 
 #include "error.h"
+#include "kernels/average.h"
 #include "kernels/cosine.h"
 #include "kernels/coupling.h"
 #include "kernels/draw.h"
 #include "kernels/merge.h"
-#include "kernels/open.h"
 #include "kernels/pass.h"
 #include "kernels/potential.h"
 #include "kernels/suppress.h"
@@ -24,6 +26,12 @@ constexpr std::align_val_t kAlignment{64};  // a cache line, and the widest vect
 template <class T>
 std::span<T> ofImage(const Layout& layout, T* values, int image) {
   return {values + static_cast<int64_t>(image) * layout.perImage, static_cast<std::size_t>(layout.perImage)};
+}
+
+void write(const Draws& draws, int64_t at, const kernels::Drawn& drawn) {
+  draws.tokens[at] = drawn.token;
+  if (draws.logModel != nullptr) draws.logModel[at] = drawn.logModel;
+  if (draws.logProposal != nullptr) draws.logProposal[at] = drawn.logProposal;
 }
 
 }  // namespace
@@ -48,9 +56,8 @@ void CpuDevice::copy(void* to, const void* from, std::size_t bytes) {
   if (bytes > 0) std::memcpy(to, from, bytes);
 }
 
-void CpuDevice::suppress(const Logits& z, std::span<const int32_t> suppressed, std::span<const int32_t> stops,
-                         int minLength) {
-  kernels::suppress(z, suppressed, stops, minLength);
+void CpuDevice::suppress(const Logits& z, std::span<const int32_t> ids, std::span<const uint8_t> at) {
+  kernels::suppress(z, ids, at);
 }
 
 void CpuDevice::pass(const Logits& z, double temperature, const TileTable& tiles) {
@@ -67,43 +74,107 @@ void CpuDevice::merge(const Logits& z, double temperature, const TileTable& tile
             [&](int64_t state) { kernels::mergeState(z, temperature, tiles, rows, static_cast<int>(state)); });
 }
 
-void CpuDevice::masked(const Layout& layout, int32_t maskId, const int32_t* tokens, uint8_t* wanted) {
-  for (int64_t at = 0; at < static_cast<int64_t>(layout.particles()) * layout.length; ++at) {
-    wanted[at] = tokens[at] == maskId;
+void CpuDevice::truncate(const Logits& z, double temperature, kernels::Truncation truncation, const TileTable& tiles,
+                         const RowStats& rows) {
+  pool_.run(z.rows(), [&](int64_t r) {
+    if (rows.fault[r] == kernels::RowFault::none) kernels::truncateRow(z, temperature, truncation, tiles, rows, r);
+  });
+}
+
+void CpuDevice::masked(const Layout& layout, const uint8_t* live, int32_t maskId, const int32_t* tokens, int first,
+                       int last, uint8_t* wanted) {
+  for (int64_t p = 0; p < layout.particles(); ++p) {
+    for (int n = 0; n < layout.length; ++n) {
+      const int64_t at = p * layout.length + n;
+      wanted[at] = live[p / layout.perImage] && n >= first && n < last && tokens[at] == maskId;
+    }
   }
 }
 
-void CpuDevice::open(const Layout& layout, const uint64_t* seeds, int step, int steps, uint8_t* wanted) {
+void CpuDevice::open(const Layout& layout, const uint64_t* seeds, uint32_t step, const Block& block,
+                     const uint8_t* wanted, uint8_t* opened) {
   for (int p = 0; p < layout.particles(); ++p) {
     for (int n = 0; n < layout.length; ++n) {
-      const double u = kernels::uniforms(seeds[p / layout.perImage], static_cast<uint32_t>(step),
-                                         static_cast<uint32_t>(p % layout.perImage), static_cast<uint32_t>(n),
-                                         kernels::Purpose::opening)
+      const int64_t at = static_cast<int64_t>(p) * layout.length + n;
+      const double u = kernels::uniforms(seeds[p / layout.perImage], step, static_cast<uint32_t>(p % layout.perImage),
+                                         static_cast<uint32_t>(n), kernels::Purpose::opening)
                            .u;
-      wanted[static_cast<int64_t>(p) * layout.length + n] &= kernels::opens(step, steps, u);
+      opened[at] = wanted[at] && kernels::opens(block.step, block.steps, u);
     }
+  }
+}
+
+void CpuDevice::score(kernels::Order order, const Logits& z, const TileTable& tiles, const RowStats& rows,
+                      const Layout& layout, const int32_t* stateOf, const uint8_t* wanted, const double* logModel,
+                      double* scores) {
+  for (int64_t p = 0; p < layout.particles(); ++p) {
+    for (int n = 0; n < layout.length; ++n) {
+      const int64_t at = p * layout.length + n, row = static_cast<int64_t>(stateOf[p]) * layout.length + n;
+      if (!wanted[at]) continue;
+      scores[at] = order == kernels::Order::confidence ? logModel[at]
+                   : order == kernels::Order::entropy  ? -static_cast<double>(rows.entropy[row])
+                                                       : kernels::margin(z, tiles, rows, row);
+    }
+  }
+}
+
+void CpuDevice::choose(const Layout& layout, const double* scores, const uint8_t* wanted, int count, uint8_t* opened) {
+  const auto length = static_cast<std::size_t>(layout.length);
+  for (int64_t first = 0; first < static_cast<int64_t>(layout.particles()) * layout.length; first += layout.length) {
+    kernels::choose({scores + first, length}, {wanted + first, length}, count, {opened + first, length});
   }
 }
 
 void CpuDevice::draw(const Logits& z, double temperature, const TileTable& tiles, const RowStats& rows,
                      const Layout& layout, const Draws& draws) {
   pool_.run(layout.particles(), [&](int64_t p) {
-    double logProb = 0, logWeight = 0;
     for (int n = 0; n < layout.length; ++n) {
       const int64_t at = p * layout.length + n;
       if (!draws.wanted[at]) continue;
       const auto [u, uInside] =
           kernels::uniforms(draws.seeds[p / layout.perImage], draws.step, static_cast<uint32_t>(p % layout.perImage),
-                            static_cast<uint32_t>(n), draws.purpose);
+                            static_cast<uint32_t>(n), draws.purpose, draws.guess);
       const int64_t row = static_cast<int64_t>(draws.stateOf[p]) * layout.length + n;
-      const kernels::Drawn drawn = kernels::drawRow(z, temperature, tiles, rows, row, u, uInside);
-      draws.tokens[at] = drawn.token;
-      logProb += drawn.logModel;
-      logWeight += drawn.logModel - drawn.logProposal;
+      write(draws, at, kernels::drawRow(z, temperature, tiles, rows, row, u, uInside));
     }
-    if (draws.logProb != nullptr) draws.logProb[p] += logProb;
-    if (draws.logWeights != nullptr) draws.logWeights[p] += logWeight;
   });
+}
+
+std::vector<int32_t> CpuDevice::redraw(const Logits& z, double temperature, const TileTable& tiles,
+                                       const RowStats& rows, const Layout& layout, const Draws& draws,
+                                       std::span<const Redraw> redraws) {
+  std::vector<int32_t> tokens(redraws.size());
+  pool_.run(static_cast<int64_t>(redraws.size()), [&](int64_t i) {
+    const auto& [p, n, excluded] = redraws[static_cast<std::size_t>(i)];
+    const uint32_t attempt = (draws.guess << 16) + (static_cast<uint32_t>(excluded.size()) & 0xffff);
+    const auto [u, uInside] =
+        kernels::uniforms(draws.seeds[p / layout.perImage], draws.step, static_cast<uint32_t>(p % layout.perImage),
+                          static_cast<uint32_t>(n), draws.purpose, attempt);
+    const int64_t row = static_cast<int64_t>(draws.stateOf[p]) * layout.length + n;
+    const kernels::Drawn drawn = kernels::drawRow(z, temperature, tiles, rows, row, u, uInside, excluded);
+    if (drawn.token >= 0) write(draws, static_cast<int64_t>(p) * layout.length + n, drawn);
+    tokens[static_cast<std::size_t>(i)] = drawn.token;
+  });
+  return tokens;
+}
+
+void CpuDevice::place(const Layout& layout, const uint8_t* opened, const int32_t* drawn, int32_t* tokens) {
+  for (int64_t at = 0; at < static_cast<int64_t>(layout.particles()) * layout.length; ++at) {
+    if (opened[at]) tokens[at] = drawn[at];
+  }
+}
+
+void CpuDevice::accept(const Layout& layout, const uint8_t* opened, const uint8_t* drawn, const double* logModel,
+                       const double* logProposal, double* logProb, double* logWeights) {
+  for (int64_t p = 0; p < layout.particles(); ++p) {
+    double ofTokens = 0, weight = 0;
+    for (int64_t at = p * layout.length; at < (p + 1) * layout.length; ++at) {
+      if (opened[at]) ofTokens += logModel[at];
+      if (drawn[at]) weight += logModel[at] - logProposal[at];
+    }
+    logProb[p] += ofTokens;
+    logWeights[p] += weight;
+  }
 }
 
 void CpuDevice::count(const Layout& layout, const int32_t* tokens, std::span<const int32_t> stops, bool all,
@@ -130,11 +201,25 @@ void CpuDevice::cosine(const Layout& layout, const float* texts, const int32_t* 
   }
 }
 
-void CpuDevice::weigh(const Layout& layout, double lambdaClip, double lambdaEdit, const double* clip,
-                      const double* edit, const double* previousClip, const double* previousEdit, double* logWeights) {
-  for (int p = 0; p < layout.particles(); ++p) {
-    logWeights[p] +=
-        kernels::logPotential(lambdaClip, lambdaEdit, {clip[p], edit[p]}, {previousClip[p], previousEdit[p]});
+void CpuDevice::average(std::span<const float* const> embeddings, int size, float* mean) {
+  if (embeddings.size() == 1) {
+    copy(mean, embeddings[0], static_cast<std::size_t>(size) * sizeof(float));
+  } else {
+    kernels::average(embeddings, size, mean);
+  }
+}
+
+void CpuDevice::weigh(const Layout& layout, int guesses, double lambdaClip, double lambdaEdit, const double* clip,
+                      const double* edit, const double* previousTotal, double* total, double* logWeights) {
+  std::vector<double> clips(static_cast<std::size_t>(guesses)), edits(clips.size());
+  for (int64_t p = 0; p < layout.particles(); ++p) {
+    for (std::size_t g = 0; g < clips.size(); ++g) {
+      const int64_t at = static_cast<int64_t>(g) * layout.particles() + p;
+      clips[g] = clip[at];
+      edits[g] = edit[at];
+    }
+    total[p] = kernels::total(lambdaClip, lambdaEdit, clips, edits);
+    logWeights[p] += total[p] - previousTotal[p];
   }
 }
 
@@ -143,13 +228,20 @@ void CpuDevice::effectiveSampleSize(const Layout& layout, const double* logWeigh
 }
 
 void CpuDevice::resample(const Layout& layout, kernels::Scheme scheme, const uint64_t* seeds, uint32_t step,
-                         const double* logWeights, int32_t* ancestors) {
+                         std::span<const uint8_t> resampled, double* logWeights, int32_t* ancestors) {
   std::vector<double> u(static_cast<std::size_t>(layout.perImage));
   for (int b = 0; b < layout.images; ++b) {
+    const std::span<double> weights = ofImage(layout, logWeights, b);
+    const std::span<int32_t> slots = ofImage(layout, ancestors, b);
+    if (!resampled[static_cast<std::size_t>(b)]) {
+      std::iota(slots.begin(), slots.end(), 0);
+      continue;
+    }
     for (std::size_t k = 0; k < u.size(); ++k) {
       u[k] = kernels::uniforms(seeds[b], step, static_cast<uint32_t>(k), 0, kernels::Purpose::resampling).u;
     }
-    kernels::resample(ofImage(layout, logWeights, b), scheme, u, ofImage(layout, ancestors, b));
+    kernels::resample(weights, scheme, u, slots);
+    std::fill(weights.begin(), weights.end(), 0.0);
   }
 }
 

@@ -10,8 +10,10 @@
 #include <vector>
 
 #include "kernels/logits.h"
+#include "kernels/open.h"
 #include "kernels/philox.h"
 #include "kernels/resample.h"
+#include "kernels/truncate.h"
 
 struct OrtSessionOptions;
 
@@ -27,16 +29,29 @@ struct Layout {
   int particles() const { return images * perImage; }
 };
 
+/// The positions of one block: which may open at this step, and how far its own schedule is.
+struct Block {
+  int first, last;  // [first, last)
+  int step, steps;
+};
+
 /// One draw for each wanted position of each particle. Pointers are to the device's memory.
 struct Draws {
-  const int32_t* stateOf;        // [particles] the distinct state whose logits a particle draws from
-  const uint8_t* wanted;         // [particles, length]
-  const uint64_t* seeds;         // [images]
-  uint32_t step;                 // steps done
-  kernels::Purpose purpose;      // guess or proposal
-  int32_t* tokens;               // [particles, length] written where wanted
-  double* logProb = nullptr;     // [particles] gains Σ log p of the tokens drawn, when given
-  double* logWeights = nullptr;  // [particles] gains Σ (log p − log τ), the importance weight of the draw, likewise
+  const int32_t* stateOf;         // [particles] the distinct state whose logits a particle draws from
+  const uint8_t* wanted;          // [particles, length]
+  const uint64_t* seeds;          // [images]
+  uint32_t step;                  // steps done
+  kernels::Purpose purpose;       // guess or proposal
+  uint32_t guess;                 // guess number
+  int32_t* tokens;                // [particles, length] written where wanted, as are the following, when given
+  double* logModel = nullptr;     // [particles, length] log p of the token
+  double* logProposal = nullptr;  // [particles, length] log τ of the token
+};
+
+/// A draw at one place, with the tokens that have probability 0 there.
+struct Redraw {
+  int particle, position;
+  std::vector<int32_t> excluded;
 };
 
 /// Work is done in the order of the calls. Pointers and spans named "device" in comments are to the device's own
@@ -61,16 +76,35 @@ class Device {
   virtual void copy(void* to, const void* from, std::size_t bytes) = 0;
 
   // The kernels of kernels.md; shapes, formulas and sources stand at the functions of the same names in kernels/.
-  virtual void suppress(const Logits&, std::span<const int32_t> suppressed, std::span<const int32_t> stops,
-                        int minLength) = 0;  // device spans
+  virtual void suppress(const Logits&, std::span<const int32_t> ids,
+                        std::span<const uint8_t> at) = 0;  // device spans
   virtual void pass(const Logits&, double temperature, const TileTable&) = 0;
   virtual void merge(const Logits&, double temperature, const TileTable&, const RowStats&) = 0;
-  /// wanted[p, n] = tokens[p, n] is `maskId`.
-  virtual void masked(const Layout&, int32_t maskId, const int32_t* tokens, uint8_t* wanted) = 0;
-  /// wanted &= the position opens at `step` of `steps` (kernels/open.h).
-  virtual void open(const Layout&, const uint64_t* seeds, int step, int steps, uint8_t* wanted) = 0;
+  /// Every row without a fault.
+  virtual void truncate(const Logits&, double temperature, kernels::Truncation, const TileTable&, const RowStats&) = 0;
+  /// wanted[p, n] = tokens[p, n] is `maskId`, n lies in [first, last) and p's image is live [images].
+  virtual void masked(const Layout&, const uint8_t* live, int32_t maskId, const int32_t* tokens, int first, int last,
+                      uint8_t* wanted) = 0;
+  /// The order `random`: opened[p, n] = wanted[p, n], and the position opens at this step of its block.
+  virtual void open(const Layout&, const uint64_t* seeds, uint32_t step, const Block&, const uint8_t* wanted,
+                    uint8_t* opened) = 0;
+  /// scores[p, n] of the wanted positions, the higher the earlier they open: confidence (from logModel), or minus the
+  /// entropy, or the margin.
+  virtual void score(kernels::Order, const Logits&, const TileTable&, const RowStats&, const Layout&,
+                     const int32_t* stateOf, const uint8_t* wanted, const double* logModel, double* scores) = 0;
+  /// opened[p, n] of the `count` wanted positions of highest score of each particle.
+  virtual void choose(const Layout&, const double* scores, const uint8_t* wanted, int count, uint8_t* opened) = 0;
   virtual void draw(const Logits&, double temperature, const TileTable&, const RowStats&, const Layout&,
                     const Draws&) = 0;
+  /// Draws at the places of `redraws` (the host's) only, with their tokens excluded; returns the tokens drawn, −1 where
+  /// nothing is left and nothing was written.
+  virtual std::vector<int32_t> redraw(const Logits&, double temperature, const TileTable&, const RowStats&,
+                                      const Layout&, const Draws&, std::span<const Redraw> redraws) = 0;
+  /// tokens[p, n] = drawn[p, n] where the position opened.
+  virtual void place(const Layout&, const uint8_t* opened, const int32_t* drawn, int32_t* tokens) = 0;
+  /// logProb[p] gains Σ log p of the positions that opened, logWeights[p] Σ (log p − log τ) of those drawn.
+  virtual void accept(const Layout&, const uint8_t* opened, const uint8_t* drawn, const double* logModel,
+                      const double* logProposal, double* logProb, double* logWeights) = 0;
   /// counted [particles, length] (kernels/coupling.h).
   virtual void count(const Layout&, const int32_t* tokens, std::span<const int32_t> stops, bool all,
                      uint8_t* counted) = 0;  // device span
@@ -80,14 +114,18 @@ class Device {
   /// rewardClip[p] = cos(text embedding textOf[p], image embedding of p's image); embeddings are `size` floats a row.
   virtual void cosine(const Layout&, const float* texts, const int32_t* textOf, const float* images, int size,
                       double* rewardClip) = 0;
-  /// logPotential[p], added to logWeights[p] (kernels/potential.h).
-  virtual void weigh(const Layout&, double lambdaClip, double lambdaEdit, const double* clip, const double* edit,
-                     const double* previousClip, const double* previousEdit, double* logWeights) = 0;
+  /// Several images as one reference (kernels/average.h); one is taken as it is.
+  virtual void average(std::span<const float* const> embeddings, int size, float* mean) = 0;
+  /// total[p] of the rewards [guesses, particles] (kernels/potential.h), and its difference to the total before it, log
+  /// G_t, added to logWeights[p].
+  virtual void weigh(const Layout&, int guesses, double lambdaClip, double lambdaEdit, const double* clip,
+                     const double* edit, const double* previousTotal, double* total, double* logWeights) = 0;
   /// ess [images]; NaN where the weights of an image are useless (kernels/resample.h).
   virtual void effectiveSampleSize(const Layout&, const double* logWeights, double* ess) = 0;
-  /// ancestors [particles]: slots within the image.
-  virtual void resample(const Layout&, kernels::Scheme, const uint64_t* seeds, uint32_t step, const double* logWeights,
-                        int32_t* ancestors) = 0;
+  /// ancestors [particles]: slots within the image, and log-weights 0. Images that are not `resampled` (the host's
+  /// [images]) keep their particles and weights.
+  virtual void resample(const Layout&, kernels::Scheme, const uint64_t* seeds, uint32_t step,
+                        std::span<const uint8_t> resampled, double* logWeights, int32_t* ancestors) = 0;
   /// to[p] = from[ancestor of p], rows of `rowBytes` bytes.
   virtual void gather(const Layout&, const int32_t* ancestors, const void* from, void* to, std::size_t rowBytes) = 0;
 };

@@ -1,11 +1,10 @@
 #include "particles.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <set>
 #include <unordered_map>
-
-#include "error.h"
 
 namespace fkinv {
 namespace {
@@ -16,6 +15,17 @@ std::size_t times(std::initializer_list<int> extents) {
   std::size_t n = 1;
   for (int extent : extents) n *= static_cast<std::size_t>(extent);
   return n;
+}
+
+ONNXTensorElementDataType typeOf(const std::vector<ort::TensorInfo>& tensors, const std::string& name) {
+  const auto found = std::find_if(tensors.begin(), tensors.end(), [&](const auto& t) { return t.name == name; });
+  return found != tensors.end() ? found->type : ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+}
+
+kernels::LogitsType logitsType(ONNXTensorElementDataType type) {
+  if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16) return kernels::LogitsType::float16;
+  if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16) return kernels::LogitsType::bfloat16;
+  return kernels::LogitsType::float32;
 }
 
 }  // namespace
@@ -35,206 +45,341 @@ class Particles::Timer {
 };
 
 Particles::Particles(std::shared_ptr<Device> device, const DllmGraph& dllm, const TextGraph& text,
-                     std::shared_ptr<const Array<float>> imageEmbeds, int embedSize, ParticleOptions options)
+                     std::vector<Reference> references, int embedSize, ParticleOptions options)
     : device_(std::move(device)),
       dllm_(dllm),
       text_(text),
-      imageEmbeds_(std::move(imageEmbeds)),
+      references_(std::move(references)),
       embedSize_(embedSize),
       options_(std::move(options)),
       layout_(options_.layout),
+      prefix_(static_cast<int>(options_.prefixes.size()) / layout_.images),
       dllmBinding_(dllm.session, device_),
       textBinding_(text.session, device_),
       stages_{{"denoise"}, {"pass"}, {"guess"}, {"encodeText"}, {"reward"}, {"resample"}, {"propose"}},
+      imageEmbeds_(device_, times({layout_.images, embedSize})),
+      live_(times({layout_.images}), 1),
+      liveOnDevice_(device_, live_),
       seeds_(device_, options_.seeds),
       suppressed_(device_, options_.suppressed),
       stops_(device_, options_.stops) {
-  const int P = layout_.particles(), N = layout_.length;
+  const int P = layout_.particles(), N = layout_.length, G = options_.guesses;
   const int tiles = (dllm.vocab + kernels::kTile - 1) / kernels::kTile;
   const auto fit = [&](auto& array, std::size_t size) { array = std::decay_t<decltype(array)>(device_, size); };
+  for (const Restriction& r : options_.restrictions) {
+    restrictions_.emplace_back(Array<int32_t>(device_, r.ids), Array<uint8_t>(device_, r.at));
+  }
 
-  for (auto* tokens : {&tokens_, &guess_, &spareTokens_}) fit(*tokens, times({P, N}));
+  for (auto* tokens : {&tokens_, &spareTokens_, &drawn_}) fit(*tokens, times({P, N}));
+  fit(guess_, times({G, P, N}));
   for (auto* one : {&stateOf_, &spareStateOf_, &ancestors_}) fit(*one, times({P}));
-  for (auto* marks : {&wanted_, &counted_}) fit(*marks, times({P, N}));
+  for (auto* marks : {&wanted_, &opened_}) fit(*marks, times({P, N}));
+  fit(counted_, times({G, P, N}));
+  for (auto* values : {&logModel_, &logProposal_, &scores_}) fit(*values, times({P, N}));
+  for (auto* values : {&clip_, &edit_}) fit(*values, times({G, P}));
   const std::vector<double> zeros(times({P}), 0.0);
-  for (auto* values : {&clip_, &edit_, &previousClip_, &previousEdit_, &logWeights_, &logProb_, &spare_}) {
+  for (auto* values : {&total_, &previousTotal_, &logWeights_, &logProb_, &spare_}) {
     *values = Array<double>(device_, zeros);
   }
   fit(ess_, times({layout_.images}));
-  tokens_.upload(std::vector<int32_t>(times({P, N}), options_.maskId));
 
-  std::vector<int64_t> rowOf(times({P, N}));
-  std::iota(rowOf.begin(), rowOf.end(), 0);
-  rowOf_ = Array<int64_t>(device_, rowOf);
-  for (auto* values : {&tileExponent_, &tileMass_, &tileMoment_, &tileTemperedMass_})
+  for (auto* values : {&tileExponent_, &tileMass_, &tileMoment_, &tileTemperedMass_}) {
     fit(*values, times({P, N, tiles}));
+  }
   fit(tileMax_, times({P, N, tiles}));
   fit(tileGram_, times({P, tiles, N * (N + 1) / 2}));
-  for (auto* values : {&rowMax_, &rowEntropy_}) fit(*values, times({P, N}));
+  for (auto* values : {&rowMax_, &rowEntropy_, &rowThreshold_}) fit(*values, times({P, N}));
   for (auto* values : {&rowExponent_, &rowMass_, &rowTemperedMass_}) fit(*values, times({P, N}));
   fit(rowFault_, times({P, N}));
   fit(gram_, times({P, N, N}));
   bindDllm(P);  // the most a step can need, so that no step allocates
-  bindText(P, text_.maxWidth);
+  bindText(static_cast<int64_t>(G) * P);
+  fillConstants();
+  startTokens();
+  mapRows();
 }
 
-std::vector<int32_t> Particles::denoise(CancelToken& cancel) {
-  std::vector<int32_t> states;
+void Particles::startTokens() {
+  std::vector<int32_t> tokens;
+  for (int p = 0; p < layout_.particles(); ++p) {
+    for (int32_t pinned : options_.pinned) tokens.push_back(pinned >= 0 ? pinned : options_.maskId);
+  }
+  tokens_.upload(tokens);
+}
+
+// Where the logits of position i of state q stand: behind the prefix, and one row earlier where row i predicts i + 1.
+void Particles::mapRows() {
+  std::vector<int64_t> rowOf;
+  for (int64_t q = 0; q < layout_.particles(); ++q) {
+    for (int i = 0; i < layout_.length; ++i) rowOf.push_back(q * width() + prefix_ + i - dllm_.shift);
+  }
+  rowOf_ = Array<int64_t>(device_, rowOf);
+}
+
+Particles::DllmBuffers Particles::bindDllm(int64_t states) {
+  const auto float32 = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, int64 = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
+  DllmBuffers bound = {};
+  bound.ids = static_cast<int64_t*>(dllmBinding_.input(dllm_.ids, int64, states, {width()}));
+  if (!dllm_.condition.empty()) {
+    bound.condition = static_cast<float*>(dllmBinding_.input(dllm_.condition, float32, states, {embedSize_}));
+  }
+  bound.logits =
+      dllmBinding_.output(dllm_.logits, typeOf(dllm_.session->outputs(), dllm_.logits), states, {width(), dllm_.vocab});
+  return bound;
+}
+
+Particles::TextBuffers Particles::bindText(int64_t texts) {
+  const auto float32 = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, int64 = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
+  return {static_cast<int64_t*>(textBinding_.input(text_.ids, int64, texts, {text_.maxWidth})),
+          static_cast<float*>(textBinding_.output(text_.embeddings, float32, texts, {embedSize_}))};
+}
+
+// Inputs that are the same in every run, for as many rows as a run can have.
+void Particles::fillConstants() {
+  const auto int64 = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
+  const auto fill = [&](ort::Binding& binding, const std::string& name, int64_t rows, const std::vector<int64_t>& row) {
+    if (name.empty()) return;
+    std::vector<int64_t> all;
+    for (int64_t r = 0; r < rows; ++r) all.insert(all.end(), row.begin(), row.end());
+    device_->upload(binding.input(name, int64, rows, {static_cast<int64_t>(row.size())}), all.data(),
+                    all.size() * sizeof(int64_t));
+  };
+  const int64_t states = layout_.particles();
+  std::vector<int64_t> places(static_cast<std::size_t>(width()));
+  std::iota(places.begin(), places.end(), 0);
+  fill(dllmBinding_, dllm_.attentionMask, states, std::vector<int64_t>(places.size(), 1));
+  fill(dllmBinding_, dllm_.positionIds, states, places);
+  fill(textBinding_, text_.attentionMask, states * options_.guesses,
+       std::vector<int64_t>(static_cast<std::size_t>(text_.maxWidth), 1));
+  if (dllm_.timestep.empty()) return;
+  const auto type = typeOf(dllm_.session->inputs(), dllm_.timestep);
+  const std::vector<char> zeros(static_cast<std::size_t>(states) * ort::typeBytes(type), 0);
+  device_->upload(dllmBinding_.input(dllm_.timestep, type, states, {}), zeros.data(), zeros.size());
+}
+
+void Particles::retire(int image) { live_[static_cast<std::size_t>(image)] = 0; }
+
+void Particles::fail(int image, Error error, std::vector<Failure>& failures) {
+  if (!live_[static_cast<std::size_t>(image)]) return;
+  retire(image);
+  failures.push_back({image, std::move(error)});
+}
+
+// Every image with a particle in the state; message(its first such particle) says what is wrong.
+template <class Message>
+void Particles::failState(int32_t state, Message message, std::vector<Failure>& failures) {
+  for (std::size_t p = 0; p < hostStateOf_.size(); ++p) {
+    if (hostStateOf_[p] == state) fail(static_cast<int>(p) / layout_.perImage, message(static_cast<int>(p)), failures);
+  }
+}
+
+Particles::Denoised Particles::denoise(CancelToken& cancel) {
+  Denoised result;
   {
     const Timer timer(*this, kDenoise);
-    if (firstOf_.empty()) checkImages();
-    states = findStates();
-    runDllm(cancel);
+    if (hostStateOf_.empty()) averageReferences(result.failures);
+    result.states = findStates();
+    runDllm(cancel, result.failures);
   }
   const Timer timer(*this, kPass);
   readLogits();
-  checkRows();
-  return states;
+  checkRows(result.failures);
+  return result;
 }
 
 // Before the first forward: what a dLLM makes of a broken image embedding would be blamed on the dLLM.
-void Particles::checkImages() {
-  std::vector<int32_t> imageOf(static_cast<std::size_t>(layout_.particles()));
-  for (std::size_t p = 0; p < imageOf.size(); ++p) imageOf[p] = static_cast<int32_t>(p) / layout_.perImage;
-  const Array<int32_t> images(device_, imageOf);
-  device_->cosine(layout_, imageEmbeds_->data(), images.data(), imageEmbeds_->data(), embedSize_, clip_.data());
-  for (double withItself : clip_.download()) {
-    if (std::isfinite(withItself)) continue;
-    throw Error("INVALID_EMBEDDING", "CLIP's embedding of an image is zero or not finite: check the model's export");
+void Particles::averageReferences(std::vector<Failure>& failures) {
+  const Layout perImage = {layout_.images, 1, 1};
+  std::vector<int32_t> itself(references_.size());
+  std::iota(itself.begin(), itself.end(), 0);
+  for (std::size_t b = 0; b < references_.size(); ++b) {
+    std::vector<const float*> embeddings;
+    for (const auto& embedding : references_[b]) embeddings.push_back(embedding->data());
+    device_->average(embeddings, embedSize_, imageEmbeds_.data() + b * static_cast<std::size_t>(embedSize_));
+  }
+  const Array<int32_t> images(device_, itself);
+  device_->cosine(perImage, imageEmbeds_.data(), images.data(), imageEmbeds_.data(), embedSize_, ess_.data());
+  const std::vector<double> withItself = ess_.download();
+  for (std::size_t b = 0; b < withItself.size(); ++b) {
+    if (std::isfinite(withItself[b])) continue;
+    fail(static_cast<int>(b),
+         Error("INVALID_EMBEDDING",
+               references_[b].size() > 1
+                   ? "CLIP's embeddings of the images cancel out, or one is zero or not finite"
+                   : "CLIP's embedding of an image is zero or not finite: check the model's export"),
+         failures);
   }
 }
 
-// Particles with equal tokens share a state; with an image condition, only those of the same image do.
+// Particles with equal tokens share a state; with an image condition or a prefix of its own, only those of the same
+// image do.
 std::vector<int32_t> Particles::findStates() {
   const std::vector<int32_t> tokens = tokens_.download();
   const auto length = static_cast<std::size_t>(layout_.length);
-  std::vector<int32_t> stateOf(static_cast<std::size_t>(layout_.particles()));
+  const auto first = options_.prefixes.begin();
+  const bool isOfImage = !dllm_.condition.empty() || !std::equal(first + prefix_, options_.prefixes.end(), first);
+  hostStateOf_.assign(static_cast<std::size_t>(layout_.particles()), -1);
   std::unordered_map<std::string, int32_t> known;
   firstOf_.clear();
-  for (std::size_t p = 0; p < stateOf.size(); ++p) {
+  for (std::size_t p = 0; p < hostStateOf_.size(); ++p) {
+    const std::size_t image = p / static_cast<std::size_t>(layout_.perImage);
+    if (!live_[image]) continue;
     std::string key(reinterpret_cast<const char*>(&tokens[p * length]), length * sizeof(int32_t));
-    if (!dllm_.condition.empty()) key += std::to_string(static_cast<int>(p) / layout_.perImage);
+    if (isOfImage) key += std::to_string(image);
     const auto [at, isNew] = known.emplace(std::move(key), static_cast<int32_t>(firstOf_.size()));
     if (isNew) firstOf_.push_back(static_cast<int>(p));
-    stateOf[p] = at->second;
+    hostStateOf_[p] = at->second;
   }
-  stateOf_.upload(stateOf);
-  std::vector<int32_t> statesOfImage;
-  for (auto first = stateOf.begin(); first != stateOf.end(); first += layout_.perImage) {
-    statesOfImage.push_back(static_cast<int32_t>(std::set<int32_t>(first, first + layout_.perImage).size()));
+  std::vector<int32_t> onDevice = hostStateOf_, statesOfImage;
+  std::replace(onDevice.begin(), onDevice.end(), -1, 0);  // of an image that failed: read, and not used
+  stateOf_.upload(onDevice);
+  for (auto state = hostStateOf_.begin(); state != hostStateOf_.end(); state += layout_.perImage) {
+    std::set<int32_t> distinct(state, state + layout_.perImage);
+    distinct.erase(-1);
+    statesOfImage.push_back(static_cast<int32_t>(distinct.size()));
   }
   return statesOfImage;
 }
 
-Particles::DllmBuffers Particles::bindDllm(int64_t states) {
-  const bool conditioned = !dllm_.condition.empty();
-  return {static_cast<int64_t*>(
-              dllmBinding_.input(dllm_.ids, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64, states, {layout_.length})),
-          conditioned ? static_cast<float*>(dllmBinding_.input(dllm_.condition, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
-                                                               states, {embedSize_}))
-                      : nullptr,
-          static_cast<float*>(dllmBinding_.output(dllm_.logits, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, states,
-                                                  {layout_.length, dllm_.vocab}))};
-}
-
-Particles::TextBuffers Particles::bindText(int64_t texts, int64_t width) {
-  return {static_cast<int64_t*>(textBinding_.input(text_.ids, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64, texts, {width})),
-          static_cast<float*>(
-              textBinding_.output(text_.embeddings, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, texts, {embedSize_}))};
-}
-
-void Particles::runDllm(CancelToken& cancel) {
+void Particles::runDllm(CancelToken& cancel, std::vector<Failure>& failures) {
   const auto states = static_cast<int64_t>(firstOf_.size());
   const int64_t N = layout_.length;
   const std::vector<int32_t> tokens = tokens_.download();
   std::vector<int64_t> ids;
-  for (int p : firstOf_) ids.insert(ids.end(), tokens.begin() + p * N, tokens.begin() + (p + 1) * N);
+  for (int p : firstOf_) {
+    const auto prefix = options_.prefixes.begin() + static_cast<int64_t>(p / layout_.perImage) * prefix_;
+    ids.insert(ids.end(), prefix, prefix + prefix_);
+    ids.insert(ids.end(), tokens.begin() + p * N, tokens.begin() + (p + 1) * N);
+    ids.insert(ids.end(), dllm_.suffix.begin(), dllm_.suffix.end());
+  }
   DllmBuffers bound = bindDllm(states);
   device_->upload(bound.ids, ids.data(), ids.size() * sizeof(int64_t));
   if (bound.condition != nullptr) {
     for (int p : firstOf_) {
-      device_->copy(bound.condition, imageEmbeds_->data() + static_cast<int64_t>(p / layout_.perImage) * embedSize_,
+      device_->copy(bound.condition, imageEmbeds_.data() + static_cast<int64_t>(p / layout_.perImage) * embedSize_,
                     static_cast<std::size_t>(embedSize_) * sizeof(float));
       bound.condition += embedSize_;
     }
   }
-  dllmBinding_.run(states, cancel);
-  logits_ = {bound.logits, dllm_.vocab, rowOf_.data(), static_cast<int>(states), layout_.length, dllm_.vocab};
+  for (const ort::Binding::Failure& failed : dllmBinding_.run(states, cancel)) {
+    failState(static_cast<int32_t>(failed.row), [&](int) { return failed.error; }, failures);
+  }
+  logits_ = {bound.logits,
+             logitsType(typeOf(dllm_.session->outputs(), dllm_.logits)),
+             dllm_.vocab,
+             rowOf_.data(),
+             static_cast<int>(states),
+             layout_.length,
+             dllm_.vocab};
 }
 
 void Particles::readLogits() {
-  device_->suppress(logits_, suppressed_.span(), stops_.span(), options_.minLength);
+  device_->suppress(logits_, suppressed_.span(), {});
+  for (const auto& [ids, at] : restrictions_) device_->suppress(logits_, ids.span(), at.span());
   device_->pass(logits_, options_.temperature, tileTable());
   device_->merge(logits_, options_.temperature, tileTable(), rowStats());
-}
-
-void Particles::checkRows() const {
-  const auto faults = rowFault_.download(0, static_cast<std::size_t>(logits_.rows()));
-  for (std::size_t row = 0; row < faults.size(); ++row) {
-    if (faults[row] == kernels::RowFault::notFinite) {
-      throw Error("INVALID_LOGITS", "the dLLM gave NaN or +inf logits for " + describe(row) +
-                                        ": check the model's export (float16 overflow is the usual cause)");
-    }
-    if (faults[row] == kernels::RowFault::nothingLeft) {
-      throw Error("NOTHING_LEFT", "every token is suppressed for " + describe(row) +
-                                      ": the model gave −inf to all that is allowed there");
-    }
+  if (options_.temperature != 0 && !options_.truncation.keepsAll()) {
+    device_->truncate(logits_, options_.temperature, options_.truncation, tileTable(), rowStats());
   }
 }
 
-std::string Particles::describe(std::size_t row) const {
-  const auto length = static_cast<std::size_t>(layout_.length);
-  const int particle = firstOf_[row / length];
-  return "particle " + std::to_string(particle % layout_.perImage) + " of image " +
-         std::to_string(particle / layout_.perImage) + " at position " + std::to_string(row % length);
+void Particles::checkRows(std::vector<Failure>& failures) {
+  const auto faults = rowFault_.download(0, static_cast<std::size_t>(logits_.rows()));
+  for (std::size_t row = 0; row < faults.size(); ++row) {
+    if (faults[row] == kernels::RowFault::none) continue;
+    const auto length = static_cast<std::size_t>(layout_.length);
+    const auto where = [&](int particle) {
+      return "particle " + std::to_string(particle % layout_.perImage) + " at position " + std::to_string(row % length);
+    };
+    const bool isNothing = faults[row] == kernels::RowFault::nothingLeft;
+    const auto error = [&](int particle) {
+      return isNothing
+                 ? Error("NOTHING_LEFT", "every token is suppressed for " + where(particle) +
+                                             ": the model gave −inf to all that is allowed there")
+                 : Error("INVALID_LOGITS", "the dLLM gave NaN or +inf logits for " + where(particle) +
+                                               ": check the model's export (float16 overflow is the usual cause)");
+    };
+    failState(static_cast<int32_t>(row / length), error, failures);
+  }
+}
+
+Draws Particles::draws(int step, kernels::Purpose purpose, int guess, int32_t* tokens) {
+  return {stateOf_.data(), wanted_.data(),
+          seeds_.data(),   static_cast<uint32_t>(step),
+          purpose,         static_cast<uint32_t>(guess),
+          tokens};
 }
 
 std::vector<int32_t> Particles::guess(int step) {
   const Timer timer(*this, kGuess);
-  device_->copy(guess_.data(), tokens_.data(), tokens_.bytes());
-  device_->masked(layout_, options_.maskId, tokens_.data(), wanted_.data());
-  device_->draw(logits_, options_.temperature, tileTable(), rowStats(), layout_,
-                {stateOf_.data(), wanted_.data(), seeds_.data(), static_cast<uint32_t>(step), kernels::Purpose::guess,
-                 guess_.data()});
+  liveOnDevice_.upload(live_);
+  device_->masked(layout_, liveOnDevice_.data(), options_.maskId, tokens_.data(), 0, layout_.length, wanted_.data());
+  for (int g = 0; g < options_.guesses; ++g) {
+    int32_t* guess = guess_.data() + static_cast<std::size_t>(g) * tokens_.size();
+    device_->copy(guess, tokens_.data(), tokens_.bytes());
+    device_->draw(logits_, options_.temperature, tileTable(), rowStats(), layout_,
+                  draws(step, kernels::Purpose::guess, g, guess));
+  }
   return guess_.download();
 }
 
-Particles::Rewards Particles::reward(const std::vector<int64_t>& ids, int texts, const std::vector<int32_t>& textOf,
-                                     CancelToken& cancel) {
+Particles::Rewards Particles::reward(const std::vector<int64_t>& ids, const std::vector<int32_t>& widths,
+                                     const std::vector<int32_t>& textOf, CancelToken& cancel) {
+  Rewards rewards;
+  const auto texts = static_cast<int64_t>(widths.size());
+  const auto P = static_cast<std::size_t>(layout_.particles()), N = static_cast<std::size_t>(layout_.length);
+  const auto imageOf = [&](std::size_t of) { return static_cast<int>(of % P) / layout_.perImage; };
   const float* embeddings;
   {
     const Timer timer(*this, kEncodeText);
-    const TextBuffers bound = bindText(texts, static_cast<int64_t>(ids.size()) / texts);
-    device_->upload(bound.ids, ids.data(), ids.size() * sizeof(int64_t));
-    textBinding_.run(texts, cancel);
+    const TextBuffers bound = bindText(texts);
+    const int64_t* from = ids.data();
+    for (std::size_t text = 0; text < widths.size(); ++text) {
+      device_->upload(bound.ids + static_cast<int64_t>(text) * text_.maxWidth, from,
+                      static_cast<std::size_t>(widths[text]) * sizeof(int64_t));
+      from += widths[text];
+    }
+    for (const ort::Binding::Failure& failed : textBinding_.run(texts, cancel, widths)) {
+      for (std::size_t i = 0; i < textOf.size(); ++i) {
+        if (textOf[i] == failed.row) fail(imageOf(i), failed.error, rewards.failures);
+      }
+    }
     embeddings = bound.embeddings;
   }
   const Timer timer(*this, kReward);
   const Array<int32_t> texted(device_, textOf);
-  device_->cosine(layout_, embeddings, texted.data(), imageEmbeds_->data(), embedSize_, clip_.data());
-  device_->count(layout_, guess_.data(), stops_.span(), options_.countAll, counted_.data());
-  device_->coupling(layout_, gram_.data(), stateOf_.data(), counted_.data(), edit_.data());
-  Rewards rewards = {clip_.download(), edit_.download()};
-  for (std::size_t p = 0; p < rewards.clip.size(); ++p) {
-    if (std::isfinite(rewards.clip[p])) continue;
-    throw Error("INVALID_EMBEDDING", "CLIP's embedding of particle " + std::to_string(p) +
-                                         "'s text is zero or not finite: check the model's export");
+  for (std::size_t g = 0; g < static_cast<std::size_t>(options_.guesses); ++g) {
+    uint8_t* counted = counted_.data() + g * P * N;
+    device_->cosine(layout_, embeddings, texted.data() + g * P, imageEmbeds_.data(), embedSize_, clip_.data() + g * P);
+    device_->count(layout_, guess_.data() + g * P * N, stops_.span(), options_.countAll, counted);
+    device_->coupling(layout_, gram_.data(), stateOf_.data(), counted, edit_.data() + g * P);
+  }
+  rewards.clip = clip_.download();
+  rewards.edit = edit_.download();
+  for (std::size_t i = 0; i < rewards.clip.size(); ++i) {
+    if (std::isfinite(rewards.clip[i])) continue;
+    const std::string slot = std::to_string(i % P % static_cast<std::size_t>(layout_.perImage));
+    fail(imageOf(i),
+         Error("INVALID_EMBEDDING",
+               "CLIP's embedding of particle " + slot + "'s text is zero or not finite: check the model's export"),
+         rewards.failures);
   }
   return rewards;
 }
 
 Particles::Weights Particles::weigh() {
   const Timer timer(*this, kResample);
-  device_->weigh(layout_, options_.lambdaClip, options_.lambdaEdit, clip_.data(), edit_.data(), previousClip_.data(),
-                 previousEdit_.data(), logWeights_.data());
-  std::swap(clip_, previousClip_);
-  std::swap(edit_, previousEdit_);
+  device_->weigh(layout_, options_.guesses, options_.lambdaClip, options_.lambdaEdit, clip_.data(), edit_.data(),
+                 previousTotal_.data(), total_.data(), logWeights_.data());
+  std::swap(total_, previousTotal_);
   device_->effectiveSampleSize(layout_, logWeights_.data(), ess_.data());
-  Weights weights = {logWeights_.download(), ess_.download()};
-  for (std::size_t b = 0; b < weights.ess.size(); ++b) {
-    if (std::isfinite(weights.ess[b])) continue;
-    throw Error("DEGENERATE_WEIGHTS", "no particle of image " + std::to_string(b) +
-                                          " has a finite weight: lambdaClip or lambdaEdit may be too large");
+  hostEss_ = ess_.download();
+  Weights weights = {logWeights_.download(), hostEss_, {}};
+  for (std::size_t b = 0; b < hostEss_.size(); ++b) {
+    if (std::isfinite(hostEss_[b])) continue;
+    fail(static_cast<int>(b),
+         Error("DEGENERATE_WEIGHTS", "no particle has a finite weight: lambdaClip or lambdaEdit may be too large"),
+         weights.failures);
   }
   return weights;
 }
@@ -246,24 +391,94 @@ void Particles::follow(Array<T>& values, Array<T>& spare) {
   std::swap(values, spare);
 }
 
-std::vector<int32_t> Particles::resample(int step) {
+Particles::Resampled Particles::resample(int step) {
   const Timer timer(*this, kResample);
-  device_->resample(layout_, kernels::Scheme::multinomial, seeds_.data(), static_cast<uint32_t>(step),
-                    logWeights_.data(), ancestors_.data());
+  std::vector<uint8_t> resampled;
+  for (std::size_t b = 0; b < hostEss_.size(); ++b) {
+    const bool isDue = options_.essThreshold >= 1 || hostEss_[b] < options_.essThreshold * layout_.perImage;
+    resampled.push_back(live_[b] && isDue);
+  }
+  device_->resample(layout_, options_.scheme, seeds_.data(), static_cast<uint32_t>(step), resampled, logWeights_.data(),
+                    ancestors_.data());
   follow(tokens_, spareTokens_);
   follow(stateOf_, spareStateOf_);
-  for (auto* values : {&previousClip_, &previousEdit_, &logProb_}) follow(*values, spare_);
-  logWeights_.upload(std::vector<double>(logWeights_.size(), 0.0));
-  return ancestors_.download();
+  for (auto* values : {&previousTotal_, &logProb_}) follow(*values, spare_);
+  return {ancestors_.download(), std::move(resampled)};
 }
 
-void Particles::propose(int step) {
+Block Particles::blockAt(int step) const {
+  const int blocks = (layout_.length + options_.blockLength - 1) / options_.blockLength;
+  const int steps = options_.steps / blocks;
+  const int first = step / steps * options_.blockLength;
+  return {first, std::min(first + options_.blockLength, layout_.length), step % steps, steps};
+}
+
+// Masked positions of the block before its first step.
+int Particles::freeIn(const Block& block) const {
+  return static_cast<int>(std::count(options_.pinned.begin() + block.first, options_.pinned.begin() + block.last, -1));
+}
+
+std::vector<int32_t> Particles::propose(int step) {
   const Timer timer(*this, kPropose);
-  device_->masked(layout_, options_.maskId, tokens_.data(), wanted_.data());
-  device_->open(layout_, seeds_.data(), step, options_.steps, wanted_.data());
-  device_->draw(logits_, options_.temperature, tileTable(), rowStats(), layout_,
-                {stateOf_.data(), wanted_.data(), seeds_.data(), static_cast<uint32_t>(step),
-                 kernels::Purpose::proposal, tokens_.data(), logProb_.data(), logWeights_.data()});
+  const Block block = blockAt(step);
+  const int count = kernels::openCount(freeIn(block), block.step, block.steps);
+  Draws d = draws(step, kernels::Purpose::proposal, 0, drawn_.data());
+  d.logModel = logModel_.data();
+  d.logProposal = logProposal_.data();
+  const auto draw = [&] { device_->draw(logits_, options_.temperature, tileTable(), rowStats(), layout_, d); };
+  const auto choose = [&] {
+    device_->score(options_.order, logits_, tileTable(), rowStats(), layout_, stateOf_.data(), wanted_.data(),
+                   logModel_.data(), scores_.data());
+    device_->choose(layout_, scores_.data(), wanted_.data(), count, opened_.data());
+  };
+
+  liveOnDevice_.upload(live_);
+  device_->masked(layout_, liveOnDevice_.data(), options_.maskId, tokens_.data(), block.first, block.last,
+                  wanted_.data());
+  if (options_.order == kernels::Order::confidence) {
+    draw();
+    choose();
+  } else {
+    if (options_.order == kernels::Order::random) {
+      device_->open(layout_, seeds_.data(), static_cast<uint32_t>(step), block, wanted_.data(), opened_.data());
+    } else {
+      choose();
+    }
+    device_->copy(wanted_.data(), opened_.data(), opened_.bytes());  // no other is drawn
+    draw();
+  }
+  device_->place(layout_, opened_.data(), drawn_.data(), tokens_.data());
+  return tokens_.download();
+}
+
+std::vector<int32_t> Particles::redraw(int step, bool ofProposal, const std::vector<Redraw>& redraws) {
+  const Timer timer(*this, ofProposal ? kPropose : kGuess);
+  const int P = layout_.particles();
+  std::vector<int32_t> tokens(redraws.size());
+  for (int g = 0; g < (ofProposal ? 1 : options_.guesses); ++g) {
+    std::vector<Redraw> ofGuess;
+    std::vector<std::size_t> places;
+    for (std::size_t i = 0; i < redraws.size(); ++i) {
+      if (redraws[i].particle / P != g) continue;
+      ofGuess.push_back({redraws[i].particle % P, redraws[i].position, redraws[i].excluded});
+      places.push_back(i);
+    }
+    Draws d = draws(step, ofProposal ? kernels::Purpose::proposalRedraw : kernels::Purpose::guessRedraw, g,
+                    ofProposal ? tokens_.data() : guess_.data() + static_cast<std::size_t>(g) * tokens_.size());
+    if (ofProposal) {
+      d.logModel = logModel_.data();
+      d.logProposal = logProposal_.data();
+    }
+    const std::vector<int32_t> drawn =
+        device_->redraw(logits_, options_.temperature, tileTable(), rowStats(), layout_, d, ofGuess);
+    for (std::size_t i = 0; i < places.size(); ++i) tokens[places[i]] = drawn[i];
+  }
+  return tokens;
+}
+
+void Particles::accept() {
+  device_->accept(layout_, opened_.data(), wanted_.data(), logModel_.data(), logProposal_.data(), logProb_.data(),
+                  logWeights_.data());
 }
 
 Particles::Final Particles::final() const { return {tokens_.download(), logProb_.download()}; }
@@ -287,8 +502,8 @@ TileTable Particles::tileTable() {
 }
 
 RowStats Particles::rowStats() {
-  return {rowMax_.data(),     rowExponent_.data(), rowMass_.data(), rowTemperedMass_.data(),
-          rowEntropy_.data(), rowFault_.data(),    gram_.data()};
+  return {rowMax_.data(),       rowExponent_.data(), rowMass_.data(),  rowTemperedMass_.data(),
+          rowThreshold_.data(), rowEntropy_.data(),  rowFault_.data(), gram_.data()};
 }
 
 }  // namespace fkinv

@@ -8,48 +8,90 @@
 
 #include "cancel.h"
 #include "device.h"
+#include "error.h"
 #include "kernels/coupling.h"
 #include "ort/binding.h"
 
 namespace fkinv {
 
-/// The dLLM: ids [Q, N] int64 (and, when `condition` is not empty, image embeddings [Q, E] float32) → logits [Q, N, V].
+/// The dLLM and the names of its graph's tensors; all but ids and logits may be empty where the graph has none. A row
+/// of it is prefix, prompt positions and suffix, `width` in all.
 struct DllmGraph {
   std::shared_ptr<ort::Session> session;
-  std::string ids, condition, logits;
+  std::string ids;            // int64 [Q, width]
+  std::string condition;      // float32 [Q, E], CLIP's image embedding
+  std::string attentionMask;  // int64 [Q, width], ones
+  std::string positionIds;    // int64 [Q, width], 0 … width − 1
+  std::string timestep;       // float32 or int64 [Q], zeros
+  std::string logits;         // float32, float16 or bfloat16 [Q, width, V]
   int vocab;
+  int shift;                    // 1 where row i predicts position i + 1, else 0
+  std::vector<int32_t> suffix;  // ids after the prompt positions
 };
 
-/// CLIP's text tower: ids [U, L ≤ maxWidth] int64 → embeddings [U, E] float32.
+/// CLIP's text tower: ids [1, L ≤ maxWidth] int64 (and a mask of ones, when `attentionMask` is not empty) → embeddings
+/// [1, E] float32.
 struct TextGraph {
   std::shared_ptr<ort::Session> session;
-  std::string ids, embeddings;
+  std::string ids, attentionMask, embeddings;
   int maxWidth;
+};
+
+/// Ids that are suppressed at some positions: stop ids before a prompt may end, for one.
+struct Restriction {
+  std::vector<int32_t> ids;
+  std::vector<uint8_t> at;  // [length] not 0 where they are
 };
 
 struct ParticleOptions {
   Layout layout;
   int steps;                        // T; forwards are T + 1
+  int guesses;                      // φ
   int32_t maskId;                   // suppressed too, by being in `suppressed`
-  std::vector<int32_t> suppressed;  // ids that no prompt may hold
-  std::vector<int32_t> stops;       // ids that end a prompt
-  int minLength;                    // positions that hold no stop id
-  bool countAll;                    // whether positions after the stop count in r_edit
-  double temperature;               // τ
+  std::vector<int32_t> suppressed;  // ids that no position may hold
+  std::vector<Restriction> restrictions;
+  std::vector<int32_t> stops;     // ids that end a prompt
+  std::vector<int32_t> pinned;    // [length] the fixed token of a position, −1 where it is free
+  std::vector<int32_t> prefixes;  // [images, prefix] ids before the prompt positions
+  bool countAll;                  // whether positions after the stop count in r_edit
+  double temperature;             // τ
+  kernels::Truncation truncation;
+  kernels::Order order;
+  int blockLength;  // ≤ length; T is a multiple of the number of blocks
+  kernels::Scheme scheme;
+  double essThreshold;  // resample when ESS < threshold·K; 1: always
   double lambdaClip, lambdaEdit;
   std::vector<uint64_t> seeds;  // one an image
 };
 
+/// Embeddings [1, E] of the images that are one reference.
+using Reference = std::vector<std::shared_ptr<const Array<float>>>;
+
 /// Each method is one or two of the steps of algorithm.md, "T + 1 forwards", and runs on the engine's thread; `step`
-/// counts the steps done, 0 at t = T. Arrays are [particles] or [particles, length], image after image.
+/// counts the steps done, 0 at t = T. Arrays are [particles] or [particles, length], image after image. An image that
+/// fails is left out of what follows; the numbers of the others do not depend on it.
 class Particles {
  public:
+  struct Failure {
+    int image;
+    Error error;
+  };
+  struct Denoised {
+    std::vector<int32_t> states;  // [images] distinct states of its particles
+    std::vector<Failure> failures;
+  };
+  struct Rewards {
+    std::vector<double> clip, edit;  // [guesses, particles]
+    std::vector<Failure> failures;
+  };
   struct Weights {
     std::vector<double> logWeights;  // [particles], before resampling
     std::vector<double> ess;         // [images]
+    std::vector<Failure> failures;
   };
-  struct Rewards {
-    std::vector<double> clip, edit;  // [particles]
+  struct Resampled {
+    std::vector<int32_t> ancestors;  // [particles], slots within the image
+    std::vector<uint8_t> resampled;  // [images] 0 where the weights are carried over
   };
   struct Final {
     std::vector<int32_t> tokens;  // [particles, length]
@@ -66,37 +108,48 @@ class Particles {
     int calls = 0;
   };
 
-  /// `imageEmbeds` [images, embedSize]. All positions start as [MASK].
+  /// One reference an image. Free positions start as [MASK].
   Particles(std::shared_ptr<Device> device, const DllmGraph& dllm, const TextGraph& text,
-            std::shared_ptr<const Array<float>> imageEmbeds, int embedSize, ParticleOptions options);
+            std::vector<Reference> references, int embedSize, ParticleOptions options);
 
   /// Steps 1 and 2: one forward for each distinct state; S, row statistics and tile table from one read of its logits.
-  /// Returns how many distinct states each image's particles are in [images]. Throws Error "INVALID_LOGITS" or
-  /// "NOTHING_LEFT", naming particle and position, and "INVALID_EMBEDDING" where an image's embedding is zero or not
-  /// finite.
-  std::vector<int32_t> denoise(CancelToken& cancel);
+  /// Failures: "MODEL_RUN", "INVALID_LOGITS" or "NOTHING_LEFT", naming particle and position, and "INVALID_EMBEDDING"
+  /// where an image's embedding is zero or not finite.
+  Denoised denoise(CancelToken& cancel);
 
-  /// Step 3: a clean guess x̂_0 for each particle [particles, length].
+  /// Step 3: clean guesses x̂_0 of each particle [guesses, particles, length].
   std::vector<int32_t> guess(int step);
 
-  /// Step 4, and r_edit of the guess's counted positions. `ids` [texts, width] are the distinct texts of the guesses,
-  /// `textOf` [particles] says which is whose. Throws Error "INVALID_EMBEDDING".
-  Rewards reward(const std::vector<int64_t>& ids, int texts, const std::vector<int32_t>& textOf, CancelToken& cancel);
+  /// Step 4, and r_edit of the guesses' counted positions. `ids` holds the distinct texts of the guesses one after the
+  /// other, `widths` [texts] their lengths; `textOf` [guesses, particles] says which is whose. Failures: "MODEL_RUN",
+  /// "INVALID_EMBEDDING".
+  Rewards reward(const std::vector<int64_t>& ids, const std::vector<int32_t>& widths,
+                 const std::vector<int32_t>& textOf, CancelToken& cancel);
 
-  /// Step 5: adds log G_t to the log-weights. Throws Error "DEGENERATE_WEIGHTS".
+  /// Step 5: adds log G_t to the log-weights. Failures: "DEGENERATE_WEIGHTS".
   Weights weigh();
 
-  /// Step 6: ancestors [particles], slots within the image; state, rewards and log-probability follow them.
-  std::vector<int32_t> resample(int step);
+  /// Step 6: ancestors; state, rewards and log-probability follow them.
+  Resampled resample(int step);
 
-  /// Step 7: opens positions and draws their tokens anew.
-  void propose(int step);
+  /// Step 7: opens positions and draws their tokens anew; returns the tokens [particles, length]. accept() ends it.
+  std::vector<int32_t> propose(int step);
+
+  /// Draws at `redraws` again, whose `particle` is a row of the guesses [guesses · particles] or of the proposal;
+  /// returns the tokens, −1 where nothing is left.
+  std::vector<int32_t> redraw(int step, bool ofProposal, const std::vector<Redraw>& redraws);
+
+  /// The proposal's log-probabilities and importance weights.
+  void accept();
+
+  /// Leaves an image out of what follows.
+  void retire(int image);
 
   Final final() const;
   Similarity similarity(int particle) const;
   const std::vector<Stage>& stages() const { return stages_; }
 
-  /// Host memory held now.
+  /// Memory of the device held now.
   std::size_t bytes() const;
 
  private:
@@ -104,22 +157,31 @@ class Particles {
   class Timer;
 
   struct DllmBuffers {
-    int64_t* ids;      // [states, length]
+    int64_t* ids;      // [states, width]
     float* condition;  // [states, embedSize], or null
-    float* logits;     // [states, length, vocab]
+    void* logits;      // [states, width, vocab]
   };
   struct TextBuffers {
-    int64_t* ids;             // [texts, width]
+    int64_t* ids;             // [texts, maxWidth]
     const float* embeddings;  // [texts, embedSize]
   };
+  int width() const { return prefix_ + layout_.length + static_cast<int>(dllm_.suffix.size()); }
   DllmBuffers bindDllm(int64_t states);
-  TextBuffers bindText(int64_t texts, int64_t width);
-  void checkImages();
+  TextBuffers bindText(int64_t texts);
+  void fillConstants();
+  void startTokens();
+  void mapRows();
+  void averageReferences(std::vector<Failure>& failures);
   std::vector<int32_t> findStates();
-  void runDllm(CancelToken& cancel);
+  void runDllm(CancelToken& cancel, std::vector<Failure>& failures);
   void readLogits();
-  void checkRows() const;
-  std::string describe(std::size_t row) const;
+  void checkRows(std::vector<Failure>& failures);
+  template <class Message>
+  void failState(int32_t state, Message message, std::vector<Failure>& failures);
+  void fail(int image, Error error, std::vector<Failure>& failures);
+  Block blockAt(int step) const;
+  int freeIn(const Block& block) const;
+  Draws draws(int step, kernels::Purpose purpose, int guess, int32_t* tokens);
   TileTable tileTable();
   RowStats rowStats();
   template <class T>
@@ -128,30 +190,43 @@ class Particles {
   const std::shared_ptr<Device> device_;
   const DllmGraph dllm_;
   const TextGraph text_;
-  const std::shared_ptr<const Array<float>> imageEmbeds_;
+  const std::vector<Reference> references_;
   const int embedSize_;
   const ParticleOptions options_;
   const Layout layout_;
+  const int prefix_;  // ids before the prompt positions
   ort::Binding dllmBinding_, textBinding_;
   std::vector<Stage> stages_;
 
-  // Particles.
+  // Images.
+  Array<float> imageEmbeds_;   // [images, embedSize]
+  std::vector<uint8_t> live_;  // [images] not 0 until it fails
+  Array<uint8_t> liveOnDevice_;
   Array<uint64_t> seeds_;
   Array<int32_t> suppressed_, stops_;
-  Array<int32_t> tokens_, guess_, spareTokens_;                                             // [particles, length]
-  Array<int32_t> stateOf_, spareStateOf_, ancestors_;                                       // [particles]
-  Array<uint8_t> wanted_, counted_;                                                         // [particles, length]
-  Array<double> clip_, edit_, previousClip_, previousEdit_, logWeights_, logProb_, spare_;  // [particles]
-  Array<double> ess_;                                                                       // [images]
+  std::vector<std::pair<Array<int32_t>, Array<uint8_t>>> restrictions_;
+  Array<double> ess_;  // [images]
+  std::vector<double> hostEss_;
+
+  // Particles.
+  Array<int32_t> tokens_, spareTokens_, drawn_;                         // [particles, length]
+  Array<int32_t> guess_;                                                // [guesses, particles, length]
+  Array<int32_t> stateOf_, spareStateOf_, ancestors_;                   // [particles]
+  Array<uint8_t> wanted_, opened_;                                      // [particles, length]
+  Array<uint8_t> counted_;                                              // [guesses, particles, length]
+  Array<double> logModel_, logProposal_, scores_;                       // [particles, length]
+  Array<double> clip_, edit_;                                           // [guesses, particles]
+  Array<double> total_, previousTotal_, logWeights_, logProb_, spare_;  // [particles]
 
   // Distinct states: at most one a particle.
-  std::vector<int> firstOf_;  // [states] the first particle in it
+  std::vector<int32_t> hostStateOf_;  // [particles], −1 where the image failed
+  std::vector<int> firstOf_;          // [states] the first particle in it
   Logits logits_{};
   Array<int64_t> rowOf_;
   Array<float> tileMax_;
   Array<double> tileExponent_, tileMass_, tileMoment_, tileTemperedMass_;
   Array<float> tileGram_;
-  Array<float> rowMax_, rowEntropy_, gram_;
+  Array<float> rowMax_, rowEntropy_, rowThreshold_, gram_;
   Array<double> rowExponent_, rowMass_, rowTemperedMass_;
   Array<kernels::RowFault> rowFault_;
 };

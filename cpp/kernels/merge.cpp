@@ -34,6 +34,7 @@ void mergeRow(const Logits& z, double temperature, const TileTable& t, const Row
   out.exponent[r] = m;
   out.mass[r] = mass;
   out.temperedMass[r] = temperedMass;
+  out.threshold[r] = -std::numeric_limits<float>::infinity();
   out.entropy[r] = static_cast<float>(std::max(0.0, kLn2 * (std::log2(mass) - moment / mass)));
   out.fault[r] = mass > 0 && std::isfinite(mass) ? RowFault::none
                  : mass == 0                     ? RowFault::nothingLeft

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "exp2.h"
+#include "widen.h"
 
 namespace fkinv::kernels {
 namespace {
@@ -81,9 +82,10 @@ void passTile(const Logits& z, double temperature, const TileTable& out, int sta
   const bool tempered = temperature != 1 && temperature != 0;
   const auto entry = [&](int position) { return (firstRow + position) * tiles + tile; };
 
+  float widened[kTile];
   for (int i = 0; i < positions; ++i) {
     const int64_t at = entry(i);
-    const float max = maximum(z.row(firstRow + i) + begin, end - begin);
+    const float max = maximum(widen(z, firstRow + i, begin, end - begin, widened), end - begin);
     out.max[at] = max;
     out.exponent[at] = std::ceil(static_cast<double>(max) * kLog2e);  // −inf stays −inf
     out.mass[at] = out.moment[at] = out.temperedMass[at] = 0;
@@ -97,8 +99,8 @@ void passTile(const Logits& z, double temperature, const TileTable& out, int sta
       const int64_t at = entry(i);
       // A row with nothing in this tile still looks for NaN: −inf − 0 gives 0, NaN stays.
       const double exponent = out.exponent[at] == kMinusInfinity ? 0 : out.exponent[at];
-      const BlockSums sums = exponentiate(z.row(firstRow + i) + column, width, exponent, tempered, temperature,
-                                          scratch + static_cast<int64_t>(i) * kBlock);
+      const BlockSums sums = exponentiate(widen(z, firstRow + i, column, width, widened), width, exponent, tempered,
+                                          temperature, scratch + static_cast<int64_t>(i) * kBlock);
       out.mass[at] += sums.mass;
       out.moment[at] += sums.moment;
       out.temperedMass[at] += sums.temperedMass;

@@ -13,7 +13,7 @@ inline constexpr int kBlock = 256;
 ///
 /// In the log2 domain (kernels.md): m = ⌈max·log2e⌉, x = z·log2e − m formed in float64, so that |z| = 8e4 loses
 /// nothing. NaN or +inf logits make the mass NaN; −inf (suppressed) adds exactly 0 to everything. Reads positions × 4
-/// KB; N²/2 multiply-adds and N exponentials a column.
+/// KB (2 KB of 16-bit logits, widened in cache); N²/2 multiply-adds and N exponentials a column.
 void passTile(const Logits& z, double temperature, const TileTable& out, int state, int tile, float* scratch);
 
 }  // namespace fkinv::kernels

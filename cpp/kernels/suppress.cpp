@@ -1,17 +1,13 @@
 #include "suppress.h"
 
-#include <limits>
+#include "widen.h"
 
 namespace fkinv::kernels {
 
-void suppress(const Logits& z, std::span<const int32_t> suppressed, std::span<const int32_t> stops, int minLength) {
-  constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+void suppress(const Logits& z, std::span<const int32_t> ids, std::span<const uint8_t> at) {
   for (int64_t r = 0; r < z.rows(); ++r) {
-    float* row = z.row(r);
-    for (int32_t id : suppressed) row[id] = kMinusInfinity;
-    if (r % z.positions < minLength) {
-      for (int32_t id : stops) row[id] = kMinusInfinity;
-    }
+    if (!at.empty() && at[static_cast<size_t>(r % z.positions)] == 0) continue;
+    for (int32_t id : ids) erase(z, r, id);
   }
 }
 

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "../error.h"
-
 namespace fkinv::ort {
 namespace {
 constexpr const char* kCode = "MODEL_RUN";
@@ -52,15 +50,21 @@ void* Binding::prepare(bool isInput, const std::string& name, ONNXTensorElementD
   return slot->memory.data();
 }
 
-Binding::Row Binding::bindRow(std::size_t index) {
+Binding::Row Binding::bindRow(std::size_t index, std::span<const int32_t> widths) {
   Row row;
   OrtIoBinding* binding = nullptr;
   check(api().CreateIoBinding(session_->handle(), &binding), kCode, "creating the I/O binding");
   row.binding.reset(binding);
   for (Slot& slot : slots_) {
+    std::vector<int64_t> shape = slot.shape;
+    std::size_t bytes = slot.rowBytes;
+    if (slot.isInput && !widths.empty()) {
+      bytes = bytes / static_cast<std::size_t>(shape.back()) * static_cast<std::size_t>(widths[index]);
+      shape.back() = widths[index];
+    }
     OrtValue* value = nullptr;
-    check(api().CreateTensorWithDataAsOrtValue(memoryInfo_.get(), slot.memory.data() + index * slot.rowBytes,
-                                               slot.rowBytes, slot.shape.data(), slot.shape.size(), slot.type, &value),
+    check(api().CreateTensorWithDataAsOrtValue(memoryInfo_.get(), slot.memory.data() + index * slot.rowBytes, bytes,
+                                               shape.data(), shape.size(), slot.type, &value),
           kCode, "creating a tensor");
     row.values.emplace_back(value);
     const auto bind = slot.isInput ? api().BindInput : api().BindOutput;
@@ -69,20 +73,34 @@ Binding::Row Binding::bindRow(std::size_t index) {
   return row;
 }
 
-void Binding::run(int64_t rows, CancelToken& cancel) {
-  while (rows_.size() < static_cast<std::size_t>(rows)) rows_.push_back(bindRow(rows_.size()));
+// ONNX Runtime's message, or nothing when it ran.
+std::string Binding::runRow(const Row& row, const CancelToken& cancel) {
+  OrtStatus* status = api().RunWithBinding(session_->handle(), runOptions_.get(), row.binding.get());
+  if (status == nullptr) return "";
+  const std::string message = api().GetErrorMessage(status);
+  api().ReleaseStatus(status);
+  cancel.check();
+  return message;
+}
+
+std::vector<Binding::Failure> Binding::run(int64_t rows, CancelToken& cancel, std::span<const int32_t> widths) {
+  if (!widths.empty()) rows_.clear();
+  while (rows_.size() < static_cast<std::size_t>(rows)) rows_.push_back(bindRow(rows_.size(), widths));
   const CancelToken::Guard guard(cancel, [this] {
     if (OrtStatus* failed = api().RunOptionsSetTerminate(runOptions_.get())) api().ReleaseStatus(failed);
   });
+  std::vector<std::string> messages(static_cast<std::size_t>(rows));
   device_->eachRow(rows, [&](int64_t row) {
-    OrtStatus* status =
-        api().RunWithBinding(session_->handle(), runOptions_.get(), rows_[static_cast<std::size_t>(row)].binding.get());
-    if (status != nullptr && cancel.cancelled()) {
-      api().ReleaseStatus(status);
-      cancel.check();
-    }
-    check(status, kCode, ("running " + session_->path().string()).c_str());
+    const auto i = static_cast<std::size_t>(row);
+    messages[i] = runRow(rows_[i], cancel);
   });
+  std::vector<Failure> failures;
+  for (std::size_t i = 0; i < messages.size(); ++i) {
+    if (messages[i].empty()) continue;
+    const std::string what = "running " + session_->path().string() + ": " + messages[i];
+    failures.push_back({static_cast<int64_t>(i), Error(kCode, what)});
+  }
+  return failures;
 }
 
 std::size_t Binding::bytes() const {

@@ -2,10 +2,12 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "../device.h"
+#include "../error.h"
 #include "session.h"
 
 namespace fkinv::ort {
@@ -29,9 +31,16 @@ class Binding {
   void* output(const std::string& name, ONNXTensorElementDataType type, int64_t rows,
                const std::vector<int64_t>& rowShape);
 
-  /// Runs the graph on the first `rows` rows. Throws Error "MODEL_RUN", or "ABORTED" when `cancel` fires before or
-  /// during.
-  void run(int64_t rows, CancelToken& cancel);
+  /// A row that ONNX Runtime could not run, with its Error "MODEL_RUN".
+  struct Failure {
+    int64_t row;
+    Error error;
+  };
+
+  /// Runs the graph on the first `rows` rows and returns those that failed, in order. Where `widths` [rows] is given,
+  /// it replaces the last axis of every input: rows of their own width, each at the start of the memory for the widest.
+  /// Throws Error "ABORTED" when `cancel` fires before or during.
+  std::vector<Failure> run(int64_t rows, CancelToken& cancel, std::span<const int32_t> widths = {});
 
   /// Device memory held now.
   std::size_t bytes() const;
@@ -53,12 +62,13 @@ class Binding {
   };
   void* prepare(bool isInput, const std::string& name, ONNXTensorElementDataType type, int64_t rows,
                 const std::vector<int64_t>& rowShape);
-  Row bindRow(std::size_t row);
+  Row bindRow(std::size_t row, std::span<const int32_t> widths);
+  std::string runRow(const Row& row, const CancelToken& cancel);
 
   std::shared_ptr<Session> session_;
   std::shared_ptr<Device> device_;
   std::vector<Slot> slots_;
-  std::vector<Row> rows_;  // bound once, and again only when a slot's memory or shape changes
+  std::vector<Row> rows_;  // bound once, and again only when a slot's memory, its shape or a row's width changes
   std::unique_ptr<OrtMemoryInfo, Releaser<OrtMemoryInfo, &OrtApi::ReleaseMemoryInfo>> memoryInfo_;
   std::unique_ptr<OrtRunOptions, Releaser<OrtRunOptions, &OrtApi::ReleaseRunOptions>> runOptions_;
 };

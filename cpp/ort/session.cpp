@@ -67,10 +67,11 @@ std::vector<TensorInfo> describeAll(const OrtSession* session, CountOf countOf, 
   return all;
 }
 
-Options makeOptions(const Device& device) {
+Options makeOptions(GraphOptimizationLevel optimization, const Device& device) {
   OrtSessionOptions* raw = nullptr;
   check(api().CreateSessionOptions(&raw), kCode, "creating session options");
   Options options(raw);
+  check(api().SetSessionGraphOptimizationLevel(raw, optimization), kCode, "setting the optimization level");
   device.configure(raw);
   return options;
 }
@@ -87,8 +88,10 @@ std::size_t typeBytes(ONNXTensorElementDataType type) {
   return found != nullptr ? found->bytes : 0;
 }
 
-Session::Session(const std::filesystem::path& path, const Device& device, CancelToken& cancel) : path_(path) {
-  const Options options = makeOptions(device);
+Session::Session(const std::filesystem::path& path, GraphOptimizationLevel optimization, const Device& device,
+                 CancelToken& cancel)
+    : path_(path) {
+  const Options options = makeOptions(optimization, device);
   OrtSession* raw = nullptr;
   OrtStatus* status;
   {

@@ -28,7 +28,8 @@ std::size_t typeBytes(ONNXTensorElementDataType type);
 class Session {
  public:
   /// Throws Error "MODEL_INVALID", or "ABORTED" when `cancel` fires while it loads.
-  Session(const std::filesystem::path& path, const Device& device, CancelToken& cancel);
+  Session(const std::filesystem::path& path, GraphOptimizationLevel optimization, const Device& device,
+          CancelToken& cancel);
 
   const std::vector<TensorInfo>& inputs() const { return inputs_; }
   const std::vector<TensorInfo>& outputs() const { return outputs_; }

@@ -1,0 +1,21 @@
+#pragma once
+#include "logits.h"
+
+namespace fkinv::kernels {
+
+/// Which tokens may be drawn: the `topK` most probable (0: all), then the smallest set of those whose tempered mass
+/// reaches `topP` of theirs (1: all). Tokens tied with the last one kept are kept too.
+struct Truncation {
+  int topK = 0;
+  double topP = 1;
+  bool keepsAll() const { return topK == 0 && topP == 1; }
+};
+
+/// Row `r`, merged and without a fault: finds its threshold, and rebuilds its tempered masses (of its tiles and of the
+/// row) from the tokens with z ≥ threshold. The threshold comes from radix histograms over the logits' bits, three
+/// reads of the row for topK and three for topP, not from a sort. S, confidence, entropy and margin are never
+/// truncated.
+void truncateRow(const Logits& z, double temperature, Truncation truncation, const TileTable& tiles,
+                 const RowStats& rows, int64_t r);
+
+}  // namespace fkinv::kernels

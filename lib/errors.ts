@@ -1,6 +1,13 @@
 /** Every code an {@link FkinvError} can carry, and what to do about it. Codes are stable; messages are not. */
 export const errorCodes = {
   INVALID_OPTION: 'An option is unknown, of the wrong type or out of its range: the message names it and the range.',
+  IDENTICAL_PARTICLES:
+    'Temperature 0 or topK 1 with the order confidence, entropy or margin makes all particles equal: use the order random, a temperature above 0, or one particle.',
+  TEMPLATE_INVALID:
+    'The template cannot be read, its fixed text cannot be written in the model’s tokens, or it is longer than the model takes: the message says which.',
+  BATCH_TOO_LARGE:
+    'An image has more particles than a forward may have rows: use fewer particles, or a larger maxBatch if the model takes it.',
+  INPUT_FAILED: 'The iterable of images threw; what it threw is the cause.',
   IMAGE_NOT_FOUND: 'The image file does not exist or cannot be read: check the path and its permissions.',
   IMAGE_INVALID: 'The image is empty, truncated or of no format that is known: open it in a viewer, save it again.',
   IMAGE_TOO_LARGE:
@@ -15,7 +22,7 @@ export const errorCodes = {
   TOKENIZER_MISMATCH:
     'A tokenizer has ids for which the logits have no column: tokenizer and graph are of different models.',
   INVALID_LOGITS: 'The dLLM gave NaN or +inf: usually a float16 export that overflows, export it in float32.',
-  NOTHING_LEFT: 'Every token is suppressed at a position: nothing can be drawn there.',
+  NOTHING_LEFT: 'Every token is suppressed or banned at a position: nothing can be drawn there. Ban less.',
   INVALID_EMBEDDING: 'A CLIP embedding is zero or not finite: check the export.',
   DEGENERATE_WEIGHTS: 'No particle has a finite weight: lower lambdaClip and lambdaEdit.',
   ABORTED: 'The signal was aborted; its reason is the cause.',

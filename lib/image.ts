@@ -121,7 +121,7 @@ async function open(image: ImageInput): Promise<Sharp> {
   return sharp(bytes);
 }
 
-function isRaw(image: unknown): image is RawImage {
+export function isRaw(image: unknown): image is RawImage {
   return typeof image === 'object' && image !== null && 'channels' in image;
 }
 

@@ -2,4 +2,6 @@ export { FkinvError, errorCodes, type ErrorCode } from './errors';
 export type { ImageInput, RawImage } from './image';
 export type { Coupling, Inversion, Particle, Timings, TraceStep } from './inversion';
 export { Inverter, type LoadOptions } from './inverter';
-export type { InvertOptions } from './options';
+export type { ImageItem, ImageItems, ImageJob } from './invert-all';
+export type { ImageOptions, InvertAllOptions, InvertOptions } from './options';
+export type { Order, ResamplingScheme } from './schemes';

@@ -60,24 +60,31 @@ export interface TraceStep {
   steps: number;
   /** Distinct states the dLLM ran: 1 at the start, K at most. */
   states: number;
-  /** r_CLIP of each particle's clean guess [K]. */
+  /** r_CLIP of each particle's clean guess, with several guesses their mean [K]. */
   rewardClip: number[];
-  /** r_edit of each particle's clean guess [K]. */
+  /** r_edit of the same [K]. */
   rewardEdit: number[];
-  /** Log-weights before resampling [K]: log G_t and, with τ ≠ 1, the importance weight of the last proposal. */
+  /**
+   * Log-weights before resampling [K]: log G_t, the importance weight of the last proposal where that is not the model
+   * (τ ≠ 1, topK, topP), and what was carried over from a step that did not resample.
+   */
   logWeights: number[];
   /** Effective sample size, 1 to K. */
   ess: number;
   /** Slot of this step that each slot of the next one continues [K]; the identity at the end. */
   ancestors: number[];
+  /** Whether the particles were resampled: if not, ancestors are the identity and log-weights are carried over. */
+  resampled: boolean;
   /** The clean guess with the highest reward. */
   best: string;
 }
 
 /** Milliseconds and calls by stage. */
 export interface Timings {
-  /** Milliseconds from call to result. */
+  /** Milliseconds from the image's turn to its result. */
   total: number;
+  /** Images that were in flight together: the stages are of all of them. */
+  images: number;
   /**
    * `decodeImage`, `encodeImage`, then for all steps together: `denoise` (the dLLM), `pass` (the one read of the logits),
    * `guess`, `decodeText` (tokens to text), `tokenizeText` (text to CLIP ids), `encodeText` (CLIP), `reward`, `resample`, `propose`.

@@ -9,9 +9,10 @@ import type { Inversion } from './inversion';
 import { ModelFolder } from './model-folder';
 import { native } from './native';
 import { findOnnxRuntime } from './onnxruntime';
-import { resolveOptions, type InvertOptions, type ResolvedOptions } from './options';
-import { sample, type Models } from './sampler';
-import { Stopwatch } from './stopwatch';
+import { invertAll, picturesOf, type ImageItems } from './invert-all';
+import { resolveOptions, rowsOfForward, type InvertAllOptions, type InvertOptions } from './options';
+import type { Models } from './sampler';
+import { invertTogether } from './together';
 import { integer, pathOf, validate } from './validate';
 
 /** Options of {@link Inverter.load}. */
@@ -66,55 +67,65 @@ export class Inverter {
   }
 
   /**
-   * Recovers a prompt of `image`.
-   * @throws FkinvError `INVALID_OPTION`, `IMAGE_*`, `INVALID_PIXELS`, `ABORTED`, `DISPOSED`, or what a broken model gives
-   *   (`MODEL_RUN`, `INVALID_LOGITS`, `INVALID_EMBEDDING`, `NOTHING_LEFT`, `DEGENERATE_WEIGHTS`)
+   * Recovers a prompt of `image`, or of several images as one reference: their embeddings are averaged.
+   * @throws FkinvError `INVALID_OPTION`, `TEMPLATE_INVALID`, `IDENTICAL_PARTICLES`, `BATCH_TOO_LARGE`, `IMAGE_*`,
+   *   `INVALID_PIXELS`, `ABORTED`, `DISPOSED`, or what a broken model gives (`MODEL_RUN`, `INVALID_LOGITS`,
+   *   `INVALID_EMBEDDING`, `NOTHING_LEFT`, `DEGENERATE_WEIGHTS`)
    */
-  async invert(image: ImageInput, options: InvertOptions = {}): Promise<Inversion> {
+  async invert(image: ImageInput | readonly ImageInput[], options: InvertOptions = {}): Promise<Inversion> {
     this.#checkDisposed();
-    const resolved = resolveOptions(options, this.#models.dllm.maxLength);
-    const { signal } = resolved;
+    const { dllm } = this.#models;
+    const resolved = resolveOptions(options, dllm);
+    rowsOfForward(undefined, resolved.particles, dllm);
+    const job = { pictures: picturesOf(image), seed: resolved.seed, index: 0 };
+    const [result] = await this.#guard(resolved.signal, () => invertTogether(this.#models, [job], resolved));
+    if (result instanceof FkinvError || result === undefined) throw result ?? new FkinvError('INTERNAL', 'no result');
+    return result;
+  }
+
+  /**
+   * Recovers a prompt of each of `images`, several in flight together: their particles share every forward. Results come in
+   * the images' order, and an image that fails gives its error in its place. An image may be given with options of its own,
+   * `{ image, seed, … }`; those of equal options but for the seed share forwards. Images are read as they are needed, a
+   * batch ahead at most; stopping early closes the source, and nothing goes on.
+   * @throws FkinvError for the options of the call as {@link invert} does, at once; `INPUT_FAILED` when the iterable
+   *   throws, once the images before it are done; `ABORTED` and `DISPOSED`, which end the iteration
+   */
+  invertAll(
+    images: ImageItems,
+    options: InvertAllOptions = {},
+  ): AsyncGenerator<Inversion | FkinvError, void, undefined> {
+    this.#checkDisposed();
+    const results = invertAll(this.#models, images, options);
+    return this.#guardEach(results, options.signal);
+  }
+
+  async *#guardEach<T>(
+    results: AsyncGenerator<T, void, undefined>,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<T, void, undefined> {
     try {
+      for (;;) {
+        const result = await this.#guard(signal, () => results.next());
+        if (result.done === true) return;
+        yield result.value;
+      }
+    } finally {
+      await results.return();
+    }
+  }
+
+  /** Runs `work`; whatever it fails with, a disposal or an abort is the reason if there was one. */
+  async #guard<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+    try {
+      this.#checkDisposed();
       signal?.throwIfAborted();
-      return await this.#invert(image, resolved);
+      return await work();
     } catch (error) {
       this.#checkDisposed();
       if (signal?.aborted !== true) throw error;
       throw new FkinvError('ABORTED', 'the inversion was aborted', { cause: signal.reason });
     }
-  }
-
-  async #invert(image: ImageInput, options: ResolvedOptions): Promise<Inversion> {
-    const { clip } = this.#models;
-    const stopwatch = new Stopwatch();
-    const prepared = await stopwatch.time('decodeImage', () => clip.prepare(image));
-    options.signal?.throwIfAborted();
-    const embeds = await stopwatch.time('encodeImage', () => clip.encodeImage(prepared));
-    options.signal?.throwIfAborted();
-    const [sampled] = await sample(this.#models, embeds, [BigInt(options.seed)], options, stopwatch);
-    const [best] = sampled?.particles ?? [];
-    if (sampled === undefined || best === undefined) throw new FkinvError('INTERNAL', 'the sampler gave no particle');
-    const { prompt, rewardClip, rewardEdit, reward, logProb, tokens } = best;
-    return {
-      prompt,
-      rewardClip,
-      rewardEdit,
-      reward,
-      logProb,
-      tokens,
-      coupling: sampled.coupling,
-      particles: sampled.particles,
-      trace: sampled.trace,
-      seed: options.seed,
-      timings: { total: stopwatch.total, stages: stopwatch.stages },
-      warnings: this.#warnings(prompt),
-    };
-  }
-
-  #warnings(prompt: string): string[] {
-    const { clip } = this.#models;
-    if (!clip.overflows(prompt)) return [];
-    return [`the prompt is longer than the ${clip.maxWidth} tokens CLIP reads: its end did not count in rewardClip`];
   }
 
   /**

@@ -1,7 +1,10 @@
 import { z } from 'zod';
 import { FkinvError } from './errors';
 import { native } from './native';
+import { logitsTypes, resamplingSchemes, type LogitsType, type ResamplingScheme } from './schemes';
 import { integer, validate } from './validate';
+
+export type { LogitsType, ResamplingScheme };
 
 // The engine's kernels on the CPU, one call each, synchronous on the calling thread: for profiling and for tests.
 
@@ -9,8 +12,16 @@ function fail(message: string): never {
   throw new FkinvError('INVALID_OPTION', message);
 }
 
-function expectFloat32(logits: Float32Array): void {
-  if (!(logits instanceof Float32Array)) fail('logits: must be a Float32Array');
+/** Float32Array, or the bits of float16 or bfloat16 logits in a Uint16Array. */
+export type LogitsArray = Float32Array | Uint16Array;
+
+const typeSchema = z.enum(logitsTypes, { error: `must be one of ${logitsTypes.join(', ')}` }).default('float32');
+
+/** The number the engine knows `type` by; the array must be the one that goes with it. */
+function typeOf(logits: LogitsArray, type: LogitsType): number {
+  const wanted = type === 'float32' ? Float32Array : Uint16Array;
+  if (!(logits instanceof wanted)) fail(`logits: must be a ${wanted.name} for type ${type}`);
+  return logitsTypes.indexOf(type);
 }
 
 /** Shape of the logits given to {@link coupling}. */
@@ -19,6 +30,8 @@ export interface CouplingOptions {
   positions: number;
   /** V, columns of a row: 1 or more. */
   vocab: number;
+  /** Type of the logits; default `float32`. */
+  type?: LogitsType;
   /** Which positions count in mean and variance [states, positions], non-zero where they do; default all. */
   counted?: Uint8Array;
 }
@@ -42,6 +55,7 @@ export interface CouplingResult {
 const couplingSchema = z.strictObject({
   positions: integer(1, 4096),
   vocab: integer(1, 2 ** 24),
+  type: typeSchema,
   counted: z.instanceof(Uint8Array, { error: 'must be a Uint8Array' }).optional(),
 });
 
@@ -50,9 +64,9 @@ const couplingSchema = z.strictObject({
  * −inf suppresses a token.
  * @throws FkinvError `INVALID_OPTION`, `INVALID_LOGITS` (NaN, +inf) or `NOTHING_LEFT` (a row of −inf)
  */
-export function coupling(logits: Float32Array, options: CouplingOptions): CouplingResult {
-  expectFloat32(logits);
-  const { positions, vocab, counted } = validate(couplingSchema, options, 'options of coupling');
+export function coupling(logits: LogitsArray, options: CouplingOptions): CouplingResult {
+  const { positions, vocab, type, counted } = validate(couplingSchema, options, 'options of coupling');
+  const number = typeOf(logits, type);
   const rows = logits.length / vocab;
   if (logits.length === 0 || rows % positions !== 0) {
     fail(`logits: ${logits.length} values are no whole number of states of ${positions} × ${vocab}`);
@@ -60,7 +74,7 @@ export function coupling(logits: Float32Array, options: CouplingOptions): Coupli
   if (counted !== undefined && counted.length !== rows) {
     fail(`counted: must have ${rows} entries, one a position of a state, not ${counted.length}`);
   }
-  return native.coupling(logits, positions, vocab, counted ?? new Uint8Array(rows).fill(1));
+  return native.coupling(logits, number, positions, vocab, counted ?? new Uint8Array(rows).fill(1));
 }
 
 /** Where and how {@link draw} draws. */
@@ -69,6 +83,12 @@ export interface DrawOptions {
   vocab: number;
   /** τ: 0 (the argmax, lowest id on ties) or 0.06 to 10; default 1. */
   temperature?: number;
+  /** The k most probable tokens only; default all. */
+  topK?: number;
+  /** The fewest tokens whose tempered mass reaches p, after topK. Above 0, to 1; default 1, all. */
+  topP?: number;
+  /** Type of the logits; default `float32`. */
+  type?: LogitsType;
   /** Uniforms in [0, 1), one a row: which tile of 1024 columns. */
   u: Float64Array;
   /** Uniforms in [0, 1), one a row: which token in the tile. */
@@ -84,29 +104,30 @@ const drawSchema = z.strictObject({
     .number()
     .refine((t) => t === 0 || (t >= 0.06 && t <= 10), 'must be 0 or a number from 0.06 to 10')
     .default(1),
+  topK: integer(1, 2 ** 24).optional(),
+  topP: z
+    .number()
+    .refine((p) => p > 0 && p <= 1, 'must be a number above 0, to 1')
+    .default(1),
+  type: typeSchema,
   u: uniformsSchema,
   uInside: uniformsSchema,
 });
 
 /**
- * One token a row of `logits` [rows, vocab] from softmax(logits/τ), by inverse CDF on two levels: exact in the tail.
+ * One token a row of `logits` [rows, vocab] from softmax(logits/τ) over what topK and topP keep, by inverse CDF on two levels: exact in the tail.
  * @returns a token id a row
  * @throws FkinvError `INVALID_OPTION`, `INVALID_LOGITS` or `NOTHING_LEFT`
  */
-export function draw(logits: Float32Array, options: DrawOptions): Int32Array {
-  expectFloat32(logits);
-  const { vocab, temperature, u, uInside } = validate(drawSchema, options, 'options of draw');
+export function draw(logits: LogitsArray, options: DrawOptions): Int32Array {
+  const { vocab, temperature, topK = 0, topP, type, u, uInside } = validate(drawSchema, options, 'options of draw');
+  const number = typeOf(logits, type);
   const rows = logits.length / vocab;
   if (rows === 0 || u.length !== rows || uInside.length !== rows) {
     fail(`u, uInside: must have an entry a row, ${rows} for ${logits.length} logits of ${vocab} columns`);
   }
-  return native.draw(logits, vocab, temperature, u, uInside);
+  return native.draw(logits, number, vocab, temperature, topK, topP, u, uInside);
 }
-
-/** Order is that of cpp/kernels/resample.h. */
-const schemes = ['multinomial', 'stratified', 'residual', 'systematic'] as const;
-/** How ancestors are drawn from the weights. */
-export type ResamplingScheme = (typeof schemes)[number];
 
 /** How {@link resample} draws. */
 export interface ResampleOptions {
@@ -116,7 +137,7 @@ export interface ResampleOptions {
 }
 
 const resampleSchema = z.strictObject({
-  scheme: z.enum(schemes, { error: `must be one of ${schemes.join(', ')}` }),
+  scheme: z.enum(resamplingSchemes, { error: `must be one of ${resamplingSchemes.join(', ')}` }),
   u: uniformsSchema,
 });
 
@@ -128,7 +149,7 @@ export function resample(logWeights: Float64Array, options: ResampleOptions): { 
   const { scheme, u } = validate(resampleSchema, options, 'options of resample');
   if (!(logWeights instanceof Float64Array) || logWeights.length === 0) fail('logWeights: must be a Float64Array');
   if (u.length !== logWeights.length) fail(`u: must have ${logWeights.length} entries, one a particle`);
-  return native.resample(logWeights, schemes.indexOf(scheme), u);
+  return native.resample(logWeights, resamplingSchemes.indexOf(scheme), u);
 }
 
 function words(name: string, values: ArrayLike<number>, count: number): Uint32Array {

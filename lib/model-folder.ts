@@ -1,33 +1,99 @@
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
 import { access, constants, readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { z } from 'zod';
+import type { z } from 'zod';
 import { FkinvError, messageOf } from './errors';
 import type { NativeEngine, NativeSession, NativeTensorInfo } from './native';
 import { validate } from './validate';
+
+/** A graph of a folder, and how to load it. */
+export interface GraphFile {
+  /** Its file where the manifest names one; otherwise it is `standard`, in the folder itself or in its `onnx/`. */
+  named: string | undefined;
+  standard: string;
+  /** ONNX Runtime's GraphOptimizationLevel. */
+  optimization: number;
+  /** What the folder needs, for the error where the graph is missing. */
+  needs: string;
+}
 
 /** A folder of model files, laid out as Hugging Face does. */
 export class ModelFolder {
   constructor(readonly path: string) {}
 
-  /** The JSON file `name`, with the fields of `schema`. Throws `MODEL_NOT_FOUND` or `MODEL_INVALID`. */
-  async json<S extends z.ZodType>(name: string, schema: S): Promise<z.output<S>> {
-    const file = path.join(this.path, name);
-    const text = await readFile(file, 'utf8').catch(missing(file));
-    let value: unknown;
-    try {
-      value = JSON.parse(text);
-    } catch (cause) {
-      throw new FkinvError('MODEL_INVALID', `${file} is not JSON: ${messageOf(cause)}`, { cause });
-    }
-    return validate(schema, value, file, 'MODEL_INVALID');
+  /** Path of the file `name`. */
+  file(name: string): string {
+    return path.join(this.path, name);
   }
 
-  /** The graph `name`, loaded on the engine. Throws `MODEL_NOT_FOUND` or `MODEL_INVALID`. */
-  async graph(engine: NativeEngine, name: string): Promise<Graph> {
-    const file = path.join(this.path, name);
-    await access(file, constants.R_OK).catch(missing(file));
-    return new Graph(file, await engine.load(file));
+  /** The JSON file `name`, with the fields of `schema`. Throws `MODEL_NOT_FOUND` or `MODEL_INVALID`. */
+  async json<S extends z.ZodType>(name: string, schema: S): Promise<z.output<S>> {
+    const file = this.file(name);
+    return parse(file, await readFile(file, 'utf8').catch(missing(file)), schema);
   }
+
+  /** The same of a file that need not be there; then it reads as `{}`. */
+  async optionalJson<S extends z.ZodType>(name: string, schema: S): Promise<z.output<S>> {
+    const file = this.file(name);
+    const text = await readFile(file, 'utf8').catch((cause: unknown) =>
+      (cause as NodeJS.ErrnoException).code === 'ENOENT' ? '{}' : missing(file)(cause),
+    );
+    return parse(file, text, schema);
+  }
+
+  /** Holds files to their SHA-256, in hexadecimal, by name. Throws `MODEL_NOT_FOUND` or `MODEL_INVALID`. */
+  async verify(hashes: Record<string, string>): Promise<void> {
+    for (const [name, wanted] of Object.entries(hashes)) {
+      const file = this.file(name);
+      const found = await sha256(file).catch(missing(file));
+      if (found !== wanted) {
+        throw new FkinvError(
+          'MODEL_INVALID',
+          `${file} has the SHA-256 ${found}, the manifest says ${wanted}: fetch it again`,
+        );
+      }
+    }
+  }
+
+  /** The graph, loaded on the engine. Throws `MODEL_NOT_FOUND` or `MODEL_INVALID`. */
+  async graph(engine: NativeEngine, { named, standard, optimization, needs }: GraphFile): Promise<Graph> {
+    const names = named === undefined ? [standard, path.join('onnx', standard)] : [named];
+    const file = await this.#firstOf(names, needs);
+    return new Graph(file, await engine.load(file, optimization));
+  }
+
+  async #firstOf(names: string[], needs: string): Promise<string> {
+    const causes: unknown[] = [];
+    for (const file of names.map((name) => this.file(name))) {
+      try {
+        await access(file, constants.R_OK);
+        return file;
+      } catch (cause) {
+        causes.push(cause);
+      }
+    }
+    const reasons = causes.map(messageOf).join('; ');
+    throw new FkinvError('MODEL_NOT_FOUND', `cannot read ${this.file(names[0] ?? '')} (${reasons}): ${needs}`, {
+      cause: causes[0],
+    });
+  }
+}
+
+function parse<S extends z.ZodType>(file: string, text: string, schema: S): z.output<S> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw new FkinvError('MODEL_INVALID', `${file} is not JSON: ${messageOf(cause)}`, { cause });
+  }
+  return validate(schema, value, file, 'MODEL_INVALID');
+}
+
+async function sha256(file: string): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(file, { highWaterMark: 2 ** 20 })) hash.update(chunk as Buffer);
+  return hash.digest('hex');
 }
 
 function missing(file: string) {
@@ -39,10 +105,12 @@ function missing(file: string) {
 }
 
 /** What a caller needs a tensor of a graph to be. A number fixes an axis; a name leaves it to the model. */
-interface Wanted {
+export interface Wanted {
   name: string;
-  type: 'float32' | 'int64';
-  axes: (number | string)[];
+  /** Any one of these. */
+  types: readonly ('float32' | 'float16' | 'bfloat16' | 'int64')[];
+  /** The first is of rows, which run one at a time: the graph must leave it dynamic, or have it 1. */
+  axes: readonly [string, ...(number | string)[]];
 }
 
 /** A loaded graph, and checks of what it takes and gives. */
@@ -52,39 +120,55 @@ export class Graph {
     readonly session: NativeSession,
   ) {}
 
-  /** Throws `MODEL_INTERFACE` unless the graph has these inputs and no others. */
-  expectInputs(wanted: Wanted[]): void {
+  /** Whether the graph has an input of that name. */
+  takes(name: string): boolean {
+    return this.session.inputs.some((tensor) => tensor.name === name);
+  }
+
+  /**
+   * Throws `MODEL_INTERFACE` unless the graph has these inputs and no others, with `remedy` for those; returns them in
+   * the order asked for.
+   */
+  expectInputs(wanted: Wanted[], remedy = 'which nothing here can give'): NativeTensorInfo[] {
     const { inputs } = this.session;
-    for (const tensor of wanted) this.#expect('input', inputs, tensor);
-    const extra = inputs.filter(({ name }) => !wanted.some((tensor) => tensor.name === name));
-    if (extra.length === 0) return;
-    this.#fail(
-      `takes ${list(extra)} besides ${wanted.map(({ name }) => name).join(', ')}, which nothing here can give`,
-    );
+    const found = wanted.map((tensor) => this.#expect('input', inputs, tensor));
+    const extra = inputs.filter((tensor) => !found.includes(tensor));
+    if (extra.length === 0) return found;
+    return this.refuse(`takes ${list(extra)} besides ${wanted.map(({ name }) => name).join(', ')}, ${remedy}`);
   }
 
-  /** Throws `MODEL_INTERFACE` unless the graph gives this tensor; returns its shape, −1 where an axis is dynamic. */
-  expectOutput(wanted: Wanted): number[] {
-    return this.#expect('output', this.session.outputs, wanted).shape;
+  /** Throws `MODEL_INTERFACE` unless the graph gives this tensor; returns it. Other outputs are left alone. */
+  expectOutput(wanted: Wanted): NativeTensorInfo {
+    return this.#expect('output', this.session.outputs, wanted);
   }
 
-  #expect(kind: 'input' | 'output', tensors: NativeTensorInfo[], wanted: Wanted): NativeTensorInfo {
-    const asked = `${wanted.type} ${kind} "${wanted.name}" [${wanted.axes.join(', ')}]`;
-    const tensor = tensors.find(({ name }) => name === wanted.name);
-    if (tensor === undefined) return this.#fail(`has no ${asked}; it has ${list(tensors)}`);
-    const fits =
-      tensor.type === wanted.type &&
-      tensor.shape.length === wanted.axes.length &&
-      tensor.shape.every(
-        (extent, i) => extent === -1 || typeof wanted.axes[i] === 'string' || extent === wanted.axes[i],
-      );
-    if (!fits) this.#fail(`should have ${asked}; it has ${list([tensor])}`);
-    return tensor;
-  }
-
-  #fail(what: string): never {
+  /** Throws `MODEL_INTERFACE`: the graph's file, then `what`. */
+  refuse(what: string): never {
     throw new FkinvError('MODEL_INTERFACE', `${this.file} ${what}`);
   }
+
+  #expect(kind: 'input' | 'output', tensors: NativeTensorInfo[], { name, types, axes }: Wanted): NativeTensorInfo {
+    const asked = `${anyOf(types)} ${kind} "${name}" [${axes.join(', ')}]`;
+    const tensor = tensors.find((one) => one.name === name);
+    if (tensor === undefined) return this.refuse(`has no ${asked}; it has ${list(tensors)}`);
+    const { type, shape } = tensor;
+    const fits =
+      types.some((one) => one === type) &&
+      shape.length === axes.length &&
+      shape.every((extent, i) => extent === -1 || typeof axes[i] === 'string' || extent === axes[i]);
+    if (!fits) this.refuse(`should have ${asked}; it has ${list([tensor])}`);
+    if (shape[0] !== -1 && shape[0] !== 1) {
+      this.refuse(
+        `is made for ${shape[0] ?? 0} ${axes[0]} at once, ${list([tensor])}: they run one at a time, export it with ` +
+          'that axis dynamic',
+      );
+    }
+    return tensor;
+  }
+}
+
+function anyOf(names: readonly string[]): string {
+  return names.length === 1 ? names.join('') : `${names.slice(0, -1).join(', ')} or ${names.at(-1) ?? ''}`;
 }
 
 function list(tensors: NativeTensorInfo[]): string {
@@ -102,11 +186,9 @@ export function agreeOnAxis(
 ): number {
   const fixed = axis === -1 ? undefined : axis;
   const value = fixed ?? configured;
-  if (value === undefined) {
-    throw new FkinvError('MODEL_INTERFACE', `${graph.file} leaves ${what} open, and config.json does not give it`);
-  }
+  if (value === undefined) return graph.refuse(`leaves ${what} open, and config.json does not give it`);
   if (configured !== undefined && value !== configured) {
-    throw new FkinvError('MODEL_INTERFACE', `${graph.file} has ${what} ${value}, config.json says ${configured}`);
+    graph.refuse(`has ${what} ${value}, config.json says ${configured}`);
   }
   return value;
 }

@@ -35,26 +35,51 @@ export interface NativeSession {
 
 /** An engine thread, and what is loaded on it. */
 export interface NativeEngine {
-  load(path: string): Promise<NativeSession>;
+  /** `optimization`: ONNX Runtime's GraphOptimizationLevel, 0 none, 1 basic, 2 extended, 99 all. */
+  load(path: string, optimization: number): Promise<NativeSession>;
   /** Stops the job that runs, fails those that wait, and resolves when the thread has ended. */
   dispose(): Promise<void>;
 }
 
-/** The dLLM's graph and the names of its tensors; `condition` is empty where it takes no image. */
+/**
+ * The dLLM's graph and the names of its tensors; a name is empty where the graph has no such tensor. Its rows are
+ * prefix, prompt positions and suffix; the prefix is given with the particles.
+ */
 export interface NativeDllmGraph {
   session: NativeSession;
+  /** int64 [states, width] */
   ids: string;
+  /** float32 [states, E]: CLIP's image embedding. */
   condition: string;
+  /** int64 [states, width], all 1. */
+  attentionMask: string;
+  /** int64 [states, width], 0 … width − 1. */
+  positionIds: string;
+  /** float32 or int64 [states], 0: a model without an input for the time does not need one. */
+  timestep: string;
+  /** float32, float16 or bfloat16 [states, width, vocab] */
   logits: string;
   vocab: number;
+  /** 1 where row i predicts position i + 1, else 0. */
+  shift: number;
+  /** Ids after the prompt positions. */
+  suffix: Int32Array;
 }
 
 /** CLIP's text graph and the names of its tensors; texts are at most `maxWidth` tokens wide. */
 export interface NativeTextGraph {
   session: NativeSession;
   ids: string;
+  /** int64, 1 where a text is; empty where the graph has no such input. */
+  attentionMask: string;
   embeddings: string;
   maxWidth: number;
+}
+
+/** `ids` are suppressed at the positions [length] where `at` is not 0. */
+export interface NativeRestriction {
+  ids: Int32Array;
+  at: Uint8Array;
 }
 
 export interface NativeParticleOptions {
@@ -62,31 +87,74 @@ export interface NativeParticleOptions {
   particlesPerImage: number;
   length: number;
   steps: number;
+  guesses: number;
   maskId: number;
+  /** Ids that no position may hold. */
   suppressed: Int32Array;
+  restrictions: NativeRestriction[];
   stops: Int32Array;
-  minLength: number;
+  /** [length] the fixed token of a position, −1 where it is free. */
+  pinned: Int32Array;
+  /** [images, prefix] ids before the prompt positions, of equal length for every image. */
+  prefixes: Int32Array;
   countAll: boolean;
   temperature: number;
+  /** 0 keeps all tokens. */
+  topK: number;
+  /** 1 keeps all tokens. */
+  topP: number;
+  /** By its place in cpp/kernels/open.h. */
+  order: number;
+  /** `length` for one block. */
+  blockLength: number;
+  /** By its place in cpp/kernels/resample.h. */
+  scheme: number;
+  essThreshold: number;
   lambdaClip: number;
   lambdaEdit: number;
   /** One an image. */
   seeds: BigUint64Array;
 }
 
+/** Why an image cannot go on; the others do. */
+export interface NativeFailure {
+  image: number;
+  error: Error;
+}
+
+/** What is drawn again: `rows` of the guesses [guesses · particles] or of the proposal [particles], at `positions`. */
+export interface NativeRedraw {
+  rows: Int32Array;
+  positions: Int32Array;
+  /** Tokens with probability 0 of redraw i: `excluded[offsets[i]]` to `excluded[offsets[i + 1] − 1]`. */
+  excluded: Int32Array;
+  offsets: Int32Array;
+}
+
 /** B images × K particles (`particles` = B·K, image after image) on the engine's device; `step` counts the steps done. */
 export interface NativeParticles {
   /** One forward for each distinct state, and one read of its logits; resolves to the states of each image. */
-  denoise(): Promise<Int32Array>;
-  /** [particles, length] */
+  denoise(): Promise<{ states: Int32Array; failures: NativeFailure[] }>;
+  /** [guesses, particles, length] */
   guess(step: number): Promise<Int32Array>;
-  /** `ids` [texts, width] of the distinct texts, `textOf` [particles]; `clip`, `edit` [particles] */
-  reward(ids: BigInt64Array, texts: number, textOf: Int32Array): Promise<{ clip: Float64Array; edit: Float64Array }>;
+  /** `ids` are the distinct texts, one after the other, `widths` their lengths; `textOf`, `clip`, `edit` [guesses · particles]. */
+  reward(
+    ids: BigInt64Array,
+    widths: Int32Array,
+    textOf: Int32Array,
+  ): Promise<{ clip: Float64Array; edit: Float64Array; failures: NativeFailure[] }>;
   /** `logWeights` [particles], `ess` [images] */
-  weigh(): Promise<{ logWeights: Float64Array; ess: Float64Array }>;
-  /** Ancestors [particles], slots within the image. */
-  resample(step: number): Promise<Int32Array>;
-  propose(step: number): Promise<void>;
+  weigh(): Promise<{ logWeights: Float64Array; ess: Float64Array; failures: NativeFailure[] }>;
+  /** Ancestors [particles], slots within the image; `resampled` [images], 0 where an image's weights are carried over. */
+  resample(step: number): Promise<{ ancestors: Int32Array; resampled: Uint8Array }>;
+  /** Tokens [particles, length] with the positions that opened. Final once accept() was called. */
+  propose(step: number): Promise<Int32Array>;
+  /** Draws tokens of the guesses or of the proposal again; resolves to them, −1 where nothing is left. */
+  redraw(step: number, ofProposal: boolean, what: NativeRedraw): Promise<Int32Array>;
+  /** Adds the proposal's log-probabilities and importance weights. */
+  accept(): Promise<void>;
+  /** Leaves an image out of all that follows. */
+  retire(image: number): Promise<void>;
   /** `tokens` [particles, length], `logProb` [particles] */
   finish(): Promise<{
     tokens: Int32Array;
@@ -112,12 +180,15 @@ export interface NativeAddon {
     engine: NativeEngine,
     dllm: NativeDllmGraph,
     text: NativeTextGraph,
-    imageEmbeds: NativeTensor,
+    /** Embeddings [1, E] of each image's reference images: one, or several that are averaged. */
+    references: NativeTensor[][],
     embedSize: number,
     options: NativeParticleOptions,
   ) => NativeParticles;
+  /** Logits of 16 bits are given as their bits, with their `type`. */
   coupling(
-    logits: Float32Array,
+    logits: Float32Array | Uint16Array,
+    type: number,
     positions: number,
     vocab: number,
     counted: Uint8Array,
@@ -129,7 +200,16 @@ export interface NativeAddon {
     entropy: Float32Array[];
     rowMax: Float32Array[];
   };
-  draw(logits: Float32Array, vocab: number, temperature: number, u: Float64Array, uInside: Float64Array): Int32Array;
+  draw(
+    logits: Float32Array | Uint16Array,
+    type: number,
+    vocab: number,
+    temperature: number,
+    topK: number,
+    topP: number,
+    u: Float64Array,
+    uInside: Float64Array,
+  ): Int32Array;
   resample(logWeights: Float64Array, scheme: number, u: Float64Array): { ancestors: Int32Array; ess: number };
   philox(counter: Uint32Array, key: Uint32Array): Uint32Array;
 }

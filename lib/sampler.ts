@@ -2,8 +2,10 @@ import type { Clip } from './clip';
 import type { Dllm } from './dllm';
 import { FkinvError } from './errors';
 import type { Coupling, Particle, TraceStep } from './inversion';
-import { native, type NativeEngine, type NativeParticles, type NativeTensor } from './native';
+import { native, type NativeEngine, type NativeFailure, type NativeParticles, type NativeTensor } from './native';
 import type { ResolvedOptions } from './options';
+import { redrawBanned } from './redraw';
+import { orders, resamplingSchemes } from './schemes';
 import type { Stopwatch } from './stopwatch';
 
 /** Models and the engine they are loaded on. */
@@ -11,6 +13,13 @@ export interface Models {
   engine: NativeEngine;
   dllm: Dllm;
   clip: Clip;
+}
+
+/** One image of a call: its reference embeddings [1, E], one or several that are averaged; its seed; its place in the call. */
+export interface Reference {
+  embeds: NativeTensor[];
+  seed: bigint;
+  index: number;
 }
 
 /** What sampling one image gave: its particles, best first, S of the best one, and the trace. */
@@ -21,94 +30,275 @@ export interface Sampled {
 }
 
 /**
- * Feynman-Kac steered sampling of `images` × K particles: the T + 1 forwards and steps 1 to 7 of the method, in its order.
- * `imageEmbeds` is [images, E], `seeds` has one an image; results are in the images' order. What happens in a step to the
- * numbers of one image does not depend on the others.
+ * Feynman-Kac steered sampling of images × K particles: the T + 1 forwards and steps 1 to 7 of the method, in its order.
+ * Results are in the images' order; an image that fails gives its error, and what happens to one does not depend on the
+ * others. Throws what stops all of them: an abort, a disposal, what onStep throws.
  */
 export async function sample(
   models: Models,
-  imageEmbeds: NativeTensor,
-  seeds: bigint[],
+  images: Reference[],
   options: ResolvedOptions,
   stopwatch: Stopwatch,
-): Promise<Sampled[]> {
-  const { dllm, clip } = models;
-  const { particles: perImage, steps, signal } = options;
-  const perImageOf = <T>(values: Iterable<T>, image: number): T[] =>
-    Array.from(values).slice(image * perImage, (image + 1) * perImage);
-  const particles = createParticles(models, imageEmbeds, seeds, options);
-  const traces: TraceStep[][] = seeds.map(() => []);
-  const abort = (): void => particles.cancel();
+): Promise<(Sampled | FkinvError)[]> {
+  const { signal } = options;
+  const sampling = new Sampling(models, images, options, stopwatch);
+  const abort = (): void => sampling.cancel();
   signal?.addEventListener('abort', abort);
   try {
+    return await sampling.run();
+  } finally {
+    signal?.removeEventListener('abort', abort);
+    sampling.release();
+  }
+}
+
+/** What one call of {@link sample} goes through. */
+class Sampling {
+  readonly #particles: NativeParticles;
+  readonly #traces: TraceStep[][];
+  readonly #failures: (FkinvError | undefined)[];
+
+  constructor(
+    private readonly models: Models,
+    private readonly images: Reference[],
+    private readonly options: ResolvedOptions,
+    private readonly stopwatch: Stopwatch,
+  ) {
+    this.#particles = createParticles(models, images, options);
+    this.#traces = images.map(() => []);
+    this.#failures = images.map(() => undefined);
+  }
+
+  cancel(): void {
+    this.#particles.cancel();
+  }
+
+  release(): void {
+    this.#particles.release();
+  }
+
+  async run(): Promise<(Sampled | FkinvError)[]> {
+    const { dllm, clip } = this.models;
+    const { steps, length, bans } = this.options;
+    const { pinned } = this.options;
+    const particles = this.#particles;
+    /** x_t [particles, length], kept where banned words must be found. */
+    let tokens = repeat(
+      pinned.map((id) => (id < 0 ? dllm.maskId : id)),
+      this.images.length * this.options.particles,
+    );
     for (let step = 0; ; step++) {
       // 1, 2. z = dLLM(x_t, c) once for each distinct state; S, row statistics and tile table from one read of z.
-      const states = await particles.denoise();
+      const { states, failures } = await particles.denoise();
+      this.#note(failures);
+      if (this.#allFailed()) break;
 
-      // 3. A clean guess of each particle; at t = 0 it is x_0.
+      // 3. Clean guesses of each particle; at t = 0 they are x_0.
       const guesses = await particles.guess(step);
+      if (bans !== undefined) await this.#redraw(step, false, guesses, tokens);
 
-      // 4. Its text, and the rewards. Equal texts are encoded once.
-      const texts = stopwatch.time('decodeText', () => rowsOf(guesses, options.length).map((row) => dllm.decode(row)));
+      // 4. Their texts, and the rewards. Equal texts are encoded once.
+      const texts = this.stopwatch.time('decodeText', () =>
+        rowsOf(guesses, length).map((row, i) => (this.#hasFailed(i) ? undefined : dllm.decode(row))),
+      );
       const { distinct, indexOf } = distinctTexts(texts);
-      const batch = stopwatch.time('tokenizeText', () => clip.tokenize(distinct));
-      const rewards = await particles.reward(batch.ids, batch.texts, indexOf);
+      const { ids, widths } = this.stopwatch.time('tokenizeText', () => clip.tokenize(distinct));
+      const rewards = await particles.reward(ids, widths, indexOf);
+      this.#note(rewards.failures);
 
       // 5. log G_t onto the carried log-weights.
-      const { logWeights, ess } = await particles.weigh();
+      const { logWeights, ess, failures: degenerate } = await particles.weigh();
+      this.#note(degenerate);
 
       // 6. Ancestors within each image. At t = 0 nothing is resampled.
       const isLast = step === steps;
-      const ancestors = isLast ? identity(texts.length, perImage) : await particles.resample(step);
+      const { ancestors, resampled } = isLast ? this.#identity() : await particles.resample(step);
 
-      for (const [image, trace] of traces.entries()) {
-        const entry = {
-          step,
-          steps,
-          states: states[image] ?? NaN,
-          rewardClip: perImageOf(rewards.clip, image),
-          rewardEdit: perImageOf(rewards.edit, image),
-          logWeights: perImageOf(logWeights, image),
-          ess: ess[image] ?? NaN,
-          ancestors: perImageOf(ancestors, image),
-          best: '',
-        };
-        entry.best = perImageOf(texts, image)[ranking(entry, options)[0] ?? 0] ?? '';
-        trace.push(entry);
-        await options.onStep?.(entry);
-      }
-      if (isLast) break;
+      await this.#record(texts, { step, states, rewards, logWeights, ess, ancestors, resampled });
+      if (isLast || this.#allFailed()) break;
 
       // 7. Open positions and draw their tokens from the ancestor's z.
-      await particles.propose(step);
+      const before = bans === undefined ? tokens : this.#gather(tokens, ancestors);
+      tokens = await particles.propose(step);
+      if (bans !== undefined) await this.#redraw(step, true, tokens, before);
+      await particles.accept();
     }
-    return await collect(particles, dllm, traces, options, stopwatch);
-  } finally {
-    signal?.removeEventListener('abort', abort);
-    particles.release();
+    return this.#collect();
+  }
+
+  #note(failures: NativeFailure[]): void {
+    for (const { image, error } of failures) {
+      this.#failures[image] ??= error instanceof FkinvError ? error : new FkinvError('INTERNAL', error.message);
+    }
+  }
+
+  #allFailed(): boolean {
+    return this.#failures.every((failure) => failure !== undefined);
+  }
+
+  /** Whether the image of a row of the guesses or the particles has failed. */
+  #hasFailed(row: number): boolean {
+    return this.#failures[this.#imageOf(row)] !== undefined;
+  }
+
+  #imageOf(row: number): number {
+    const { particles: K } = this.options;
+    return Math.floor((row % (this.images.length * K)) / K);
+  }
+
+  #identity(): { ancestors: Int32Array; resampled: Uint8Array } {
+    const { particles: K } = this.options;
+    return {
+      ancestors: Int32Array.from({ length: this.images.length * K }, (_, particle) => particle % K),
+      resampled: new Uint8Array(this.images.length),
+    };
+  }
+
+  /** `tokens` [particles, length] by ancestor. */
+  #gather(tokens: Int32Array, ancestors: Int32Array): Int32Array {
+    const { length, particles: K } = this.options;
+    const gathered = new Int32Array(tokens.length);
+    for (const [particle, slot] of ancestors.entries()) {
+      const ancestor = particle - (particle % K) + slot;
+      gathered.set(tokens.subarray(ancestor * length, (ancestor + 1) * length), particle * length);
+    }
+    return gathered;
+  }
+
+  /** Draws of `tokens` again what completes a banned word; `before` [particles, length] is what they were drawn into. */
+  async #redraw(step: number, ofProposal: boolean, tokens: Int32Array, before: Int32Array): Promise<void> {
+    const { bans, length, particles: K } = this.options;
+    const { maskId } = this.models.dllm;
+    if (bans === undefined) return;
+    const drawn = new Map<number, number[]>();
+    for (const row of Array(tokens.length / length).keys()) {
+      if (this.#hasFailed(row)) continue;
+      const first = (row * length) % before.length;
+      const positions = Array.from({ length }, (_, n) => n);
+      const isDrawn = (n: number): boolean => before[first + n] === maskId && tokens[row * length + n] !== maskId;
+      drawn.set(row, positions.filter(isDrawn));
+    }
+    const stuck = await redrawBanned(this.#particles, bans, { step, ofProposal, tokens, length, drawn });
+    for (const { row, position } of stuck) {
+      const image = this.#imageOf(row);
+      this.#failures[image] ??= new FkinvError(
+        'NOTHING_LEFT',
+        `every token that is left for particle ${row % K} at position ${position} completes a banned word: ban less`,
+      );
+      await this.#particles.retire(image);
+    }
+  }
+
+  /** A step of each image onto its trace. */
+  async #record(
+    texts: (string | undefined)[],
+    now: {
+      step: number;
+      states: Int32Array;
+      rewards: { clip: Float64Array; edit: Float64Array };
+      logWeights: Float64Array;
+      ess: Float64Array;
+      ancestors: Int32Array;
+      resampled: Uint8Array;
+    },
+  ): Promise<void> {
+    const { particles: K, steps, onStep } = this.options;
+    const P = this.images.length * K;
+    const clip = meanOverGuesses(now.rewards.clip, P);
+    const edit = meanOverGuesses(now.rewards.edit, P);
+    for (const [image, trace] of this.#traces.entries()) {
+      if (this.#failures[image] !== undefined) continue;
+      const ofImage = <T>(values: Iterable<T>): T[] => Array.from(values).slice(image * K, (image + 1) * K);
+      const entry: TraceStep = {
+        step: now.step,
+        steps,
+        states: now.states[image] ?? NaN,
+        rewardClip: ofImage(clip),
+        rewardEdit: ofImage(edit),
+        logWeights: ofImage(now.logWeights),
+        ess: now.ess[image] ?? NaN,
+        ancestors: ofImage(now.ancestors),
+        resampled: now.resampled[image] === 1,
+        best: '',
+      };
+      entry.best = ofImage(texts)[ranking(entry, this.options)[0] ?? 0] ?? '';
+      trace.push(entry);
+      await onStep?.(entry, this.images[image]?.index ?? 0);
+    }
+  }
+
+  /** The result of each image: its particles ranked, and S of the best. */
+  async #collect(): Promise<(Sampled | FkinvError)[]> {
+    const { tokens, logProb, stages } = await this.#particles.finish();
+    for (const { name, ms, calls } of stages) this.stopwatch.add(name, ms, calls);
+    const rows = rowsOf(tokens, this.options.length);
+    const results: (Sampled | FkinvError)[] = [];
+    for (const [image, trace] of this.#traces.entries()) {
+      const first = image * this.options.particles;
+      results.push(this.#failures[image] ?? (await this.#resultOf(trace, first, rows, logProb)));
+    }
+    return results;
+  }
+
+  async #resultOf(trace: TraceStep[], first: number, rows: number[][], logProb: Float64Array): Promise<Sampled> {
+    const { dllm } = this.models;
+    const last = trace.at(-1) ?? lost();
+    const particles = ranking(last, this.options).map((slot): Particle => {
+      const ids = rows[first + slot] ?? lost();
+      const rewardClip = last.rewardClip[slot] ?? NaN;
+      const rewardEdit = last.rewardEdit[slot] ?? NaN;
+      return {
+        prompt: dllm.decode(ids),
+        rewardClip,
+        rewardEdit,
+        reward: total(rewardClip, rewardEdit, this.options),
+        logProb: logProb[first + slot] ?? NaN,
+        tokens: ids,
+        slot,
+      };
+    });
+    const best = particles[0] ?? lost();
+    const { gram, counted, mean, variance } = await this.#particles.similarity(first + best.slot);
+    const coupling: Coupling = {
+      matrix: rowsOf(gram, this.options.length),
+      labels: best.tokens.map((id) => dllm.label(id)),
+      counted: Array.from(counted, Boolean),
+      mean,
+      deviation: Math.sqrt(variance),
+    };
+    return { particles, coupling, trace };
   }
 }
 
 function createParticles(
   { engine, dllm, clip }: Models,
-  imageEmbeds: NativeTensor,
-  seeds: bigint[],
+  images: Reference[],
   options: ResolvedOptions,
 ): NativeParticles {
-  return new native.Particles(engine, dllm.graph(), clip.textGraph(), imageEmbeds, clip.embedSize, {
-    images: seeds.length,
+  const references = images.map(({ embeds }) => embeds);
+  return new native.Particles(engine, dllm.graph(), clip.textGraph(), references, clip.embedSize, {
+    images: images.length,
     particlesPerImage: options.particles,
     length: options.length,
     steps: options.steps,
+    guesses: options.guesses,
     maskId: dllm.maskId,
-    suppressed: Int32Array.from(dllm.suppressed),
+    suppressed: options.suppressed,
+    restrictions: options.restrictions,
     stops: Int32Array.from(dllm.stops),
-    minLength: options.minLength,
+    pinned: options.pinned,
+    prefixes: repeat(Int32Array.from(dllm.prefix), images.length),
     countAll: options.couplingOver === 'all',
     temperature: options.temperature,
+    topK: options.topK ?? 0,
+    topP: options.topP,
+    order: orders.indexOf(options.order),
+    blockLength: options.blockLength,
+    scheme: resamplingSchemes.indexOf(options.resampling),
+    essThreshold: options.essThreshold,
     lambdaClip: options.lambdaClip,
     lambdaEdit: options.lambdaEdit,
-    seeds: BigUint64Array.from(seeds),
+    seeds: BigUint64Array.from(images, ({ seed }) => seed),
   });
 }
 
@@ -123,64 +313,34 @@ function ranking({ rewardClip, rewardEdit }: TraceStep, options: ResolvedOptions
   return totals.map((_, slot) => slot).sort((a, b) => (totals[b] ?? 0) - (totals[a] ?? 0) || a - b);
 }
 
-function distinctTexts(texts: string[]): { distinct: string[]; indexOf: Int32Array } {
-  const distinct = [...new Set(texts)];
-  const index = new Map(distinct.map((text, i) => [text, i]));
+/** Plain means of [guesses, particles]. */
+function meanOverGuesses(values: Float64Array, particles: number): Float64Array {
+  const guesses = values.length / particles;
+  if (guesses === 1) return values;
+  return Float64Array.from({ length: particles }, (_, p) => {
+    let sum = 0;
+    for (let g = 0; g < guesses; g++) sum += values[g * particles + p] ?? NaN;
+    return sum / guesses;
+  });
+}
+
+/** Undefined texts are of images that failed: any will do. */
+function distinctTexts(texts: (string | undefined)[]): { distinct: string[]; indexOf: Int32Array } {
+  const distinct = [...new Set(texts)].filter((text) => text !== undefined);
+  const index = new Map<string | undefined, number>(distinct.map((text, i) => [text, i]));
   return { distinct, indexOf: Int32Array.from(texts, (text) => index.get(text) ?? 0) };
 }
 
-function fail(): never {
+function lost(): never {
   throw new FkinvError('INTERNAL', 'the sampler lost a particle');
 }
 
-function identity(particles: number, perImage: number): number[] {
-  return Array.from({ length: particles }, (_, particle) => particle % perImage);
+function repeat(values: Int32Array, times: number): Int32Array {
+  const all = new Int32Array(values.length * times);
+  for (let i = 0; i < times; i++) all.set(values, i * values.length);
+  return all;
 }
 
 function rowsOf(values: Int32Array | Float32Array, width: number): number[][] {
   return Array.from({ length: values.length / width }, (_, i) => Array.from(values.slice(i * width, (i + 1) * width)));
-}
-
-/** The result of each image: its particles ranked, and S of the best. */
-async function collect(
-  native: NativeParticles,
-  dllm: Dllm,
-  traces: TraceStep[][],
-  options: ResolvedOptions,
-  stopwatch: Stopwatch,
-): Promise<Sampled[]> {
-  const { tokens, logProb, stages } = await native.finish();
-  for (const { name, ms, calls } of stages) stopwatch.add(name, ms, calls);
-  const rows = rowsOf(tokens, options.length);
-  const results: Sampled[] = [];
-  for (const [image, trace] of traces.entries()) {
-    const first = image * options.particles;
-    const last = trace.at(-1) ?? fail();
-    const particles = ranking(last, options).map((slot): Particle => {
-      const ids = rows[first + slot] ?? [];
-      const rewardClip = last.rewardClip[slot] ?? NaN;
-      const rewardEdit = last.rewardEdit[slot] ?? NaN;
-      const reward = total(rewardClip, rewardEdit, options);
-      return {
-        prompt: dllm.decode(ids),
-        rewardClip,
-        rewardEdit,
-        reward,
-        logProb: logProb[first + slot] ?? NaN,
-        tokens: ids,
-        slot,
-      };
-    });
-    const best = particles[0] ?? fail();
-    const { gram, counted, mean, variance } = await native.similarity(first + best.slot);
-    const coupling: Coupling = {
-      matrix: rowsOf(gram, options.length),
-      labels: best.tokens.map((id) => dllm.label(id)),
-      counted: Array.from(counted, Boolean),
-      mean,
-      deviation: Math.sqrt(variance),
-    };
-    results.push({ particles, coupling, trace });
-  }
-  return results;
 }

@@ -6,9 +6,10 @@ import type { ModelFolder } from './model-folder';
 
 /** The part of the library's Tokenizer that is used: its own declarations do not resolve under Node's rules. */
 interface HuggingFaceTokenizer {
-  encode(text: string): { ids: number[] };
+  encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] };
   decode(ids: number[], options: { skip_special_tokens: boolean }): string;
   token_to_id(token: string): number | undefined;
+  id_to_token(id: number): string | undefined;
   get_vocab(): Map<string | undefined, number>;
   get_added_tokens_decoder(): Map<number, { id: number; special: boolean }>;
 }
@@ -33,6 +34,7 @@ const configSchema = z.looseObject({
 export class Tokenizer {
   readonly #tokenizer: HuggingFaceTokenizer;
   readonly #ids: Set<number>;
+  #spacedIds: number[] | undefined;
   /** One more than the highest id. */
   readonly size: number;
   /** Ids that are no text. */
@@ -78,12 +80,24 @@ export class Tokenizer {
     return this.#ids.has(id);
   }
 
+  /** The token `id` as the vocabulary writes it; empty where there is none. */
+  token(id: number): string {
+    return this.#tokenizer.id_to_token(id) ?? '';
+  }
+
+  /** Ids of the tokens whose text begins with a space. */
+  get spacedIds(): readonly number[] {
+    // Once, and for those who ask only: it decodes the whole vocabulary.
+    this.#spacedIds ??= [...this.#ids].filter((id) => this.decode([id]).startsWith(' '));
+    return this.#spacedIds;
+  }
+
   /**
-   * Token ids of `text`, with the model's own special tokens around it; neither padded nor truncated. Throws
-   * `MODEL_INVALID` where a part of it has no token and the tokenizer has none for the unknown.
+   * Token ids of `text`, with the model's own special tokens around it unless `specials` is false; neither padded nor
+   * truncated. Throws `MODEL_INVALID` where a part of it has no token and the tokenizer has none for the unknown.
    */
-  encode(text: string): number[] {
-    const { ids } = this.#tokenizer.encode(text) as { ids: (number | undefined)[] };
+  encode(text: string, { specials = true }: { specials?: boolean } = {}): number[] {
+    const { ids } = this.#tokenizer.encode(text, { add_special_tokens: specials }) as { ids: (number | undefined)[] };
     return ids.map((id) => {
       if (id !== undefined) return id;
       throw new FkinvError(

@@ -2,15 +2,30 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { FkinvError } from '../errors';
 import type { Inversion } from '../inversion';
 import { Inverter, type LoadOptions } from '../inverter';
-import { invertSchema, type InvertOptions } from '../options';
+import { invertAllSchema, type InvertAllOptions } from '../options';
+import { orders, resamplingSchemes } from '../schemes';
 import { coloursOf } from './colours';
 import { StepBar } from './progress';
 import { exitCodes, reportError } from './report';
 
 type NumericOption =
-  'length' | 'minLength' | 'particles' | 'steps' | 'lambdaClip' | 'lambdaEdit' | 'temperature' | 'seed';
+  | 'length'
+  | 'minLength'
+  | 'particles'
+  | 'steps'
+  | 'blockLength'
+  | 'guesses'
+  | 'essThreshold'
+  | 'lambdaClip'
+  | 'lambdaEdit'
+  | 'temperature'
+  | 'topK'
+  | 'topP'
+  | 'seed'
+  | 'maxBatch';
 
-interface Flags extends LoadOptions, Omit<InvertOptions, 'signal' | 'onStep'> {
+interface Flags extends LoadOptions, Omit<InvertAllOptions, 'signal' | 'onStep'> {
+  asOne?: true;
   json?: true;
   verbose?: true;
 }
@@ -25,10 +40,17 @@ function numberOf(text: string): number | bigint {
 /** A flag of the option `name`, held to the schema of the library's option. */
 function numericFlag(flags: string, name: NumericOption, description: string): Option {
   return new Option(flags, description).argParser((text: string) => {
-    const parsed = invertSchema.shape[name].safeParse(numberOf(text));
+    const parsed = invertAllSchema.shape[name].safeParse(numberOf(text));
     if (parsed.success) return parsed.data;
     throw new InvalidArgumentError(`It ${parsed.error.issues[0]?.message ?? 'is invalid'}.`);
   });
+}
+
+/** Words and token ids of a list such as `cat,hot dog,#17`. */
+function bannedFlag(text: string): (string | number)[] {
+  const entries = text.split(',').map((entry) => entry.trim());
+  if (entries.includes('')) throw new InvalidArgumentError('It must be words or #ids, separated by commas.');
+  return entries.map((entry) => (/^#\d+$/.test(entry) ? Number(entry.slice(1)) : entry));
 }
 
 function threadsFlag(text: string): number {
@@ -45,11 +67,28 @@ export function addInvertCommand(program: Command, finish: (code: number) => voi
     .argument('<image...>', 'image files')
     .addOption(numericFlag('--length <N>', 'length', "prompt positions, in the model's tokens (default: 28)"))
     .addOption(numericFlag('--min-length <N>', 'minLength', 'positions that cannot end the prompt (default: 4)'))
+    .option('--template <text>', 'fixed text around free spans: "a photo of [6], [10] at dusk"; [[ is a literal [')
+    .addOption(
+      new Option('--banned <list>', 'words that no prompt contains, separated by commas; #17 is a token id').argParser(
+        bannedFlag,
+      ),
+    )
     .addOption(numericFlag('--particles <K>', 'particles', 'particles (default: 8)'))
     .addOption(numericFlag('--steps <T>', 'steps', 'denoising steps (default: 24)'))
+    .addOption(new Option('--order <order>', 'which positions open first (default: random)').choices(orders))
+    .addOption(numericFlag('--block-length <n>', 'blockLength', 'positions of a block (default: one block)'))
+    .addOption(numericFlag('--guesses <φ>', 'guesses', 'clean guesses of a particle at each step (default: 1)'))
+    .addOption(
+      new Option('--resampling <scheme>', 'how ancestors are drawn (default: multinomial)').choices(resamplingSchemes),
+    )
+    .addOption(
+      numericFlag('--ess-threshold <x>', 'essThreshold', 'resample below this share of K (default: 1, always)'),
+    )
     .addOption(numericFlag('--lambda-clip <λ>', 'lambdaClip', 'weight of the alignment reward (default: 100)'))
     .addOption(numericFlag('--lambda-edit <λ>', 'lambdaEdit', 'weight of the disentanglement reward (default: 20)'))
     .addOption(numericFlag('--temperature <τ>', 'temperature', 'of the draws: 0, or 0.06 to 10 (default: 1)'))
+    .addOption(numericFlag('--top-k <k>', 'topK', 'draw from the k most probable tokens (default: all)'))
+    .addOption(numericFlag('--top-p <p>', 'topP', 'draw from the fewest tokens of this mass (default: 1)'))
     .addOption(
       new Option(
         '--coupling-over <positions>',
@@ -57,15 +96,18 @@ export function addInvertCommand(program: Command, finish: (code: number) => voi
       ).choices(['text', 'all']),
     )
     .addOption(numericFlag('--seed <n>', 'seed', 'of every random draw (default: 0)'))
+    .addOption(numericFlag('--max-batch <rows>', 'maxBatch', 'the most rows of one forward (default: 64)'))
+    .option('--as-one', 'take all images as one reference: one prompt of their average')
     .option('--dllm <folder>', 'discrete diffusion language model (default: the embedded demo model)')
     .option('--clip <folder>', 'CLIP (default: the embedded demo model)')
     .option('--threads <n>', 'threads of the engine (default: all, at most 8)', threadsFlag)
     .option('--json', 'print the whole result: an object for one image, JSON lines for more')
     .option('--verbose', 'print the stack of an error')
-    .action(async (images: string[], flags: Flags) => finish(await invertAll(images, flags)));
+    .action(async (images: string[], flags: Flags) => finish(await invertEach(images, flags)));
 }
 
-async function invertAll(images: string[], { dllm, clip, threads, json, verbose, ...options }: Flags): Promise<number> {
+async function invertEach(files: string[], flags: Flags): Promise<number> {
+  const { dllm, clip, threads, json, verbose, asOne, ...options } = flags;
   const interrupt = new AbortController();
   const onInterrupt = (): void => interrupt.abort();
   const load: LoadOptions = {
@@ -74,41 +116,51 @@ async function invertAll(images: string[], { dllm, clip, threads, json, verbose,
     ...(threads !== undefined && { threads }),
   };
   const inverter = await Inverter.load(load);
+  const images = asOne === true ? [files] : files;
+  const bar = new StepBar(images.length === 1 ? files.join(', ') : `${images.length} images`, images.length);
   process.once('SIGINT', onInterrupt); // before, the default handler ends the process at once
   let failed = 0;
   try {
-    for (const image of images) {
-      const bar = new StepBar(image);
-      try {
-        const inversion = await inverter.invert(image, {
-          ...options,
-          signal: interrupt.signal,
-          onStep: ({ step, steps }) => bar.update(step, steps),
-        });
-        bar.stop();
-        print(image, inversion, json === true, images.length > 1);
-      } catch (error) {
-        bar.stop();
-        if (interrupt.signal.aborted) {
-          process.stderr.write('interrupted\n');
-          return exitCodes.interrupted;
-        }
-        if (error instanceof FkinvError && error.code === 'INVALID_OPTION') throw error;
+    const results = inverter.invertAll(images, {
+      ...options,
+      signal: interrupt.signal,
+      onStep: ({ step, steps }, index) => bar.update(index, step, steps),
+    });
+    let index = 0;
+    for await (const result of results) {
+      const image = images[index++] ?? [];
+      bar.clear();
+      if (result instanceof FkinvError) {
         failed++;
-        reportError(error, verbose === true, image);
-        if (json === true && error instanceof FkinvError) {
-          process.stdout.write(`${JSON.stringify({ image, error: { code: error.code, message: error.message } })}\n`);
-        }
+        fail(image, result, json === true, verbose === true);
+      } else {
+        print(image, result, json === true, images.length > 1);
       }
     }
+  } catch (error) {
+    bar.clear();
+    if (!interrupt.signal.aborted) throw error;
+    process.stderr.write('interrupted\n');
+    return exitCodes.interrupted;
   } finally {
+    bar.clear();
     process.off('SIGINT', onInterrupt);
     await inverter.dispose();
   }
   return failed > 0 ? exitCodes.failed : exitCodes.done;
 }
 
-function print(image: string, inversion: Inversion, json: boolean, several: boolean): void {
+/** An image's file, or the files of one reference. */
+type Image = string | string[];
+const nameOf = (image: Image): string => [image].flat().join(', ');
+
+function fail(image: Image, error: FkinvError, json: boolean, verbose: boolean): void {
+  reportError(error, verbose, nameOf(image));
+  if (!json) return;
+  process.stdout.write(`${JSON.stringify({ image, error: { code: error.code, message: error.message } })}\n`);
+}
+
+function print(image: Image, inversion: Inversion, json: boolean, several: boolean): void {
   const { stdout, stderr } = process;
   if (json) {
     // A seed over 2^53 − 1 is a bigint, which JSON has not: written as a string, as the flag takes it.
@@ -128,7 +180,8 @@ function print(image: string, inversion: Inversion, json: boolean, several: bool
   ];
   const colours = coloursOf(stdout);
   stdout.write(
-    `${several ? `${colours.dim(`${image}:`)} ` : ''}${colours.bold(prompt)}\n  ${colours.dim(facts.join('  '))}\n`,
+    `${several ? `${colours.dim(`${nameOf(image)}:`)} ` : ''}${colours.bold(prompt)}\n  ${colours.dim(facts.join('  '))}\n`,
   );
-  for (const warning of warnings) stderr.write(`${coloursOf(stderr).yellow('warning:')} ${image}: ${warning}\n`);
+  for (const warning of warnings)
+    stderr.write(`${coloursOf(stderr).yellow('warning:')} ${nameOf(image)}: ${warning}\n`);
 }

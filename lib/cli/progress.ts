@@ -1,26 +1,33 @@
 import { SingleBar } from 'cli-progress';
 
-/** The steps of one inversion as a bar on stderr; nothing where that is no terminal. */
+/** The steps of all images of a call as one bar on stderr; nothing where that is no terminal. */
 export class StepBar {
   readonly #bar: SingleBar | undefined;
+  #isShown = false;
 
-  constructor(label: string) {
+  constructor(
+    label: string,
+    private readonly images: number,
+  ) {
     if (!process.stderr.isTTY) return;
     this.#bar = new SingleBar({
-      format: `${label} [{bar}] step {value}/{total}`,
+      format: `${label} [{bar}] {percentage} %`,
       stream: process.stderr,
       clearOnComplete: true,
       hideCursor: true,
     });
-    this.#bar.start(0, 0);
   }
 
-  update(step: number, steps: number): void {
-    this.#bar?.setTotal(steps);
-    this.#bar?.update(step);
+  /** Image `index` has done `step` of its `steps`. */
+  update(index: number, step: number, steps: number): void {
+    if (!this.#isShown) this.#bar?.start(this.images, 0);
+    this.#isShown = true;
+    this.#bar?.update(Math.min(this.images, index + step / steps));
   }
 
-  stop(): void {
-    this.#bar?.stop();
+  /** Takes it off the screen, for what is printed; the next update shows it again. */
+  clear(): void {
+    if (this.#isShown) this.#bar?.stop();
+    this.#isShown = false;
   }
 }

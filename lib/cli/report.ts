@@ -13,6 +13,14 @@ export const exitCodes = {
   interrupted: 130,
 } as const;
 
+/** Codes of an error that is of what was asked for, and of no image or model. */
+const usageCodes = new Set(['INVALID_OPTION', 'TEMPLATE_INVALID', 'IDENTICAL_PARTICLES', 'BATCH_TOO_LARGE']);
+
+/** The exit code of a command that failed with `error` as a whole. */
+export function exitCodeOf(error: unknown): number {
+  return error instanceof FkinvError && usageCodes.has(error.code) ? exitCodes.usage : exitCodes.failed;
+}
+
 /** One line on stderr, `where` first; with `verbose` the stack and what caused it. */
 export function reportError(error: unknown, verbose: boolean, where?: string): void {
   const place = where === undefined ? '' : `${where}: `;

@@ -1,9 +1,8 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { Command, CommanderError } from 'commander';
-import { FkinvError } from '../errors';
 import { addInvertCommand } from './invert';
-import { exitCodes, reportError } from './report';
+import { exitCodeOf, exitCodes, reportError } from './report';
 
 function version(): string {
   const file = path.join(__dirname, '..', '..', 'package.json');
@@ -29,6 +28,6 @@ export async function run(args: string[]): Promise<number> {
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? exitCodes.done : exitCodes.usage;
     reportError(error, args.includes('--verbose'));
-    return error instanceof FkinvError && error.code === 'INVALID_OPTION' ? exitCodes.usage : exitCodes.failed;
+    return exitCodeOf(error);
   }
 }

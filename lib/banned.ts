@@ -1,0 +1,89 @@
+import { FkinvError } from './errors';
+
+/** What the ban list needs of a dLLM. */
+export interface BannedModel {
+  /** Text of tokens without masks; cuts at the first stop itself. */
+  decode(tokens: number[]): string;
+  maskId: number;
+  stops: number[];
+}
+
+/** A letter, digit, combining mark or underscore. */
+const wordCharacter = String.raw`[\p{L}\p{Nd}\p{M}_]`;
+
+/**
+ * Words no text may contain: as whole words, in any case (Unicode's simple case folding) and canonically equivalent
+ * spelling, however a text is split into tokens. White space in an entry stands for any run of it.
+ */
+export class BanList {
+  readonly #pattern: RegExp | undefined;
+
+  /** @throws FkinvError `INVALID_OPTION` for a word that is empty or only white space */
+  constructor(
+    words: string[],
+    private readonly model: BannedModel,
+  ) {
+    if (words.length > 0) this.#pattern = new RegExp(words.map(patternOf).join('|'), 'iu');
+  }
+
+  /** Whether `text` contains a banned word. */
+  matches(text: string): boolean {
+    return this.#pattern?.test(text.normalize('NFC')) ?? false;
+  }
+
+  /**
+   * Whether the text of a row of tokens does: of what stands before its first stop token. A [MASK] is a word boundary: each
+   * run of tokens between masks is looked at by itself.
+   */
+  violates(tokens: ArrayLike<number>): boolean {
+    return this.#pattern !== undefined && this.#runsOf(tokens).some((run) => this.matches(this.model.decode(run)));
+  }
+
+  /**
+   * The position among `drawn`, positions of this row that were drawn just now, whose draw completes a banned word: of
+   * `drawn` put back in ascending order into the row with all of them masked, the one from which on the row violates. -1
+   * where the row does not violate, or does with all of them masked.
+   */
+  completing(tokens: ArrayLike<number>, drawn: readonly number[]): number {
+    if (!this.violates(tokens)) return -1;
+    // Taken away in descending order. Not the first that violates when put back: "cat" is banned, "catch" is not.
+    const row = Array.from(tokens);
+    const descending = [...drawn].sort((a, b) => b - a);
+    const found = descending.find((position) => {
+      row[position] = this.model.maskId;
+      return !this.violates(row);
+    });
+    return found ?? -1;
+  }
+
+  #runsOf(tokens: ArrayLike<number>): number[][] {
+    const { maskId, stops } = this.model;
+    const runs: number[][] = [[]];
+    for (const id of Array.from(tokens)) {
+      if (stops.includes(id)) break;
+      if (id === maskId) runs.push([]);
+      else runs.at(-1)?.push(id);
+    }
+    return runs.filter((run) => run.length > 0);
+  }
+}
+
+/** Source of a pattern of one banned word. A boundary is asked for only at an edge that is a word character itself. */
+function patternOf(word: string): string {
+  const parts = word.normalize('NFC').split(/\s+/u).filter(Boolean);
+  const first = parts[0];
+  const last = parts.at(-1);
+  if (first === undefined || last === undefined) {
+    throw new FkinvError(
+      'INVALID_OPTION',
+      `options of invert: banned: ${JSON.stringify(word)} is empty: give a word or a token id`,
+    );
+  }
+  const before = new RegExp(`^${wordCharacter}`, 'u').test(first) ? `(?<!${wordCharacter})` : '';
+  const after = new RegExp(`${wordCharacter}$`, 'u').test(last) ? `(?!${wordCharacter})` : '';
+  return before + parts.map(escapeForRegExp).join(String.raw`\s+`) + after;
+}
+
+function escapeForRegExp(text: string): string {
+  return text.replace(/[\\^$.*+?()[\]{}|/]/gu, String.raw`\$&`);
+}

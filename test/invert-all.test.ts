@@ -1,0 +1,347 @@
+import { EventEmitter, getEventListeners, once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { setImmediate, setTimeout } from 'node:timers/promises';
+import path from 'node:path';
+import test, { type ExecutionContext } from 'ava';
+import fc from 'fast-check';
+import {
+  FkinvError,
+  type ErrorCode,
+  Inverter,
+  type ImageItem,
+  type ImageItems,
+  type Inversion,
+  type InvertAllOptions,
+  type RawImage,
+} from 'fkinv-native';
+import { loadScenes } from '../bench/scenes';
+import { root } from './models-demo';
+
+const quick = { particles: 3, steps: 3, length: 10 };
+const files = loadScenes()
+  .slice(0, 12)
+  .map(({ file }) => file);
+const file = (i: number): string => files[i] ?? '';
+
+let inverter: Inverter;
+test.before(async () => {
+  inverter = await Inverter.load({ threads: 2 });
+});
+test.after.always(() => inverter.dispose());
+
+/** What a seed decides. */
+function essence({ prompt, rewardClip, rewardEdit, logProb, tokens, coupling, particles, trace }: Inversion): unknown {
+  return { prompt, rewardClip, rewardEdit, logProb, tokens, coupling, particles, trace };
+}
+
+async function collect(items: ImageItems, options?: InvertAllOptions): Promise<(Inversion | FkinvError)[]> {
+  const results = [];
+  for await (const result of inverter.invertAll(items, options)) results.push(result);
+  return results;
+}
+
+function inversion(t: ExecutionContext, result: Inversion | FkinvError | undefined): Inversion {
+  if (result === undefined || result instanceof FkinvError) return t.fail(String(result));
+  return result;
+}
+
+async function* later<T>(items: Iterable<T>): AsyncGenerator<T> {
+  for (const item of items) {
+    await setImmediate();
+    yield item;
+  }
+}
+
+test('results are in input order, and each is what it is alone', async (t) => {
+  const alone = await Promise.all(files.map((image) => inverter.invert(image, { ...quick, seed: 5 })));
+  for (const items of [files, new Set(files), later(files), files.map((image) => Promise.resolve(image))]) {
+    const results = await collect(items, { ...quick, seed: 5 });
+    t.deepEqual(
+      results.map((result) => essence(inversion(t, result))),
+      alone.map(essence),
+    );
+  }
+});
+
+test('maxBatch limits the images in flight, and no result depends on it', async (t) => {
+  const inFlight = async (maxBatch?: number): Promise<number[]> => {
+    const results = await collect(files, { ...quick, ...(maxBatch !== undefined && { maxBatch }) });
+    return results.map((result) => inversion(t, result).timings.images);
+  };
+  t.deepEqual(await inFlight(), Array<number>(12).fill(12), '64 rows hold 21 images of 3 particles');
+  t.deepEqual(await inFlight(3), Array<number>(12).fill(1));
+  t.deepEqual(await inFlight(16), [...Array<number>(10).fill(5), 2, 2]);
+  const expected = (await collect(files, quick)).map((result) => essence(inversion(t, result)));
+  for (const maxBatch of [3, 7, 20]) {
+    const results = await collect(files, { ...quick, maxBatch });
+    t.deepEqual(
+      results.map((result) => essence(inversion(t, result))),
+      expected,
+    );
+  }
+});
+
+test('images have options and seeds of their own; equal options share forwards', async (t) => {
+  const items: ImageItem[] = [
+    { image: file(0), seed: 1 },
+    { image: file(1), seed: 2n ** 60n },
+    { image: file(2), particles: 5, template: 'a [4] on' },
+    { image: file(3), lambdaEdit: 0 },
+    file(4),
+    { image: new Uint8Array(readFileSync(file(5))), steps: 2 },
+  ];
+  const results = (await collect(items, quick)).map((result) => inversion(t, result));
+  t.deepEqual(
+    results.map(({ timings }) => timings.images),
+    [2, 2, 1, 1, 1, 1],
+  );
+  const alone = [
+    await inverter.invert(file(0), { ...quick, seed: 1 }),
+    await inverter.invert(file(1), { ...quick, seed: 2n ** 60n }),
+    await inverter.invert(file(2), { particles: 5, steps: 3, template: 'a [4] on' }),
+    await inverter.invert(file(3), { ...quick, lambdaEdit: 0 }),
+    await inverter.invert(file(4), quick),
+    await inverter.invert(file(5), { ...quick, steps: 2 }),
+  ];
+  t.deepEqual(results.map(essence), alone.map(essence));
+});
+
+test('a bad image gives its error in its place, and the others finish', async (t) => {
+  const broken: RawImage = { data: new Uint8Array(5), width: 2, height: 2, channels: 3 };
+  const items = [
+    file(0),
+    '/no/such/file.png',
+    new Uint8Array(0),
+    broken,
+    file(1),
+    { image: file(2), steps: 0 },
+    { image: file(2), particles: 65 },
+    { image: file(2), signal: new AbortController().signal },
+    { image: [] },
+    42,
+    file(3),
+  ] as ImageItem[];
+  const results = await collect(items, { ...quick, maxBatch: 64 });
+  t.deepEqual(
+    results.map((result) => (result instanceof FkinvError ? result.code : 'done')),
+    [
+      'done',
+      'IMAGE_NOT_FOUND',
+      'IMAGE_INVALID',
+      'INVALID_PIXELS',
+      'done',
+      'INVALID_OPTION',
+      'BATCH_TOO_LARGE',
+      'INVALID_OPTION',
+      'INVALID_OPTION',
+      'INVALID_OPTION',
+      'done',
+    ],
+  );
+  for (const [place, image] of [
+    [0, file(0)],
+    [4, file(1)],
+    [10, file(3)],
+  ] as const) {
+    t.deepEqual(essence(inversion(t, results[place])), essence(await inverter.invert(image, quick)));
+  }
+});
+
+test('no images, no results; options of the call are refused at once', async (t) => {
+  t.deepEqual(await collect([]), []);
+  t.deepEqual(await collect(later([])), []);
+  const refused: [unknown, InvertAllOptions, ErrorCode][] = [
+    [files, { particles: 0 }, 'INVALID_OPTION'],
+    [files, { maxBatch: 0 }, 'INVALID_OPTION'],
+    [files, { maxBatch: 65537 }, 'INVALID_OPTION'],
+    [files, { particls: 3 } as InvertAllOptions, 'INVALID_OPTION'],
+    [files, { particles: 9, maxBatch: 8 }, 'BATCH_TOO_LARGE'],
+    [files, { template: '[' }, 'TEMPLATE_INVALID'],
+    [files, { temperature: 0, order: 'margin' }, 'IDENTICAL_PARTICLES'],
+    ['a.png', {}, 'INVALID_OPTION'],
+    [42, {}, 'INVALID_OPTION'],
+    [undefined, {}, 'INVALID_OPTION'],
+  ];
+  for (const [items, options, code] of refused) {
+    const error = t.throws(() => inverter.invertAll(items as ImageItems, options), { instanceOf: FkinvError });
+    t.is(error.code, code, JSON.stringify(options));
+  }
+});
+
+test('an iterable that throws: what came before is given, then INPUT_FAILED with its cause', async (t) => {
+  const cause = new Error('the disk is gone');
+  function* failing(): Generator<string> {
+    yield file(0);
+    yield file(1);
+    throw cause;
+  }
+  for (const items of [failing(), later(failing()), [file(0), file(1), Promise.reject(cause)]]) {
+    const seen: string[] = [];
+    const error = await t.throwsAsync(
+      async () => {
+        for await (const result of inverter.invertAll(items, quick)) seen.push(inversion(t, result).prompt);
+      },
+      { instanceOf: FkinvError, code: 'INPUT_FAILED' },
+    );
+    t.is(error.cause, cause);
+    t.is(seen.length, 2);
+  }
+});
+
+test('a consumer that stops half way closes the source, and nothing goes on', async (t) => {
+  let read = 0;
+  let closed = 0;
+  function* source(): Generator<string> {
+    try {
+      for (;;) {
+        read++;
+        yield file(read % files.length);
+      }
+    } finally {
+      closed++;
+    }
+  }
+  let steps = 0;
+  for await (const result of inverter.invertAll(source(), { ...quick, maxBatch: 12, onStep: () => steps++ })) {
+    inversion(t, result);
+    break;
+  }
+  t.deepEqual({ read, closed, steps }, { read: 4, closed: 1, steps: 4 * 4 });
+  await setTimeout(50);
+  t.deepEqual({ read, steps }, { read: 4, steps: 16 }, 'nothing goes on');
+
+  const results = inverter.invertAll(source(), { ...quick, maxBatch: 3 });
+  await results.next();
+  await t.throwsAsync(results.throw(new Error('enough')), { message: 'enough' });
+  t.is(closed, 2);
+  t.deepEqual(await results.next(), { done: true, value: undefined });
+  t.is(typeof (await inverter.invert(file(0), quick)).prompt, 'string', 'the engine is free');
+});
+
+test('the source is read a batch ahead at most', async (t) => {
+  let read = 0;
+  function* source(): Generator<string> {
+    for (const image of files) {
+      read++;
+      yield image;
+    }
+  }
+  const seen: number[] = [];
+  for await (const result of inverter.invertAll(source(), { ...quick, maxBatch: 9 })) {
+    inversion(t, result);
+    seen.push(read);
+  }
+  t.deepEqual(seen, [3, 3, 3, 6, 6, 6, 9, 9, 9, 12, 12, 12]);
+});
+
+test('onStep is given each image’s steps with its place in the call', async (t) => {
+  const calls: string[] = [];
+  await collect(files.slice(0, 3), {
+    ...quick,
+    maxBatch: 6,
+    onStep: ({ step }, index) => calls.push(`${index}:${step}`),
+  });
+  const of = (index: number): string[] => calls.filter((call) => call.startsWith(`${index}:`));
+  for (const index of [0, 1, 2])
+    t.deepEqual(
+      of(index),
+      [0, 1, 2, 3].map((step) => `${index}:${step}`),
+    );
+  t.is(calls.length, 12);
+  const thrown = new Error('on purpose');
+  const failing = inverter.invertAll(files, {
+    ...quick,
+    onStep: () => {
+      throw thrown;
+    },
+  });
+  t.is(await t.throwsAsync(failing.next()), thrown);
+});
+
+test('an abort ends the iteration; after completion it has no effect', async (t) => {
+  const controller = new AbortController();
+  const reason = new Error('the caller’s own');
+  const results = inverter.invertAll(files, {
+    ...quick,
+    maxBatch: 6,
+    signal: controller.signal,
+    onStep: ({ step }, index) => {
+      if (index === 3 && step === 1) controller.abort(reason);
+    },
+  });
+  const seen: Inversion[] = [];
+  const error = await t.throwsAsync(
+    async () => {
+      for await (const result of results) seen.push(inversion(t, result));
+    },
+    { instanceOf: FkinvError, code: 'ABORTED' },
+  );
+  t.is(error.cause, reason);
+  t.is(seen.length, 2);
+
+  const after = new AbortController();
+  const { signal } = after;
+  const whole = await collect(files.slice(0, 4), { ...quick, signal });
+  const one = await inverter.invert(file(0), { ...quick, signal });
+  const before = JSON.stringify([whole, one]);
+  t.is(getEventListeners(signal, 'abort').length, 0, 'no listener stays');
+  after.abort();
+  await setImmediate();
+  t.is(JSON.stringify([whole, one]), before);
+  t.is(typeof (await inverter.invert(file(0), quick)).prompt, 'string');
+});
+
+test('dispose mid-way ends the iteration with DISPOSED', async (t) => {
+  const own = await Inverter.load({ threads: 1 });
+  const events = new EventEmitter();
+  const results = own.invertAll(files, { ...quick, maxBatch: 3, onStep: ({ step }) => events.emit('step', step) });
+  await results.next();
+  const next = results.next();
+  await once(events, 'step');
+  const [error] = await Promise.all([t.throwsAsync(next, { instanceOf: FkinvError, code: 'DISPOSED' }), own.dispose()]);
+  t.truthy(error);
+  t.throws(() => own.invertAll(files), { instanceOf: FkinvError, code: 'DISPOSED' });
+});
+
+test('several images as one reference: their average, in any order; of one it is the image itself', async (t) => {
+  const [a, b] = [path.join(root, 'examples', 'bells.png'), path.join(root, 'examples', 'squids.png')];
+  const one = await inverter.invert([a], quick);
+  t.deepEqual(essence(one), essence(await inverter.invert(a, quick)));
+  const both = await inverter.invert([a, b], quick);
+  t.deepEqual(essence(both), essence(await inverter.invert([b, a], quick)), 'a sum of two does not know their order');
+  t.notDeepEqual(both.trace, one.trace);
+  t.is((await inverter.invert([a, a], quick)).prompt, one.prompt);
+  const [listed] = await collect([[a, b]], quick);
+  t.deepEqual(essence(inversion(t, listed)), essence(both));
+  const missing = inverter.invert([a, '/no/such/file.png'], quick);
+  await t.throwsAsync(missing, { instanceOf: FkinvError, code: 'IMAGE_NOT_FOUND' });
+  await t.throwsAsync(inverter.invert([], quick), { instanceOf: FkinvError, code: 'INVALID_OPTION' });
+});
+
+test('any list of images and batch: every place has its own result', async (t) => {
+  const kinds = ['good', 'missing', 'other options'] as const;
+  const alone = new Map<string, unknown>();
+  for (const seed of [0, 1, 2]) {
+    for (const steps of [2, 3]) {
+      alone.set(`${seed} ${steps}`, essence(await inverter.invert(file(seed), { ...quick, seed, steps })));
+    }
+  }
+  const lists = fc.array(fc.tuple(fc.constantFrom(...kinds), fc.integer({ min: 0, max: 2 })), { maxLength: 7 });
+  await fc.assert(
+    fc.asyncProperty(lists, fc.integer({ min: 3, max: 12 }), fc.boolean(), async (list, maxBatch, isAsync) => {
+      const items = list.map(([kind, seed]) => ({
+        image: kind === 'missing' ? '/no/such/file.png' : file(seed),
+        seed,
+        ...(kind === 'other options' && { steps: 2 }),
+      }));
+      const results = await collect(isAsync ? later(items) : items, { ...quick, maxBatch });
+      t.is(results.length, list.length);
+      for (const [i, [kind, seed]] of list.entries()) {
+        const result = results[i];
+        if (kind === 'missing') t.true(result instanceof FkinvError && result.code === 'IMAGE_NOT_FOUND');
+        else t.deepEqual(essence(inversion(t, result)), alone.get(`${seed} ${kind === 'good' ? 3 : 2}`));
+      }
+    }),
+    { numRuns: 25 },
+  );
+});

@@ -92,13 +92,14 @@ ParticleOptions toOptions(Napi::Value value) {
           toVector<uint64_t>(o.Get("seeds"))};
 }
 
-// { image: number, error: FkinvError }[]
+// { image: number, code: string, message: string }[]
 Napi::Array toArray(Napi::Env env, const std::vector<Particles::Failure>& failures) {
   Napi::Array array = Napi::Array::New(env);
   for (const auto& [image, error] : failures) {
     Napi::Object failure = Napi::Object::New(env);
     failure.Set("image", image);
-    failure.Set("error", toJavaScript(env, std::make_exception_ptr(error)).Value());
+    failure.Set("code", error.code);
+    failure.Set("message", error.what());
     array.Set(array.Length(), failure);
   }
   return array;

@@ -295,7 +295,7 @@ void Particles::checkRows(std::vector<Failure>& failures) {
     const auto error = [&](int particle) {
       return isNothing
                  ? Error("NOTHING_LEFT", "every token is suppressed for " + where(particle) +
-                                             ": the model gave −inf to all that is allowed there")
+                                             ": ban less, or see why the model gave −inf to what is left")
                  : Error("INVALID_LOGITS", "the dLLM gave NaN or +inf logits for " + where(particle) +
                                                ": check the model's export (float16 overflow is the usual cause)");
     };

@@ -9,7 +9,9 @@ export interface BannedModel {
 }
 
 /** A letter, digit, combining mark or underscore. */
-const wordCharacter = String.raw`[\p{L}\p{Nd}\p{M}_]`;
+const wordCharacter = String.raw`[\p{L}\p{M}_]`;
+const beginsAsWord = new RegExp(`^${wordCharacter}`, 'u');
+const endsAsWord = new RegExp(`${wordCharacter}$`, 'u');
 
 /**
  * Words no text may contain: as whole words, in any case (Unicode's simple case folding) and canonically equivalent
@@ -23,7 +25,7 @@ export class BanList {
     words: string[],
     private readonly model: BannedModel,
   ) {
-    if (words.length > 0) this.#pattern = new RegExp(words.map(patternOf).join('|'), 'iu');
+    if (words.length > 0) this.#pattern = new RegExp(patternOf(words.map(tidy)), 'iu');
   }
 
   /** Whether `text` contains a banned word. */
@@ -68,22 +70,31 @@ export class BanList {
   }
 }
 
-/** Source of a pattern of one banned word. A boundary is asked for only at an edge that is a word character itself. */
-function patternOf(word: string): string {
-  const parts = word.normalize('NFC').split(/\s+/u).filter(Boolean);
-  const first = parts[0];
-  const last = parts.at(-1);
-  if (first === undefined || last === undefined) {
-    throw new FkinvError(
-      'INVALID_OPTION',
-      `options of invert: banned: ${JSON.stringify(word)} is empty: give a word or a token id`,
-    );
-  }
-  const before = new RegExp(`^${wordCharacter}`, 'u').test(first) ? `(?<!${wordCharacter})` : '';
-  const after = new RegExp(`${wordCharacter}$`, 'u').test(last) ? `(?!${wordCharacter})` : '';
-  return before + parts.map(escapeForRegExp).join(String.raw`\s+`) + after;
+/** A banned word in NFC, white space in it as one space each. */
+function tidy(word: string): string {
+  const tidied = word.normalize('NFC').trim().replace(/\s+/gu, ' ');
+  if (tidied !== '') return tidied;
+  throw new FkinvError(
+    'INVALID_OPTION',
+    `options of invert: banned: ${JSON.stringify(word)} is empty: give a word or a token id`,
+  );
 }
 
-function escapeForRegExp(text: string): string {
-  return text.replace(/[\\^$.*+?()[\]{}|/]/gu, String.raw`\$&`);
+/** Source of a pattern of any of `words`. A boundary is asked for only at an edge that is a word character itself. */
+function patternOf(words: string[]): string {
+  const alternatives: string[] = [];
+  // Words of equal edges share their boundaries, which take long to compile.
+  for (const before of ['', `(?<!${wordCharacter})`]) {
+    for (const after of ['', `(?!${wordCharacter})`]) {
+      const group = words.filter(
+        (word) => beginsAsWord.test(word) === (before !== '') && endsAsWord.test(word) === (after !== ''),
+      );
+      if (group.length > 0) alternatives.push(`${before}(?:${group.map(sourceOf).join('|')})${after}`);
+    }
+  }
+  return alternatives.join('|');
+}
+
+function sourceOf(word: string): string {
+  return word.replace(/[\\^$.*+?()[\]{}|/]/gu, String.raw`\$&`).replaceAll(' ', String.raw`\s+`);
 }

@@ -1,6 +1,6 @@
 import path from 'node:path';
 import nodeGypBuild from 'node-gyp-build';
-import { FkinvError, messageOf } from './errors';
+import { FkinvError, messageOf, type ErrorCode } from './errors';
 
 // The addon as it is: what binding/ registers, one to one. Everything else in lib/ is for people.
 
@@ -119,7 +119,8 @@ export interface NativeParticleOptions {
 /** Why an image cannot go on; the others do. */
 export interface NativeFailure {
   image: number;
-  error: Error;
+  code: ErrorCode;
+  message: string;
 }
 
 /** What is drawn again: `rows` of the guesses [guesses · particles] or of the proposal [particles], at `positions`. */

@@ -127,9 +127,7 @@ class Sampling {
   }
 
   #note(failures: NativeFailure[]): void {
-    for (const { image, error } of failures) {
-      this.#failures[image] ??= error instanceof FkinvError ? error : new FkinvError('INTERNAL', error.message);
-    }
+    for (const { image, code, message } of failures) this.#failures[image] ??= new FkinvError(code, message);
   }
 
   #allFailed(): boolean {

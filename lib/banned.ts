@@ -9,7 +9,7 @@ export interface BannedModel {
 }
 
 /** A letter, digit, combining mark or underscore. */
-const wordCharacter = String.raw`[\p{L}\p{M}_]`;
+const wordCharacter = String.raw`[\p{L}\p{Nd}\p{M}_]`;
 const beginsAsWord = new RegExp(`^${wordCharacter}`, 'u');
 const endsAsWord = new RegExp(`${wordCharacter}$`, 'u');
 
@@ -44,7 +44,7 @@ export class BanList {
   /**
    * The position among `drawn`, positions of this row that were drawn just now, whose draw completes a banned word: of
    * `drawn` put back in ascending order into the row with all of them masked, the one from which on the row violates. -1
-   * where the row does not violate, or does with all of them masked.
+   * where the row does not violate; never where it does and was clean with all of them masked.
    */
   completing(tokens: ArrayLike<number>, drawn: readonly number[]): number {
     if (!this.violates(tokens)) return -1;
@@ -66,7 +66,7 @@ export class BanList {
       if (id === maskId) runs.push([]);
       else runs.at(-1)?.push(id);
     }
-    return runs.filter((run) => run.length > 0);
+    return runs;
   }
 }
 

@@ -57,8 +57,8 @@ export async function readTokens(
 }
 
 function oneId(folder: ModelFolder, tokenizer: Tokenizer, field: string, token: string): number {
-  const [id, ...more] = tokenizer.encode(token, { specials: false });
-  if (id !== undefined && more.length === 0 && tokenizer.token(id) === token) return id; // and not the unknown one
+  const [id] = tokenizer.encode(token, { specials: false });
+  if (id !== undefined && tokenizer.token(id) === token) return id; // neither a part of it nor the unknown token
   throw new FkinvError(
     'MODEL_INVALID',
     `${folder.file('tokenizer_config.json')}: ${field} ${JSON.stringify(token)} is not one token of the tokenizer`,

@@ -123,7 +123,7 @@ function expectVerbatim(pinned: number[], fixed: string[], tokenizer: Tokenizer)
     const at = text.indexOf(piece, from);
     if (at === -1) {
       refuse(
-        `${JSON.stringify(piece)} is not in what the dLLM's tokenizer makes of the whole, ${JSON.stringify(text)}`,
+        `${JSON.stringify(piece)} is not in what the dLLM's tokenizer makes of the whole, ${JSON.stringify(text)}: word it otherwise`,
       );
     }
     from = at + piece.length;
@@ -131,5 +131,5 @@ function expectVerbatim(pinned: number[], fixed: string[], tokenizer: Tokenizer)
 }
 
 function refuse(what: string, cause?: unknown): never {
-  throw new FkinvError('TEMPLATE_INVALID', `template: ${what}`, { cause });
+  throw new FkinvError('TEMPLATE_INVALID', `template: ${what}`, cause === undefined ? {} : { cause });
 }

@@ -38,35 +38,38 @@ test('every scene’s image embedding is within cosine 0.995 of the reference’
   await engine.dispose();
 });
 
-test('texts are padded to the longest of a call, and truncated at CLIP’s limit with the end token kept', async (t) => {
+test('texts come one after the other, unpadded, and truncated at CLIP’s limit with the end token kept', async (t) => {
   const { clip, engine } = await loadDemo();
   const long = Array.from({ length: 60 }, () => 'cat').join(' ');
-  const short = clip.tokenize(['a red cat', 'cat']);
-  t.is(short.texts, 2);
-  t.is(short.ids.length, 2 * 5);
-  t.is(short.ids[5 + 3], 0n, 'padded');
-  const cut = clip.tokenize([long]);
-  t.is(cut.ids.length, 48);
-  t.is(cut.ids[0], 1n);
-  t.is(cut.ids[47], 2n);
+  const { ids, widths } = clip.tokenize(['a red cat', 'cat', long]);
+  t.deepEqual([...widths], [5, 3, 48]);
+  t.is(ids.length, 5 + 3 + 48);
+  t.deepEqual(
+    Array.from(ids.slice(0, 8), Number),
+    ['a red cat', 'cat'].flatMap((text) => clip.tokenizer.encode(text)),
+  );
+  t.is(ids[8], 1n);
+  t.is(ids[55], 2n);
   t.true(clip.overflows(long));
   t.false(clip.overflows('a red cat'));
+  t.deepEqual(clip.tokenize([]), { ids: new BigInt64Array(0), widths: new Int32Array(0) });
   await engine.dispose();
 });
 
 test('a text’s embedding does not depend on what it is encoded with', async (t) => {
   const { clip, engine } = await loadDemo();
-  const texts = ['a flat icon of a cat', 'a cartoon of a red dog', 'two bells'];
-  const { ids } = clip.tokenize(texts);
-  const width = ids.length / texts.length;
-  const encode = async (rows: BigInt64Array): Promise<Float32Array> => {
-    const input = { name: 'input_ids', data: rows, rowShape: [width] };
-    return (await clip.text.session.run(rows.length / width, [input], 'text_embeds', [clip.embedSize])).read();
+  const width = 6;
+  const texts = ['a red cat', 'two blue bells', 'a big dog'].map((text) => clip.tokenizer.encode(text));
+  t.true(texts.every((ids) => ids.length <= width));
+  const rows = texts.map((ids) => BigInt64Array.from({ length: width }, (_, i) => BigInt(ids[i] ?? 0)));
+  const encode = async (some: BigInt64Array[]): Promise<Float32Array> => {
+    const data = BigInt64Array.from(some.flatMap((row) => [...row]));
+    const input = { name: 'input_ids', data, rowShape: [width] };
+    return (await clip.text.session.run(some.length, [input], 'text_embeds', [clip.embedSize])).read();
   };
-  const together = await encode(ids);
-  for (const i of texts.keys()) {
-    const alone = await encode(ids.slice(i * width, (i + 1) * width));
-    t.deepEqual(alone, together.slice(i * clip.embedSize, (i + 1) * clip.embedSize));
+  const together = await encode(rows);
+  for (const [i, row] of rows.entries()) {
+    t.deepEqual(await encode([row]), together.slice(i * clip.embedSize, (i + 1) * clip.embedSize));
   }
   await engine.dispose();
 });

@@ -176,7 +176,7 @@ export function resolveOptions(options: InvertOptions, dllm: Dllm): ResolvedOpti
     blockLength,
     pinned,
     suppressed: suppressedBy(resolved.banned, dllm),
-    restrictions: restrictionsOf(dllm, pinned, minLength, template),
+    restrictions: restrictionsOf(dllm, pinned, minLength, template ?? { afterSpace: [] }),
     bans: words.length > 0 ? new BanList(words, dllm) : undefined,
   };
   checkFixedText(all, dllm);
@@ -213,24 +213,22 @@ function restrictionsOf(
   dllm: Dllm,
   pinned: Int32Array,
   minLength: number,
-  template: Template | undefined,
+  { afterSpace }: Pick<Template, 'afterSpace'>,
 ): NativeRestriction[] {
-  const end = Math.max(minLength, pinned.findLastIndex((id) => id >= 0) + 1);
+  const fixed = [pinned.findLastIndex((id) => id >= 0), ...afterSpace];
+  const end = Math.max(minLength, ...fixed.map((position) => position + 1));
   const stops = { ids: Int32Array.from(dllm.stops), at: Uint8Array.from(pinned, (_, n) => (n < end ? 1 : 0)) };
-  if (template === undefined || template.afterSpace.length === 0) return [stops];
-  const at = Uint8Array.from(pinned, (_, n) => (template.afterSpace.includes(n) ? 1 : 0));
+  if (afterSpace.length === 0) return [stops];
+  const at = Uint8Array.from(pinned, (_, n) => (afterSpace.includes(n) ? 1 : 0));
   return [stops, { ids: Int32Array.from(dllm.withoutSpace), at }];
 }
 
 function checkFixedText({ pinned, suppressed, bans, template }: ResolvedOptions, dllm: Dllm): void {
   const row = Array.from(pinned, (id) => (id < 0 ? dllm.maskId : id));
-  const token = pinned.find((id) => id >= 0 && suppressed.includes(id));
+  const token = pinned.find((id) => id >= 0 && (suppressed.includes(id) || dllm.stops.includes(id)));
   if (token === undefined && bans?.violates(row) !== true) return;
-  const what = token === undefined ? 'a banned word' : `the banned token ${token}`;
-  throw new FkinvError(
-    'TEMPLATE_INVALID',
-    `template: the fixed text of "${template ?? ''}" has ${what}: ban it, or fix it`,
-  );
+  const what = token === undefined ? 'a banned word' : `token ${token}, which is banned or ends a prompt`;
+  throw new FkinvError('TEMPLATE_INVALID', `template: the fixed text of "${template ?? ''}" has ${what}`);
 }
 
 /**

@@ -36,6 +36,7 @@ const templates: [string, InvertOptions][] = [
   ['two [[b] [3] and [2]', { order: 'margin', blockLength: 5, steps: 6 }],
   ['[12]. The end', { temperature: 1.5, topP: 0.9 }],
   ['(((a [3] of [3]))) x', { guesses: 2, temperature: 0.7 }],
+  ['a [4] [4]', { minLength: 1, lambdaClip: 0 }],
 ];
 for (const [template, options] of templates) {
   test(`the prompt contains the fixed text verbatim: ${template} ${JSON.stringify(options)}`, async (t) => {
@@ -191,7 +192,7 @@ const refused: [string, InvertOptions, ErrorCode, RegExp][] = [
     'a token of the fixed text',
     { template: 'a[4]', banned: all.filter((id) => id > 1) },
     'TEMPLATE_INVALID',
-    /banned token/,
+    /token 99, which is banned/,
   ],
   ['length beside template', { template: 'a [4]', length: 5 }, 'INVALID_OPTION', /length/],
   ['a template that does not fit', { template: 'a [32]' }, 'TEMPLATE_INVALID', /33/],

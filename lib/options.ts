@@ -78,7 +78,9 @@ export const invertSchema = z.strictObject({
   length: integer(1, 4096).default(28),
   minLength: integer(1, 4096).optional(),
   template: z.string({ error: 'must be a text' }).optional(),
-  banned: z.array(z.union([z.string(), z.int().min(0)], { error: banned }), { error: banned }).default([]),
+  banned: z
+    .array(z.union([z.string(), z.int(banned).min(0, banned)], { error: banned }), { error: banned })
+    .default([]),
   particles: integer(1, 1024).default(8),
   steps: integer(1, 1000).default(24),
   order: z.enum(orders, { error: `must be one of ${orders.join(', ')}` }).default('random'),

@@ -107,6 +107,41 @@ test('every option is a flag', async (t) => {
   t.true(inversion.coupling.counted.every(Boolean));
 });
 
+test('the options of the whole method are flags too', async (t) => {
+  const flags = ['--order', 'entropy', '--block-length', '6', '--guesses', '2', '--resampling', 'residual'];
+  const more = ['--ess-threshold', '0', '--top-k', '30', '--top-p', '0.9', '--max-batch', '5', '--steps', '6'];
+  const text = ['--template', 'a [4] on[[ [6]', '--banned', 'bell, two bells ,#345', '--particles', '3'];
+  const { code, stdout, stderr } = await fkinv('invert', bells, squids, ...flags, ...more, ...text, '--json');
+  t.deepEqual({ code, stderr }, { code: 0, stderr: '' });
+  const [first, second] = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Inversion & { image: string });
+  for (const inversion of [first ?? t.fail(), second ?? t.fail()]) {
+    t.is(inversion.timings.images, 1, 'five rows hold one image of three particles');
+    t.regex(inversion.prompt, /^a .* on\[ /);
+    t.false(inversion.tokens.includes(345));
+    t.notRegex(inversion.prompt, /\b(bell|two bells)\b/i);
+    t.true(inversion.trace.every(({ resampled }) => !resampled));
+  }
+  t.is(second?.image, squids);
+});
+
+test('--as-one: one prompt of all images', async (t) => {
+  const { code, stdout, stderr } = await fkinv('invert', bells, squids, '--as-one', ...quick);
+  t.deepEqual({ code, stderr }, { code: 0, stderr: '' });
+  t.is(stdout.trim().split('\n').length, 2, 'a prompt and its rewards');
+  const json = JSON.parse((await fkinv('invert', bells, squids, '--as-one', '--json', ...quick)).stdout) as {
+    image: string[];
+    prompt: string;
+  };
+  t.deepEqual(json.image, [bells, squids]);
+  t.true(stdout.startsWith(`${json.prompt}\n`));
+  const missing = await fkinv('invert', bells, 'missing.png', '--as-one', '--json', ...quick);
+  t.is(missing.code, 1);
+  t.like(JSON.parse(missing.stdout), { image: [bells, 'missing.png'], error: { code: 'IMAGE_NOT_FOUND' } });
+});
+
 const wrong: [string[], RegExp][] = [
   [['invert'], /missing required argument 'image'/],
   [['invert', bells, '--particls', '3'], /Did you mean --particles\?/],
@@ -117,6 +152,14 @@ const wrong: [string[], RegExp][] = [
   [['invert', bells, '--seed', '18446744073709551616'], /--seed.*2\^64/],
   [['invert', bells, '--threads', '0'], /--threads.*from 1 to 256/],
   [['invert', bells, '--coupling-over', 'some'], /Allowed choices are text, all/],
+  [['invert', bells, '--order', 'chance'], /Allowed choices are random, confidence, entropy, margin/],
+  [['invert', bells, '--resampling', 'some'], /Allowed choices are multinomial/],
+  [['invert', bells, '--top-p', '0'], /--top-p.*above 0, to 1/],
+  [['invert', bells, '--banned', 'cat,,dog'], /separated by commas/],
+  [['invert', bells, '--template', 'a [x]'], /template: .*\(TEMPLATE_INVALID\)/],
+  [['invert', bells, '--template', 'a [4]', '--length', '5'], /length: cannot be given with template/],
+  [['invert', bells, '--temperature', '0', '--order', 'margin'], /\(IDENTICAL_PARTICLES\)/],
+  [['invert', bells, '--particles', '9', '--max-batch', '8'], /\(BATCH_TOO_LARGE\)/],
   [['invert', bells, '--length', '33'], /length: 33 is over the model's limit of 32/],
   [['invret', bells], /unknown command 'invret'/],
 ];

@@ -1,5 +1,6 @@
 import { EventEmitter, getEventListeners, once } from 'node:events';
-import { readFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { setImmediate, setTimeout } from 'node:timers/promises';
 import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
@@ -145,6 +146,37 @@ test('a bad image gives its error in its place, and the others finish', async (t
   ] as const) {
     t.deepEqual(essence(inversion(t, results[place])), essence(await inverter.invert(image, quick)));
   }
+});
+
+test('a model that fails for some images: each of those has its error, the others what they are alone', async (t) => {
+  const fixtures = path.join(__dirname, 'fixtures', 'models');
+  const dllm = mkdtempSync(path.join(tmpdir(), 'fkinv-nan-'));
+  t.teardown(() => rmSync(dllm, { recursive: true }));
+  cpSync(path.join(fixtures, 'dllm'), dllm, { recursive: true });
+  cpSync(path.join(fixtures, 'graphs', 'dllm_nan_after_blue.onnx'), path.join(dllm, 'model.onnx'));
+  writeFileSync(path.join(dllm, 'fkinv.json'), '{ "condition": "none" }');
+  await using broken = await Inverter.load({ dllm, clip: path.join(fixtures, 'clip'), threads: 2 });
+  const image: RawImage = { data: new Uint8Array(3), width: 1, height: 1, channels: 3 };
+  const options = { particles: 2, steps: 3, length: 3, lambdaClip: 1 };
+  const items = Array.from({ length: 30 }, (_, seed) => ({ image, seed }));
+  const codes: string[] = [];
+  let seed = 0;
+  for await (const result of broken.invertAll(items, options)) {
+    const alone = await broken
+      .invert(image, { ...options, seed: seed++ })
+      .catch((error: unknown) => error as FkinvError);
+    if (alone instanceof FkinvError || result instanceof FkinvError) {
+      t.true(alone instanceof FkinvError && result instanceof FkinvError);
+      // Its message names one of the faulty places: which comes first depends on the states that are shared.
+      t.is((result as FkinvError).code, (alone as FkinvError).code);
+      codes.push((result as FkinvError).code);
+    } else {
+      t.is(result.timings.images, 30);
+      t.deepEqual(essence(result), essence(alone));
+      codes.push('done');
+    }
+  }
+  t.deepEqual(new Set(codes), new Set(['INVALID_LOGITS', 'done']));
 });
 
 test('no images, no results; options of the call are refused at once', async (t) => {

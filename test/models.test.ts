@@ -459,7 +459,7 @@ test('NaN logits of a later step are put down to the particle and position that 
     }
     const position = rows[particle]?.indexOf(blue) ?? -1;
     found.add(`particle ${particle}`).add(`position ${position}`);
-    const where = `particle ${particle} of image 0 at position ${position}:`;
+    const where = `particle ${particle} at position ${position}:`;
     await fails(t, inverter.invert(image(), options), 'INVALID_LOGITS', where);
   }
   t.deepEqual(

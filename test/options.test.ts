@@ -71,6 +71,11 @@ const numbers: Record<string, { range: string; wrong: number[] }> = {
   lambdaClip: { range: 'from 0 to 10000', wrong: [-0.001, 10000.5] },
   lambdaEdit: { range: 'from 0 to 10000', wrong: [-1e-9, 1e300] },
   temperature: { range: '0 or a number from 0.06 to 10', wrong: [0.05, 0.0599, 1e-9, -1, 10.01] },
+  blockLength: { range: 'from 1 to', wrong: [0, -1, 1.5, 4097] },
+  guesses: { range: 'from 1 to 64', wrong: [0, 65, 1.5] },
+  essThreshold: { range: 'from 0 to 1', wrong: [-0.001, 1.001] },
+  topK: { range: 'from 1 to', wrong: [0, -1, 2.5, 2 ** 24 + 1] },
+  topP: { range: 'above 0, to 1', wrong: [0, -0.5, 1.0001] },
   seed: { range: 'from 0 to 2^64 − 1', wrong: [-1, 0.5, 2 ** 53, 2 ** 60] },
 };
 for (const [name, { range, wrong }] of Object.entries(numbers)) {
@@ -90,6 +95,9 @@ test('bigints are for the seed alone, from 0 to 2^64 − 1', async (t) => {
 });
 
 const others: Record<string, [wrong: unknown[], ...named: string[]]> = {
+  order: [['MDLM', '', 1, null, ['random']], 'random, confidence, entropy, margin'],
+  resampling: [['killing', 'Multinomial', 0, null], 'multinomial, stratified, residual, systematic'],
+  template: [[1, null, ['a [2]'], { text: 'a [2]' }], 'a text'],
   couplingOver: [['words', '', 1, null, true, ['text']], '"text" or "all"'],
   signal: [[null, {}, 'now', new AbortController(), { aborted: true }, new EventTarget()], 'an AbortSignal'],
   onStep: [[null, {}, 'log', 1, Promise.resolve()], 'a function'],
@@ -100,6 +108,12 @@ for (const [name, [wrong, ...named]] of Object.entries(others)) {
       await refuses(t, { ...cheap, [name]: value }, `${name}: `, ...named);
     });
   }
+}
+
+for (const wrong of ['cat', null, [null], [-1], [0.5], [['cat']], new Set(['cat'])]) {
+  test(`banned: ${inspect(wrong)} is refused`, async (t) => {
+    await refuses(t, { ...cheap, banned: wrong }, 'banned', 'words and token ids');
+  });
 }
 
 test('unknown options are refused by name', async (t) => {

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import test from 'ava';
 import { errorCodes } from '../lib/errors';
-import { invertSchema } from '../lib/options';
+import { invertAllSchema } from '../lib/options';
 
 const root = path.join(__dirname, '..');
 const readme = readFileSync(path.join(root, 'README.md'), 'utf8');
@@ -21,17 +21,19 @@ const examples = [...readme.matchAll(/```(sh|js)\n((?:(?!```)[^])*?)```\n\n```te
 const withoutSeconds = (text: string): string => text.replaceAll(/\d+\.\d+ s\b/g, '# s');
 
 async function outputOf(language: string, code: string, name: string): Promise<string> {
-  const fkinv = /npx fkinv (.*)\n$/.exec(code)?.[1];
-  let args: string[];
+  const node = `"${process.execPath}"`;
+  let command: string;
   if (language === 'sh') {
-    args = [path.join(root, 'dist', 'cli.js'), ...(fkinv?.split(' ') ?? [])];
+    command = code
+      .replace('npm install && ', '')
+      .replace('npx fkinv', `${node} "${path.join(root, 'dist', 'cli.js')}"`);
   } else {
     mkdirSync(workspace, { recursive: true });
     const file = path.join(workspace, `${name}.cjs`);
     writeFileSync(file, code);
-    args = [file];
+    command = `${node} "${file}"`;
   }
-  const { stdout, stderr } = await run(process.execPath, args, { cwd: root }).catch(
+  const { stdout, stderr } = await run('sh', ['-c', command], { cwd: root }).catch(
     (error: unknown) => error as { stdout: string; stderr: string },
   );
   return stdout + stderr;
@@ -52,10 +54,11 @@ test('the README’s table of options gives the defaults and ranges that hold', 
   const rows = new Map(
     [...readme.matchAll(/^\| `(\w+)` +\| ([^|]+?) +\| ([^|]+?) +\|/gm)].map(([, name, ...rest]) => [name, rest]),
   );
-  for (const [name, schema] of Object.entries(invertSchema.shape)) {
+  for (const [name, schema] of Object.entries(invertAllSchema.shape)) {
     const [shown = '', range = ''] = rows.get(name) ?? [];
-    const byDefault = name === 'minLength' ? 4 : (schema.safeParse(undefined).data as string | number | undefined);
-    t.is(shown.replaceAll(/[`']/g, ''), byDefault === undefined ? '–' : String(byDefault), name);
+    const byDefault =
+      name === 'minLength' ? 4 : (schema.safeParse(undefined).data as string | number | string[] | undefined);
+    t.is(shown.replaceAll(/[`']/g, ''), String(byDefault ?? '') || '–', name);
     const [, low, high] = /(?:^| )(\d[\d.]*) to (\d+)$/.exec(range) ?? [];
     if (low === undefined) continue;
     for (const inside of [Number(low), Number(high)]) t.true(schema.safeParse(inside).success, `${name} ${inside}`);

@@ -22,7 +22,7 @@ Napi::Error toJavaScript(Napi::Env env, std::exception_ptr failure) {
   } catch (const Error& error) {
     return make(env, error.code, error.what());
   } catch (const std::bad_alloc&) {
-    return make(env, "OUT_OF_MEMORY", "out of memory: use fewer particles, or a shorter prompt");
+    return make(env, "OUT_OF_MEMORY", "out of memory: use fewer particles, a smaller maxBatch or a shorter prompt");
   } catch (const std::exception& error) {
     return make(env, "INTERNAL", std::string("the native engine failed: ") + error.what());
   }

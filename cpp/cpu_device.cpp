@@ -45,7 +45,7 @@ void* CpuDevice::allocate(std::size_t bytes) {
   void* memory = ::operator new(bytes, kAlignment, std::nothrow);
   if (memory == nullptr) {
     throw Error("OUT_OF_MEMORY", "could not allocate " + std::to_string(bytes) +
-                                     " bytes of memory: use fewer particles, or a shorter prompt");
+                                     " bytes of memory: use fewer particles, a smaller maxBatch or a shorter prompt");
   }
   return memory;
 }

@@ -70,7 +70,8 @@ std::exception_ptr Engine::attempt(const Job& job) {
   } catch (const Error&) {
     if (!closed()) return std::current_exception();  // else it was closing that stopped the work
   } catch (const std::bad_alloc&) {
-    return std::make_exception_ptr(Error("OUT_OF_MEMORY", "out of memory: use fewer particles, or a shorter prompt"));
+    return std::make_exception_ptr(
+        Error("OUT_OF_MEMORY", "out of memory: use fewer particles, a smaller maxBatch or a shorter prompt"));
   } catch (...) {
     return std::current_exception();
   }

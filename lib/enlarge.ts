@@ -1,4 +1,5 @@
-import type { Preprocessor } from './image';
+/** A filter, by PIL's number: 0 nearest, 1 Lanczos, 2 bilinear, 3 bicubic. */
+export type Resample = 0 | 1 | 2 | 3;
 
 /** Pixels of 8 bits a channel, rows from the top, channels interleaved. */
 export interface Pixels {
@@ -18,7 +19,7 @@ function cubic(x: number): number {
 }
 
 /** PIL's filters by its numbers: half width in source pixels, and weight at distance x ≥ 0. */
-const filters: Record<Preprocessor['resample'], { support: number; weight: (x: number) => number }> = {
+const filters: Record<Resample, { support: number; weight: (x: number) => number }> = {
   0: { support: 0, weight: () => 1 },
   1: { support: 3, weight: (x) => (x < 3 ? sinc(x) * sinc(x / 3) : 0) },
   2: { support: 1, weight: (x) => Math.max(0, 1 - x) },
@@ -26,7 +27,7 @@ const filters: Record<Preprocessor['resample'], { support: number; weight: (x: n
 };
 
 /** What one output pixel is made of: `weights[k]` of source pixel `first + k`; they sum to 1. */
-function tap(from: number, to: number, index: number, resample: Preprocessor['resample']): [number, number[]] {
+function tap(from: number, to: number, index: number, resample: Resample): [number, number[]] {
   const { support, weight } = filters[resample];
   const scale = from / to;
   const centre = (index + 0.5) * scale;
@@ -43,7 +44,7 @@ function tap(from: number, to: number, index: number, resample: Preprocessor['re
 function resizeRows(
   { data, width: from, height, channels }: Pixels,
   width: number,
-  resample: Preprocessor['resample'],
+  resample: Resample,
 ): Pixels {
   const out = new Uint8Array(width * height * channels);
   for (let x = 0; x < width; x++) {
@@ -74,7 +75,7 @@ function transpose({ data, width, height, channels }: Pixels): Pixels {
  * PIL's resize, for images smaller than a model takes: libvips, which does the rest, shifts what it enlarges by half an
  * output pixel.
  */
-export function enlarge(pixels: Pixels, width: number, height: number, resample: Preprocessor['resample']): Pixels {
+export function enlarge(pixels: Pixels, width: number, height: number, resample: Resample): Pixels {
   const rows = resizeRows(pixels, width, resample);
   return transpose(resizeRows(transpose(rows), height, resample));
 }

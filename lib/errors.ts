@@ -32,7 +32,7 @@ export const errorCodes = {
     'ONNX Runtime is too old, or a second one was asked for in one process: install the pinned onnxruntime-node.',
   ADDON_NOT_FOUND:
     'The native addon is not built for this platform: npm rebuild fkinv-native, with a C++ compiler and CMake.',
-  OUT_OF_MEMORY: 'An allocation failed: use fewer particles or a shorter length.',
+  OUT_OF_MEMORY: 'An allocation failed: use fewer particles, a smaller maxBatch or a shorter length.',
   INTERNAL: 'A fault of this package: please report it with the message.',
 } as const;
 

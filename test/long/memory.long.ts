@@ -8,7 +8,8 @@ const mean = (values: number[]): number => values.reduce((a, b) => a + b, 0) / v
 // the mean over the first looks after the warm-up is compared with the mean over as many at the end.
 for (const { what, work, rounds, every, bound } of [
   { what: '1,000 loads and disposals', work: 'load', rounds: 1000, every: 20, bound: 20 },
-  { what: '300 inversions', work: 'invert', rounds: 300, every: 5, bound: 10 },
+  { what: '1,000 inversions', work: 'invert', rounds: 1000, every: 10, bound: 10 },
+  { what: '300 batches left half way', work: 'invertAll', rounds: 300, every: 3, bound: 10 },
 ]) {
   test(`memory is flat over ${what}`, async (t) => {
     const { code, signal, stdout, stderr } = await runScript(

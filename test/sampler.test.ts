@@ -1,10 +1,14 @@
+import assert from 'node:assert';
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'ava';
+import { FkinvError } from '../lib/errors';
 import type { Inversion, TraceStep } from '../lib/inversion';
-import { resolveOptions, type InvertOptions } from '../lib/options';
-import { sample, type Sampled } from '../lib/sampler';
+import type { NativeTensor } from '../lib/native';
+import { resolveOptions, type InvertOptions, type ResolvedOptions } from '../lib/options';
+import { sample, type Models, type Sampled } from '../lib/sampler';
+import { orders } from '../lib/schemes';
 import { Stopwatch } from '../lib/stopwatch';
 import { Inverter } from '../lib/inverter';
 import { loadDemo, root } from './models-demo';
@@ -12,17 +16,48 @@ import { walk } from './walk';
 
 const bells = path.join(root, 'examples', 'bells.png');
 const squids = path.join(root, 'examples', 'squids.png');
+const potato = path.join(root, 'examples', 'potato.png');
 const close = (a: number, b: number, tolerance: number): boolean => Math.abs(a - b) <= tolerance;
 
-/** Sum of the trace's log-weights along the ancestors of slot `slot` of the last step. */
+let models: Models;
+const embeds = new Map<string, NativeTensor>();
+test.before(async () => {
+  models = await loadDemo();
+  for (const file of [bells, squids, potato]) {
+    embeds.set(file, await models.clip.encodeImage(await models.clip.prepare(file)));
+  }
+});
+test.after.always(() => models.engine.dispose());
+
+const embedsOf = (file: string): NativeTensor => embeds.get(file) ?? assert.fail(file);
+const resolve = (options: InvertOptions): ResolvedOptions => resolveOptions(options, models.dllm);
+
+/** What each reference, pictures and a seed, gives; all in one call. */
+async function sampleAll(references: [pictures: string[], seed: bigint][], options: InvertOptions): Promise<Sampled[]> {
+  const given = references.map(([pictures, seed], index) => ({ embeds: pictures.map(embedsOf), seed, index }));
+  const results = await sample(models, given, resolve(options), new Stopwatch());
+  return results.map((result) => {
+    if (result instanceof FkinvError) throw result;
+    return result;
+  });
+}
+
+/**
+ * Sum of the trace's log-weights along the ancestors of slot `slot` of the last step. A step that did not resample is in
+ * those of the next one already.
+ */
 function logWeightsAlongAncestors(trace: TraceStep[], slot: number): number {
   let sum = 0;
-  for (let step = trace.length - 1, at = slot; step >= 0; step--) {
-    sum += trace[step]?.logWeights[at] ?? NaN;
-    at = trace[step - 1]?.ancestors[at] ?? 0;
+  let at = slot;
+  for (const { step, steps, logWeights, ancestors, resampled } of [...trace].reverse()) {
+    at = ancestors[at] ?? NaN;
+    if (resampled || step === steps) sum += logWeights[at] ?? NaN;
   }
   return sum;
 }
+
+const described = (options: InvertOptions): string =>
+  JSON.stringify(options, (_, v: unknown) => (typeof v === 'bigint' ? String(v) : v));
 
 const settings: InvertOptions[] = [
   {},
@@ -30,13 +65,14 @@ const settings: InvertOptions[] = [
   { seed: 3, particles: 1, steps: 1 },
   { seed: 4, steps: 40, length: 12, minLength: 12 },
   { seed: 5, couplingOver: 'all', lambdaClip: 0 },
+  { seed: 6, order: 'entropy', steps: 8, resampling: 'systematic', essThreshold: 0.5, guesses: 3, lambdaClip: 20 },
+  { seed: 7, order: 'margin', steps: 6, essThreshold: 0, lambdaClip: 20 },
 ];
 for (const options of settings) {
-  const name = JSON.stringify(options, (_, v: unknown) => (typeof v === 'bigint' ? String(v) : v));
-  test(`the log-weights telescope, and the coupling gives rewardEdit: ${name}`, async (t) => {
+  test(`the log-weights telescope, and the coupling gives rewardEdit: ${described(options)}`, async (t) => {
     await using inverter = await Inverter.load();
     const inversion = await inverter.invert(bells, options);
-    const { lambdaClip, lambdaEdit, particles: K, steps, length, minLength } = resolveOptions(options, 32);
+    const { lambdaClip, lambdaEdit, particles: K, steps, length, minLength } = resolve(options);
 
     t.is(inversion.trace.length, steps + 1);
     t.is(inversion.particles.length, K);
@@ -97,59 +133,109 @@ test('particles are ranked by reward, and the first is the result', async (t) =>
   t.deepEqual(JSON.parse(JSON.stringify(inversion)), inversion, 'plain data');
 });
 
-const walks: InvertOptions[] = [
-  { length: 9, particles: 1, steps: 1 },
-  { length: 8, minLength: 2, particles: 5, steps: 6, lambdaClip: 30 },
-  { length: 10, minLength: 10, particles: 4, steps: 3, temperature: 0.7, lambdaClip: 10, lambdaEdit: 50 },
-  { length: 12, particles: 3, steps: 20, temperature: 1.5, lambdaClip: 0, lambdaEdit: 0 },
+const template = 'a [3] illustration of [5] on [4]';
+const seed = 0x1_0000_002an;
+
+const walks: [options: InvertOptions, pictures?: string[]][] = [
+  [{ length: 9, particles: 1, steps: 1 }],
+  [{ length: 8, minLength: 2, particles: 5, steps: 6, lambdaClip: 30 }],
+  [{ length: 10, minLength: 10, particles: 4, steps: 3, temperature: 0.7, lambdaClip: 10, lambdaEdit: 50 }],
+  [{ length: 12, particles: 3, steps: 20, temperature: 1.5, lambdaClip: 0, lambdaEdit: 0 }],
+  [{ length: 17, particles: 4, steps: 6, blockLength: 6, couplingOver: 'all', lambdaClip: 20 }],
+  [{ length: 7, particles: 3, steps: 4, temperature: 0, lambdaClip: 5 }],
+  [{ order: 'confidence', length: 11, particles: 4, steps: 4, lambdaClip: 20 }],
+  [{ order: 'confidence', length: 9, particles: 3, steps: 3, temperature: 1.6, topP: 0.9, lambdaClip: 10 }],
+  [{ order: 'entropy', length: 9, particles: 4, steps: 6, blockLength: 5, topK: 20, lambdaClip: 10 }],
+  [{ order: 'margin', length: 10, particles: 4, steps: 4, topK: 50, topP: 0.8, temperature: 0.8, lambdaClip: 10 }],
+  [{ length: 8, particles: 4, steps: 5, guesses: 3, resampling: 'stratified', essThreshold: 0.5, lambdaClip: 8 }],
+  [{ length: 8, particles: 5, steps: 5, resampling: 'systematic', essThreshold: 0, order: 'entropy', lambdaClip: 9 }],
+  [{ length: 9, particles: 6, steps: 4, resampling: 'residual', essThreshold: 0.8, topP: 0.7, lambdaClip: 5 }],
+  [{ template, particles: 4, steps: 4, lambdaClip: 15, banned: [307] }, [bells, squids]],
+  [{ template: '[3] [5]', minLength: 1, particles: 3, steps: 3, order: 'margin' }],
+  [{ template: 'a [2] of [4] glass', particles: 3, steps: 6, order: 'confidence', blockLength: 4, guesses: 2 }],
 ];
-for (const given of walks) {
-  test(`a plain walk through the method gives the same particles: ${JSON.stringify(given)}`, async (t) => {
-    const models = await loadDemo();
-    const { clip, engine } = models;
-    const embeds = await clip.encodeImage(await clip.prepare(squids));
-    const seed = 0x1_0000_002an;
-    const options = resolveOptions(given, 32);
-    const [sampled] = await sample(models, embeds, [seed], options, new Stopwatch());
-    const { walkers, logWeights, ancestors } = await walk(models, await embeds.read(), seed, options);
+for (const [options, pictures = [squids]] of walks) {
+  test(`a plain walk through the method gives the same particles: ${described(options)}`, async (t) => {
+    const [sampled = t.fail()] = await sampleAll([[pictures, seed]], options);
+    const references = await Promise.all(pictures.map((file) => embedsOf(file).read()));
+    const expected = await walk(models, references, seed, resolve(options));
+    const { trace, particles } = sampled;
     t.deepEqual(
-      sampled?.trace.slice(0, -1).map((step) => step.ancestors),
-      ancestors,
+      trace.slice(0, -1).map(({ ancestors }) => ancestors),
+      expected.ancestors,
     );
-    for (const { slot, tokens, rewardClip, rewardEdit, logProb } of sampled?.particles ?? []) {
-      const walker = walkers[slot] ?? t.fail();
-      t.deepEqual(tokens, walker.tokens);
-      t.true(close(rewardClip, walker.rewardClip, 1e-9));
-      t.true(close(rewardEdit, walker.rewardEdit, 1e-9));
-      t.true(close(logProb, walker.logProb, 1e-4), `${logProb} is not ${walker.logProb}`);
-    }
-    for (const [step, row] of logWeights.entries()) {
-      for (const [k, expected] of row.entries()) {
-        const actual = sampled?.trace[step]?.logWeights[k] ?? NaN;
-        t.true(close(actual, expected, 1e-3), `step ${step}, slot ${k}: ${actual} is not ${expected}`);
+    t.deepEqual(
+      trace.slice(0, -1).map(({ resampled }) => resampled),
+      expected.resampled,
+    );
+    const bounds = { rewardClip: 1e-9, rewardEdit: 1e-9, logWeights: 1e-3 };
+    for (const field of ['rewardClip', 'rewardEdit', 'logWeights'] as const) {
+      for (const [step, row] of expected[field].entries()) {
+        const actual = trace[step]?.[field] ?? [];
+        const isClose = row.every((value, k) => close(actual[k] ?? NaN, value, bounds[field]));
+        t.true(isClose, `${field} of step ${step}: ${actual.join(' ')}, not ${row.join(' ')}`);
       }
     }
-    await engine.dispose();
+    for (const { slot, tokens, logProb } of particles) {
+      const walker = expected.walkers[slot] ?? t.fail();
+      t.deepEqual(tokens, walker.tokens);
+      t.true(close(logProb, walker.logProb, 1e-4), `${logProb} is not ${walker.logProb}`);
+    }
   });
 }
 
-test('an image is sampled alike alone and among others', async (t) => {
-  const models = await loadDemo();
-  const { clip, engine } = models;
-  const options = resolveOptions({ particles: 4, steps: 6 }, 32);
-  const prepared = [await clip.prepare(bells), await clip.prepare(squids)];
-  const pixels = new Float32Array(2 * 3 * 64 * 64);
-  prepared.forEach(({ pixelValues }, i) => pixels.set(pixelValues, i * pixelValues.length));
-  const input = { name: 'pixel_values', data: pixels, rowShape: [3, 64, 64] };
-  const both = await clip.vision.session.run(2, [input], 'image_embeds', [clip.embedSize]);
-  const together = await sample(models, both, [11n, 12n], options, new Stopwatch());
-  t.is(together.length, 2);
-  for (const [i, seed] of [11n, 12n].entries()) {
-    const embeds = await clip.encodeImage(prepared[i] ?? t.fail());
-    const [alone] = await sample(models, embeds, [seed], options, new Stopwatch());
-    t.deepEqual<Sampled | undefined, Sampled | undefined>(together[i], alone);
-  }
-  await engine.dispose();
+for (const essThreshold of [1, 0.5, 0]) {
+  test(`a step resamples when the ESS is below the threshold's share of K, or always at 1: ${essThreshold}`, async (t) => {
+    const given = { particles: 8, steps: 12, lambdaClip: 10, essThreshold };
+    const [{ trace } = t.fail()] = await sampleAll([[[squids], seed]], given);
+    for (const { step, ess, ancestors, resampled } of trace) {
+      t.is(resampled, step < 12 && (essThreshold === 1 || ess < 8 * essThreshold), `step ${step}, ESS ${ess}`);
+      if (!resampled) t.deepEqual(ancestors, [0, 1, 2, 3, 4, 5, 6, 7]);
+    }
+    const count = trace.filter(({ resampled }) => resampled).length;
+    t.true(essThreshold === 0.5 ? count > 0 && count < 12 : count === 12 * essThreshold, `${count} of 12`);
+  });
+}
+
+const packs: InvertOptions[] = [
+  ...orders.map((order): InvertOptions => ({ order, steps: 4, lambdaClip: 25 })),
+  { steps: 5, guesses: 2, essThreshold: 0.6, resampling: 'systematic', lambdaClip: 10 },
+  { steps: 4, order: 'margin', topP: 0.9, temperature: 1.2, blockLength: 7, couplingOver: 'all' },
+  { steps: 4, banned: ['illustration', 'bells', 'orange', 'green', 'render', 'potato', 'a'] },
+  { steps: 4, order: 'confidence', guesses: 2, banned: ['illustration', 'squid', 'orange', 'green', 'on'] },
+  { steps: 4, template, banned: ['vector', 'plain'] },
+];
+for (const pack of packs) {
+  test(`images packed together give bit for bit what each gives alone: ${described(pack)}`, async (t) => {
+    const options = { particles: 4, ...(pack.template === undefined ? { length: 14 } : {}), ...pack };
+    const references: [string[], bigint][] = [
+      [[bells], 11n],
+      [[squids], 2n ** 64n - 1n],
+      [[potato, bells], 13n],
+    ];
+    const together = await sampleAll(references, options);
+    for (const [i, reference] of references.entries()) {
+      t.deepEqual(await sampleAll([reference], options), together.slice(i, i + 1));
+    }
+    if (pack.banned !== undefined) {
+      t.notDeepEqual(await sampleAll(references, { ...options, banned: [] }), together, 'the bans met something');
+    }
+  });
+}
+
+test('1, 2 and 3 threads give the same', async (t) => {
+  const options: InvertOptions[] = [
+    { particles: 5, steps: 5 },
+    { particles: 4, steps: 4, order: 'confidence', topP: 0.9, guesses: 3 },
+    { particles: 4, steps: 4, banned: ['orange', 'background', 'on'] },
+  ];
+  const resultsOf = async (threads: number): Promise<Omit<Inversion, 'timings'>[]> => {
+    await using inverter = await Inverter.load({ threads });
+    const inversions = await Promise.all(options.map((given) => inverter.invert([bells, squids], given)));
+    return inversions.map((inversion) => ({ ...inversion, timings: undefined }));
+  };
+  const one = await resultsOf(1);
+  for (const threads of [2, 3]) t.deepEqual(await resultsOf(threads), one, `${threads} threads`);
 });
 
 test('each distinct state is run once', async (t) => {

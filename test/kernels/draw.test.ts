@@ -2,125 +2,8 @@ import test from 'ava';
 import fc from 'fast-check';
 import { FkinvError, type ErrorCode } from 'fkinv-native';
 import { draw, type DrawOptions } from 'fkinv-native/kernels';
-import { at, belowOne, generator, normals, stratified, sum } from './helpers';
-
-const tile = 1024;
-/** Copies of a row, one a draw: as many as fit at a time. */
-const copies = new Float32Array(2 ** 22);
-
-/** The first index whose running sum exceeds u, else the last that adds to it. */
-function lookup(cumulative: Float64Array, u: number): number {
-  const index = cumulative.findIndex((c) => c > u);
-  return index >= 0 ? index : cumulative.findIndex((c) => c === cumulative.at(-1));
-}
-
-/** Running sums of weights, divided by their total. */
-function running(weights: Float64Array): Float64Array {
-  const total = sum(weights);
-  let before = 0;
-  return weights.map((w) => (before += w) / total);
-}
-
-/** softmax(row/τ) in float64, on two levels. */
-class Distribution {
-  readonly vocab: number;
-  readonly weights: Float64Array;
-  readonly masses: Float64Array;
-  /** Running sums over the tiles. */
-  readonly tiles: Float64Array;
-  /** Running sums inside a tile. */
-  readonly inside: (j: number) => Float64Array;
-
-  constructor(
-    readonly row: Float32Array,
-    readonly temperature: number,
-  ) {
-    this.vocab = row.length;
-    const max = row.reduce((m, z) => Math.max(m, z));
-    this.weights = Float64Array.from(row, (z) => Math.exp((z - max) / temperature));
-    const count = Math.ceil(this.vocab / tile);
-    const weightsOf = (j: number): Float64Array => {
-      // Relative to the tile's own maximum: a tile far below the row's still has a distribution inside.
-      const columns = row.subarray(j * tile, (j + 1) * tile);
-      const own = columns.reduce((m, z) => Math.max(m, z));
-      return Float64Array.from(columns, (z) => (z === -Infinity ? 0 : Math.exp((z - own) / temperature)));
-    };
-    this.masses = Float64Array.from({ length: count }, (_, j) => sum(this.weights.subarray(j * tile, (j + 1) * tile)));
-    this.tiles = running(this.masses);
-    this.inside = (j) => running(weightsOf(j));
-  }
-
-  probability(j: number): number {
-    return at(this.masses, j) / sum(this.masses);
-  }
-
-  /** A uniform in the middle of the interval of tile `j`. */
-  middle(j: number): number {
-    return ((j > 0 ? at(this.tiles, j - 1) : 0) + at(this.tiles, j)) / 2;
-  }
-}
-
-/** One token a pair of uniforms, all from the same row. */
-function drawMany(
-  { row, vocab, temperature }: Distribution,
-  u: Float64Array | number[],
-  uInside: Float64Array | number[],
-): Int32Array {
-  const tokens = new Int32Array(u.length);
-  const batch = Math.min(u.length, Math.floor(copies.length / vocab));
-  for (let i = 0; i < batch; i++) copies.set(row, i * vocab);
-  for (let from = 0; from < u.length; from += batch) {
-    const to = Math.min(from + batch, u.length);
-    const [tiles, inside] = [u, uInside].map((x) => Float64Array.from(x.slice(from, to))) as [
-      Float64Array,
-      Float64Array,
-    ];
-    tokens.set(draw(copies.subarray(0, (to - from) * vocab), { vocab, temperature, u: tiles, uInside: inside }), from);
-  }
-  return tokens;
-}
-
-function countsOf(values: Iterable<number>, length: number): number[] {
-  const counts = new Array<number>(length).fill(0);
-  for (const value of values) counts[value] = at(counts, value) + 1;
-  return counts;
-}
-
-/** Where a count is not within 2 of n times its probability. */
-function uneven(counts: number[], n: number, probability: (i: number) => number): string[] {
-  return counts.flatMap((count, i) => {
-    const expected = n * probability(i);
-    return Math.abs(count - expected) <= 2 ? [] : [`${count} of ${i}, not ${expected}`];
-  });
-}
-
-/** Tile counts over `n` stratified u. */
-function unevenTiles(d: Distribution, n: number): string[] {
-  const tokens = drawMany(d, stratified(n), new Float64Array(n).fill(0.5));
-  const counts = countsOf(
-    tokens.map((token) => Math.floor(token / tile)),
-    d.masses.length,
-  );
-  return uneven(counts, n, (j) => d.probability(j));
-}
-
-/** Token counts in tile `j` over `n` stratified u'. */
-function unevenTokens(d: Distribution, j: number, n: number): string[] {
-  const tokens = drawMany(d, new Float64Array(n).fill(d.middle(j)), stratified(n));
-  const inside = d.inside(j);
-  if (tokens.some((token) => Math.floor(token / tile) !== j)) return [`not all tokens are of tile ${j}`];
-  const counts = countsOf(
-    tokens.map((token) => token % tile),
-    inside.length,
-  );
-  return uneven(counts, n, (c) => at(inside, c) - (c > 0 ? at(inside, c - 1) : 0));
-}
-
-/** Normal logits, each tile raised by a normal amount of its own. */
-function hills(vocab: number, seed: number): Float32Array {
-  const heights = normals(Math.ceil(vocab / tile), seed + 1);
-  return normals(vocab, seed).map((z, c) => 2 * z + 1.5 * at(heights, Math.floor(c / tile)));
-}
+import { countsOf, Distribution, drawMany, lookup, tile, uneven, unevenTiles, unevenTokens } from './distribution';
+import { at, belowOne, generator, hills, normals, stratified, sum } from './helpers';
 
 const rows: [name: string, row: Float32Array, tileDraws: number, tokenDraws: number, inTiles: number[]][] = [
   ['5 tokens', Float32Array.of(0.3, -2, 1.7, 0, -0.4), 1000, 20000, [0]],
@@ -130,7 +13,7 @@ const rows: [name: string, row: Float32Array, tileDraws: number, tokenDraws: num
 ];
 for (const [name, row, tileDraws, tokenDraws, inTiles] of rows) {
   for (const temperature of [1, 0.5, 2]) {
-    const d = new Distribution(row, temperature);
+    const d = new Distribution(row, { temperature });
     test(`stratified u give each tile its share to within 2: ${name}, temperature ${temperature}`, (t) => {
       t.deepEqual(unevenTiles(d, tileDraws), []);
     });
@@ -145,7 +28,7 @@ for (const rare of [0, 1, 2]) {
   const mass = sum(hot.map(Math.exp));
   const tail = normals(tile, 11).map((z) => z + Math.log(mass * 1e-9));
   hot.set(tail, rare * tile);
-  const d = new Distribution(hot, 1);
+  const d = new Distribution(hot, { temperature: 1 });
 
   test(`1024 tokens of probability near 1e-9 in tile ${rare} of 3 get their share of 1e8 stratified u to within 2`, (t) => {
     // Of the 1e8 only those near the tile's interval are drawn: the others are far from it.
@@ -168,7 +51,7 @@ for (const rare of [0, 1, 2]) {
 test('a last tile of probability 1e-12 is drawn by the u of its interval, and by no other', (t) => {
   const row = new Float32Array(1024 + 4).fill(0);
   row.fill(Math.log((1024 * 1e-12) / 4), 1024);
-  const d = new Distribution(row, 1);
+  const d = new Distribution(row, { temperature: 1 });
   const last = d.probability(1);
   t.true(last > 0.99e-12 && last < 1.01e-12);
   const u = [belowOne, 1 - 0.01 * last, 1 - 0.9 * last, 1 - 1.1 * last, 1 - 10 * last];
@@ -178,7 +61,7 @@ test('a last tile of probability 1e-12 is drawn by the u of its interval, and by
 
 test('u at a boundary belongs to what comes after it, in the tile table and in the tile', (t) => {
   // Equal logits of 0 and powers of two: every sum is exact.
-  const d = new Distribution(new Float32Array(4 * tile), 1);
+  const d = new Distribution(new Float32Array(4 * tile), { temperature: 1 });
   const quarters = [0, 0.25, 0.5, 0.75];
   const tokens = drawMany(
     d,
@@ -218,7 +101,7 @@ test('as the temperature rises the draw goes from the argmax to uniform', (t) =>
   const row = Float32Array.of(0, 1, 2, 3);
   const n = 1000;
   const counts = (temperature: number): number[] =>
-    countsOf(drawMany(new Distribution(row, temperature), new Float64Array(n), stratified(n)), 4);
+    countsOf(drawMany(new Distribution(row, { temperature }), new Float64Array(n), stratified(n)), 4);
   t.deepEqual(counts(0.06), [0, 0, 0, n]);
   t.deepEqual(
     uneven(counts(10), n, (i) => Math.exp(i / 10) / sum([0, 1, 2, 3].map((z) => Math.exp(z / 10)))),
@@ -263,7 +146,7 @@ test('a token is that of the float64 reference, unless a uniform is within 2^-18
   t.notThrows(() =>
     fc.assert(
       fc.property(cases, (c) => {
-        const d = new Distribution(rowOf(c), c.temperature);
+        const d = new Distribution(rowOf(c), { temperature: c.temperature });
         const uniform = generator(c.seed + 2);
         const u = Float64Array.from({ length: 40 }, uniform);
         const uInside = Float64Array.from({ length: 40 }, uniform);
@@ -288,7 +171,7 @@ test('suppressed tokens are never drawn, at either end of u and between', (t) =>
   t.notThrows(() =>
     fc.assert(
       fc.property(cases, fc.constantFrom(undefined, 0), (c, temperature) => {
-        const d = new Distribution(rowOf(c), temperature ?? c.temperature);
+        const d = new Distribution(rowOf(c), { temperature: temperature ?? c.temperature });
         const ends = [0, 2 ** -53, 0.5, 1 - 2 ** -20, belowOne];
         const u = ends.flatMap((x) => ends.map(() => x));
         const uInside = ends.flatMap(() => ends);
@@ -354,7 +237,17 @@ const invalid: [what: string, logits: unknown, options: unknown][] = [
   ['no vocab', six, { ...twoRows, vocab: undefined }],
   ['no u', six, { ...twoRows, u: undefined }],
   ['no uInside', six, { ...twoRows, uInside: undefined }],
-  ['an unknown option', six, { ...twoRows, topK: 4 }],
+  ['an unknown option', six, { ...twoRows, seed: 4 }],
+  ...[0, -1, 1.5, 2 ** 24 + 1, NaN, Infinity, '3', null].map((topK): [string, unknown, unknown] => [
+    `topK of ${typeof topK} ${String(topK)}`,
+    six,
+    { ...twoRows, topK },
+  ]),
+  ...[0, -0.1, 1.1, NaN, Infinity, '1', null].map((topP): [string, unknown, unknown] => [
+    `topP of ${typeof topP} ${String(topP)}`,
+    six,
+    { ...twoRows, topP },
+  ]),
   ...[0, -3, 1.5, 2 ** 24 + 1, NaN, '3'].map((vocab): [string, unknown, unknown] => [
     `vocab of ${typeof vocab} ${vocab}`,
     six,

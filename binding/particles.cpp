@@ -21,7 +21,8 @@ DllmGraph toDllm(Napi::Value value) {
           toString(o.Get("logits")),
           toInt(o.Get("vocab")),
           toInt(o.Get("shift")),
-          toVector<int32_t>(o.Get("suffix"))};
+          toVector<int32_t>(o.Get("suffix")),
+          toVector<int64_t>(o.Get("conditionShape"))};
 }
 
 TextGraph toText(Napi::Value value) {
@@ -36,13 +37,17 @@ void eachOf(Napi::Value list, F f) {
   for (uint32_t i = 0; i < array.As<Napi::Array>().Length(); ++i) f(array.Get(i));
 }
 
+// Tensor[]
+std::vector<Features> toFeatures(Napi::Value value) {
+  std::vector<Features> features;
+  eachOf(value, [&](Napi::Value tensor) { features.push_back(unwrap<TensorClass>(tensor).values()); });
+  return features;
+}
+
 // Tensor[][]: the references of each image.
 std::vector<Reference> toReferences(Napi::Value value) {
   std::vector<Reference> references;
-  eachOf(value, [&](Napi::Value ofImage) {
-    Reference& reference = references.emplace_back();
-    eachOf(ofImage, [&](Napi::Value tensor) { reference.push_back(unwrap<TensorClass>(tensor).values()); });
-  });
+  eachOf(value, [&](Napi::Value ofImage) { references.push_back(toFeatures(ofImage)); });
   return references;
 }
 
@@ -124,13 +129,13 @@ Napi::Function ParticlesClass::define(Napi::Env env) {
        InstanceMethod<&ParticlesClass::release>("release")});
 }
 
-// new Particles(engine, dllm, text, references: Tensor[][], embedSize: number, options)
+// new Particles(engine, dllm, text, references: Tensor[][], embedSize: number, options, conditions: Tensor[])
 ParticlesClass::ParticlesClass(const Napi::CallbackInfo& info) : ObjectWrap(info), env_(info.Env()) {
   guard(info.Env(), [&] {
     jobs_ = unwrap<EngineClass>(info[0]).jobs(info.Env());
     const Engine& engine = jobs_->engine(info.Env());
     particles_ = std::make_shared<Particles>(engine.device(), toDllm(info[1]), toText(info[2]), toReferences(info[3]),
-                                             toInt(info[4]), toOptions(info[5]));
+                                             toInt(info[4]), toOptions(info[5]), toFeatures(info[6]));
   });
   account(static_cast<int64_t>(particles_->bytes()));
 }

@@ -41,15 +41,51 @@ Input toInput(Napi::Value value) {
   return input;
 }
 
+template <class T>
+constexpr ONNXTensorElementDataType elementType() {
+  return std::is_same_v<T, float> ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT : ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
+}
+
 void bind(ort::Binding& binding, Device& device, int rows, const Input& input) {
   std::visit(
       [&](const auto& data) {
         using T = typename std::decay_t<decltype(data)>::value_type;
-        constexpr auto type =
-            std::is_same_v<T, float> ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT : ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
-        device.upload(binding.input(input.name, type, rows, input.rowShape), data.data(), data.size() * sizeof(T));
+        device.upload(binding.input(input.name, elementType<T>(), rows, input.rowShape), data.data(),
+                      data.size() * sizeof(T));
       },
       input.data);
+}
+
+// What run() is asked for: rows of one output.
+struct Run {
+  std::shared_ptr<ort::Session> session;
+  std::shared_ptr<Device> device;
+  int rows;
+  std::vector<Input> inputs;
+  std::string output;
+  Shape rowShape;
+};
+
+std::vector<Input> toInputs(Napi::Value value) {
+  const Napi::Object list = toObject(value);
+  std::vector<Input> inputs;
+  for (uint32_t i = 0; i < list.As<Napi::Array>().Length(); ++i) inputs.push_back(toInput(list.Get(i)));
+  return inputs;
+}
+
+// The output's values, on the device.
+template <class T>
+std::shared_ptr<const Array<T>> execute(const Run& run, CancelToken& cancel) {
+  ort::Binding binding(run.session, run.device);
+  for (const Input& input : run.inputs) bind(binding, *run.device, run.rows, input);
+  const void* result = binding.output(run.output, elementType<T>(), run.rows, run.rowShape);
+  const auto failures = binding.run(run.rows, cancel);
+  if (!failures.empty()) throw failures.front().error;
+  auto size = static_cast<std::size_t>(run.rows);
+  for (int64_t extent : run.rowShape) size *= static_cast<std::size_t>(extent);
+  auto values = std::make_shared<Array<T>>(run.device, size);
+  run.device->copy(values->data(), result, values->bytes());
+  return values;
 }
 
 Napi::Value describe(Napi::Env env, const std::vector<ort::TensorInfo>& tensors) {
@@ -99,28 +135,20 @@ Napi::Value SessionClass::outputs(const Napi::CallbackInfo& info) {
   return describe(info.Env(), session(info.Env())->outputs());
 }
 
-// run(rows: number, inputs: { name, data, rowShape }[], output: string, rowShape: number[]): Promise<Tensor>
+// run(rows: number, inputs: { name, data, rowShape }[], output: string, rowShape: number[]): Promise<Tensor>, of a
+// float32 output; with a last argument "int64", of such an output Promise<BigInt64Array>, on the host
 Napi::Value SessionClass::run(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  std::vector<Input> inputs;
-  const Napi::Object list = toObject(info[1]);
-  for (uint32_t i = 0; i < list.As<Napi::Array>().Length(); ++i) inputs.push_back(toInput(list.Get(i)));
+  const auto run = std::make_shared<const Run>(Run{session(env), jobs_->engine(env).device(), toInt(info[0]),
+                                                   toInputs(info[1]), toString(info[2]), toShape(info[3])});
   auto cancel = std::make_shared<CancelToken>();
+  if (info.Length() > 4 && toString(info[4]) == "int64") {
+    return jobs_->run(
+        env, cancel, [run, cancel] { return execute<int64_t>(*run, *cancel)->download(); },
+        [](Napi::Env e, const std::vector<int64_t>& values) -> Napi::Value { return toTypedArray(e, values); });
+  }
   return jobs_->run(
-      env, cancel,
-      [inputs = std::move(inputs), rows = toInt(info[0]), output = toString(info[2]), rowShape = toShape(info[3]),
-       session = session(env), device = jobs_->engine(env).device(), cancel] {
-        ort::Binding binding(session, device);
-        for (const Input& input : inputs) bind(binding, *device, rows, input);
-        const void* result = binding.output(output, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, rows, rowShape);
-        const auto failures = binding.run(rows, *cancel);
-        if (!failures.empty()) throw failures.front().error;
-        auto size = static_cast<std::size_t>(rows);
-        for (int64_t extent : rowShape) size *= static_cast<std::size_t>(extent);
-        auto values = std::make_shared<Array<float>>(device, size);
-        device->copy(values->data(), result, values->bytes());
-        return std::shared_ptr<const Array<float>>(std::move(values));
-      },
+      env, cancel, [run, cancel] { return execute<float>(*run, *cancel); },
       [jobs = jobs_](Napi::Env e, const std::shared_ptr<const Array<float>>& values) -> Napi::Value {
         return TensorClass::create(e, jobs, values);
       });

@@ -15,6 +15,7 @@
 #include "kernels/merge.h"
 #include "kernels/pass.h"
 #include "kernels/potential.h"
+#include "kernels/redraw.h"
 #include "kernels/suppress.h"
 #include "ort/library.h"
 
@@ -140,10 +141,9 @@ void CpuDevice::draw(const Logits& z, double temperature, const TileTable& tiles
   });
 }
 
-std::vector<int32_t> CpuDevice::redraw(const Logits& z, double temperature, const TileTable& tiles,
-                                       const RowStats& rows, const Layout& layout, const Draws& draws,
-                                       std::span<const Redraw> redraws) {
-  std::vector<int32_t> tokens(redraws.size());
+std::vector<int32_t> CpuDevice::redraw(const Logits& z, double temperature, kernels::Truncation truncation,
+                                       const Layout& layout, const Draws& draws, std::span<const Redraw> redraws) {
+  std::vector<int32_t> tokens(redraws.size(), -1);
   pool_.run(static_cast<int64_t>(redraws.size()), [&](int64_t i) {
     const auto& [p, n, excluded] = redraws[static_cast<std::size_t>(i)];
     const uint32_t attempt = (draws.guess << 16) + (static_cast<uint32_t>(excluded.size()) & 0xffff);
@@ -151,9 +151,10 @@ std::vector<int32_t> CpuDevice::redraw(const Logits& z, double temperature, cons
         kernels::uniforms(draws.seeds[p / layout.perImage], draws.step, static_cast<uint32_t>(p % layout.perImage),
                           static_cast<uint32_t>(n), draws.purpose, attempt);
     const int64_t row = static_cast<int64_t>(draws.stateOf[p]) * layout.length + n;
-    const kernels::Drawn drawn = kernels::drawRow(z, temperature, tiles, rows, row, u, uInside, excluded);
-    if (drawn.token >= 0) write(draws, static_cast<int64_t>(p) * layout.length + n, drawn);
-    tokens[static_cast<std::size_t>(i)] = drawn.token;
+    const auto drawn = kernels::redrawRow(z, temperature, truncation, row, excluded, u, uInside);
+    if (!drawn) return;
+    write(draws, static_cast<int64_t>(p) * layout.length + n, *drawn);
+    tokens[static_cast<std::size_t>(i)] = drawn->token;
   });
   return tokens;
 }

@@ -33,8 +33,8 @@ class CpuDevice final : public Device {
              const uint8_t* wanted, const double* logModel, double* scores) override;
   void choose(const Layout&, const double* scores, const uint8_t* wanted, int count, uint8_t* opened) override;
   void draw(const Logits&, double temperature, const TileTable&, const RowStats&, const Layout&, const Draws&) override;
-  std::vector<int32_t> redraw(const Logits&, double temperature, const TileTable&, const RowStats&, const Layout&,
-                              const Draws&, std::span<const Redraw> redraws) override;
+  std::vector<int32_t> redraw(const Logits&, double temperature, kernels::Truncation, const Layout&, const Draws&,
+                              std::span<const Redraw> redraws) override;
   void place(const Layout&, const uint8_t* opened, const int32_t* drawn, int32_t* tokens) override;
   void accept(const Layout&, const uint8_t* opened, const uint8_t* drawn, const double* logModel,
               const double* logProposal, double* logProb, double* logWeights) override;

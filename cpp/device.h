@@ -96,10 +96,10 @@ class Device {
   virtual void choose(const Layout&, const double* scores, const uint8_t* wanted, int count, uint8_t* opened) = 0;
   virtual void draw(const Logits&, double temperature, const TileTable&, const RowStats&, const Layout&,
                     const Draws&) = 0;
-  /// Draws at the places of `redraws` (the host's) only, with their tokens excluded; returns the tokens drawn, −1 where
-  /// nothing is left and nothing was written.
-  virtual std::vector<int32_t> redraw(const Logits&, double temperature, const TileTable&, const RowStats&,
-                                      const Layout&, const Draws&, std::span<const Redraw> redraws) = 0;
+  /// Draws at the places of `redraws` (the host's) only, with their tokens suppressed (kernels/redraw.h); returns the
+  /// tokens drawn, −1 where nothing is left and nothing was written.
+  virtual std::vector<int32_t> redraw(const Logits&, double temperature, kernels::Truncation, const Layout&,
+                                      const Draws&, std::span<const Redraw> redraws) = 0;
   /// tokens[p, n] = drawn[p, n] where the position opened.
   virtual void place(const Layout&, const uint8_t* opened, const int32_t* drawn, int32_t* tokens) = 0;
   /// logProb[p] gains Σ log p of the positions that opened, logWeights[p] Σ (log p − log τ) of those drawn.

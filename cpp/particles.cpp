@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numeric>
 #include <set>
 #include <unordered_map>
@@ -45,11 +46,13 @@ class Particles::Timer {
 };
 
 Particles::Particles(std::shared_ptr<Device> device, const DllmGraph& dllm, const TextGraph& text,
-                     std::vector<Reference> references, int embedSize, ParticleOptions options)
+                     std::vector<Reference> references, int embedSize, ParticleOptions options,
+                     std::vector<Features> conditions)
     : device_(std::move(device)),
       dllm_(dllm),
       text_(text),
       references_(std::move(references)),
+      conditions_(std::move(conditions)),
       embedSize_(embedSize),
       options_(std::move(options)),
       layout_(options_.layout),
@@ -121,7 +124,7 @@ Particles::DllmBuffers Particles::bindDllm(int64_t states) {
   DllmBuffers bound = {};
   bound.ids = static_cast<int64_t*>(dllmBinding_.input(dllm_.ids, int64, states, {width()}));
   if (!dllm_.condition.empty()) {
-    bound.condition = static_cast<float*>(dllmBinding_.input(dllm_.condition, float32, states, {embedSize_}));
+    bound.condition = static_cast<float*>(dllmBinding_.input(dllm_.condition, float32, states, conditionShape()));
   }
   bound.logits =
       dllmBinding_.output(dllm_.logits, typeOf(dllm_.session->outputs(), dllm_.logits), states, {width(), dllm_.vocab});
@@ -177,7 +180,10 @@ Particles::Denoised Particles::denoise(CancelToken& cancel) {
   Denoised result;
   {
     const Timer timer(*this, kDenoise);
-    if (hostStateOf_.empty()) averageReferences(result.failures);
+    if (hostStateOf_.empty()) {
+      averageReferences(result.failures);
+      checkConditions(result.failures);
+    }
     result.states = findStates();
     runDllm(cancel, result.failures);
   }
@@ -187,7 +193,7 @@ Particles::Denoised Particles::denoise(CancelToken& cancel) {
   return result;
 }
 
-// Before the first forward: what a dLLM makes of a broken image embedding would be blamed on the dLLM.
+// Before the first forward, as checkConditions(): what a dLLM makes of a broken embedding would be blamed on the dLLM.
 void Particles::averageReferences(std::vector<Failure>& failures) {
   const Layout perImage = {layout_.images, 1, 1};
   std::vector<int32_t> itself(references_.size());
@@ -209,6 +215,37 @@ void Particles::averageReferences(std::vector<Failure>& failures) {
                    : "CLIP's embedding of an image is zero or not finite: check the model's export"),
          failures);
   }
+}
+
+void Particles::checkConditions(std::vector<Failure>& failures) {
+  if (conditions_.empty()) return;
+  const Array<int32_t> itself(device_, std::vector<int32_t>{0});
+  for (int b = 0; b < layout_.images; ++b) {
+    device_->cosine({1, 1, 1}, conditionOf(b), itself.data(), conditionOf(b), conditionSize(), ess_.data() + b);
+  }
+  const std::vector<double> withItself = ess_.download();
+  for (std::size_t b = 0; b < withItself.size(); ++b) {
+    if (std::isfinite(withItself[b])) continue;
+    fail(static_cast<int>(b),
+         Error("INVALID_EMBEDDING",
+               "what the dLLM's own vision graph gives for an image is zero or not finite: check "
+               "the model's export"),
+         failures);
+  }
+}
+
+std::vector<int64_t> Particles::conditionShape() const {
+  return dllm_.conditionShape.empty() ? std::vector<int64_t>{embedSize_} : dllm_.conditionShape;
+}
+
+int Particles::conditionSize() const {
+  const std::vector<int64_t> shape = conditionShape();
+  return static_cast<int>(std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>()));
+}
+
+const float* Particles::conditionOf(int image) const {
+  const auto b = static_cast<std::size_t>(image);
+  return conditions_.empty() ? imageEmbeds_.data() + b * static_cast<std::size_t>(embedSize_) : conditions_[b]->data();
 }
 
 // Particles with equal tokens share a state; with an image condition or a prefix of its own, only those of the same
@@ -255,10 +292,10 @@ void Particles::runDllm(CancelToken& cancel, std::vector<Failure>& failures) {
   DllmBuffers bound = bindDllm(states);
   device_->upload(bound.ids, ids.data(), ids.size() * sizeof(int64_t));
   if (bound.condition != nullptr) {
+    const auto size = static_cast<std::size_t>(conditionSize());
     for (int p : firstOf_) {
-      device_->copy(bound.condition, imageEmbeds_.data() + static_cast<int64_t>(p / layout_.perImage) * embedSize_,
-                    static_cast<std::size_t>(embedSize_) * sizeof(float));
-      bound.condition += embedSize_;
+      device_->copy(bound.condition, conditionOf(p / layout_.perImage), size * sizeof(float));
+      bound.condition += size;
     }
   }
   for (const ort::Binding::Failure& failed : dllmBinding_.run(states, cancel)) {
@@ -470,7 +507,7 @@ std::vector<int32_t> Particles::redraw(int step, bool ofProposal, const std::vec
       d.logProposal = logProposal_.data();
     }
     const std::vector<int32_t> drawn =
-        device_->redraw(logits_, options_.temperature, tileTable(), rowStats(), layout_, d, ofGuess);
+        device_->redraw(logits_, options_.temperature, options_.truncation, layout_, d, ofGuess);
     for (std::size_t i = 0; i < places.size(); ++i) tokens[places[i]] = drawn[i];
   }
   return tokens;

@@ -19,7 +19,7 @@ namespace fkinv {
 struct DllmGraph {
   std::shared_ptr<ort::Session> session;
   std::string ids;            // int64 [Q, width]
-  std::string condition;      // float32 [Q, E], CLIP's image embedding
+  std::string condition;      // float32 [Q, conditionShape]
   std::string attentionMask;  // int64 [Q, width], ones
   std::string positionIds;    // int64 [Q, width], 0 … width − 1
   std::string timestep;       // float32 or int64 [Q], zeros
@@ -27,6 +27,8 @@ struct DllmGraph {
   int vocab;
   int shift;                    // 1 where row i predicts position i + 1, else 0
   std::vector<int32_t> suffix;  // ids after the prompt positions
+  // Of one row of `condition`, where the images' own conditions go there; empty where CLIP's embedding [E] does.
+  std::vector<int64_t> conditionShape = {};
 };
 
 /// CLIP's text tower: ids [1, L ≤ maxWidth] int64 (and a mask of ones, when `attentionMask` is not empty) → embeddings
@@ -64,8 +66,11 @@ struct ParticleOptions {
   std::vector<uint64_t> seeds;  // one an image
 };
 
+/// What a graph gave for one image, [1, …].
+using Features = std::shared_ptr<const Array<float>>;
+
 /// Embeddings [1, E] of the images that are one reference.
-using Reference = std::vector<std::shared_ptr<const Array<float>>>;
+using Reference = std::vector<Features>;
 
 /// Each method is one or two of the steps of algorithm.md, "T + 1 forwards", and runs on the engine's thread; `step`
 /// counts the steps done, 0 at t = T. Arrays are [particles] or [particles, length], image after image. An image that
@@ -108,13 +113,14 @@ class Particles {
     int calls = 0;
   };
 
-  /// One reference an image. Free positions start as [MASK].
+  /// One reference an image, and one condition where the dLLM has a `conditionShape`. Free positions start as [MASK].
   Particles(std::shared_ptr<Device> device, const DllmGraph& dllm, const TextGraph& text,
-            std::vector<Reference> references, int embedSize, ParticleOptions options);
+            std::vector<Reference> references, int embedSize, ParticleOptions options,
+            std::vector<Features> conditions = {});
 
   /// Steps 1 and 2: one forward for each distinct state; S, row statistics and tile table from one read of its logits.
   /// Failures: "MODEL_RUN", "INVALID_LOGITS" or "NOTHING_LEFT", naming particle and position, and "INVALID_EMBEDDING"
-  /// where an image's embedding is zero or not finite.
+  /// where an image's embedding or condition is zero or not finite.
   Denoised denoise(CancelToken& cancel);
 
   /// Step 3: clean guesses x̂_0 of each particle [guesses, particles, length].
@@ -158,7 +164,7 @@ class Particles {
 
   struct DllmBuffers {
     int64_t* ids;      // [states, width]
-    float* condition;  // [states, embedSize], or null
+    float* condition;  // [states, conditionShape], or null
     void* logits;      // [states, width, vocab]
   };
   struct TextBuffers {
@@ -172,6 +178,10 @@ class Particles {
   void startTokens();
   void mapRows();
   void averageReferences(std::vector<Failure>& failures);
+  void checkConditions(std::vector<Failure>& failures);
+  std::vector<int64_t> conditionShape() const;
+  int conditionSize() const;
+  const float* conditionOf(int image) const;
   std::vector<int32_t> findStates();
   void runDllm(CancelToken& cancel, std::vector<Failure>& failures);
   void readLogits();
@@ -191,6 +201,7 @@ class Particles {
   const DllmGraph dllm_;
   const TextGraph text_;
   const std::vector<Reference> references_;
+  const std::vector<Features> conditions_;  // [images], or none
   const int embedSize_;
   const ParticleOptions options_;
   const Layout layout_;

@@ -22,6 +22,8 @@ export interface Tokens {
   suppressed: number[];
   prefix: number[];
   suffix: number[];
+  /** How an image's ids stand behind the prefix; undefined where none do. */
+  image: { before: number[]; offset: number; after: number[] } | undefined;
 }
 
 /** Reads them all; a text of the manifest is encoded without special tokens. Throws `MODEL_NOT_FOUND` or `MODEL_INVALID`. */
@@ -51,9 +53,16 @@ export async function readTokens(
     suppressed: manifest.suppressedIds,
     prefix: encode(manifest.prefix),
     suffix: encode(manifest.suffix),
+    image: imageTokens(manifest, encode),
   };
   checkTokens(folder, tokens, manifest.logitShift);
   return tokens;
+}
+
+function imageTokens({ condition }: DllmManifest, encode: (given: string | number[]) => number[]): Tokens['image'] {
+  if (typeof condition !== 'object' || !('prefix' in condition)) return undefined;
+  const { before, offset, after } = condition.prefix;
+  return { before: encode(before), offset, after: encode(after) };
 }
 
 function oneId(folder: ModelFolder, tokenizer: Tokenizer, field: string, token: string): number {
@@ -65,7 +74,7 @@ function oneId(folder: ModelFolder, tokenizer: Tokenizer, field: string, token: 
   );
 }
 
-function checkTokens(folder: ModelFolder, { maskId, stops, suppressed, prefix }: Tokens, shift: number): void {
+function checkTokens(folder: ModelFolder, { maskId, stops, suppressed, prefix, image }: Tokens, shift: number): void {
   const fail = (file: string, what: string): never => {
     throw new FkinvError('MODEL_INVALID', `${folder.file(file)}: ${what}`);
   };
@@ -74,7 +83,7 @@ function checkTokens(folder: ModelFolder, { maskId, stops, suppressed, prefix }:
   }
   const both = suppressed.find((id) => stops.includes(id));
   if (both !== undefined) fail(manifestName, `suppressedIds has ${both}, which is a stop id`);
-  if (shift > prefix.length) {
+  if (shift > prefix.length && image === undefined) {
     fail(
       manifestName,
       'logitShift is 1 and prefix is empty: no row predicts the first position. Give the token it follows',
@@ -84,14 +93,27 @@ function checkTokens(folder: ModelFolder, { maskId, stops, suppressed, prefix }:
 
 /** Throws `TOKENIZER_MISMATCH` unless there is a column of the logits for every id. */
 export function checkColumns(folder: ModelFolder, tokenizer: Tokenizer, tokens: Tokens, vocab: number): void {
-  const { maskId, stops, suppressed, prefix, suffix } = tokens;
-  const ids = [tokenizer.size - 1, maskId, ...stops, ...suppressed, ...prefix, ...suffix];
+  const { maskId, stops, suppressed, prefix, suffix, image } = tokens;
+  const ofImage = image === undefined ? [] : [...image.before, image.offset, ...image.after];
+  const ids = [tokenizer.size - 1, maskId, ...stops, ...suppressed, ...prefix, ...suffix, ...ofImage];
   const highest = ids.reduce((a, b) => Math.max(a, b));
   if (highest < vocab) return;
   throw new FkinvError(
     'TOKENIZER_MISMATCH',
     `${folder.path}: the tokenizer, config.json or ${manifestName} has token id ${highest}, the logits have ${vocab} ` +
       'columns: the files are of different models',
+  );
+}
+
+/** The prefix of an image for which the graph `file` gave `ids`. Throws `MODEL_INVALID` where one has no column. */
+export function prefixWith({ prefix, image }: Tokens, ids: bigint[], vocab: number, file: string): number[] {
+  const { before, offset, after } = image ?? { before: [], offset: 0, after: [] };
+  const outside = ids.find((id) => id < 0n || id + BigInt(offset) >= vocab);
+  if (outside === undefined) return [...prefix, ...before, ...ids.map((id) => Number(id) + offset), ...after];
+  throw new FkinvError(
+    'MODEL_INVALID',
+    `${file} gave the id ${outside} for an image: with the offset ${offset} of ${manifestName} it is none of the ` +
+      `${vocab} ids of the dLLM`,
   );
 }
 

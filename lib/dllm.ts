@@ -1,7 +1,8 @@
 import { z } from 'zod';
 import type { Clip } from './clip';
-import { checkColumns, readTokens, suppressedIds, tokenFields, type Tokens } from './dllm-tokens';
+import { checkColumns, prefixWith, readTokens, suppressedIds, tokenFields, type Tokens } from './dllm-tokens';
 import { FkinvError } from './errors';
+import type { ImageInput, PreparedImage } from './image';
 import {
   dllmManifest,
   manifestName,
@@ -11,8 +12,9 @@ import {
   type SamplerDefaults,
 } from './manifest';
 import { agreeOnAxis, type Graph, type ModelFolder, type Wanted } from './model-folder';
-import type { NativeDllmGraph, NativeEngine, NativeTensorInfo } from './native';
+import type { NativeDllmGraph, NativeEngine, NativeTensor, NativeTensorInfo } from './native';
 import { Tokenizer } from './tokenizer';
+import { VisionTower } from './vision-tower';
 
 const configSchema = z.looseObject({
   ...tokenFields,
@@ -24,12 +26,20 @@ const configSchema = z.looseObject({
 });
 type Config = z.output<typeof configSchema>;
 
+/** What a dLLM is given of an image by its own tower. */
+export interface ImageCondition {
+  /** [1, …] for its input, on the engine's device. */
+  features?: NativeTensor;
+  /** In place of its prefix, for a tower that gives ids. */
+  prefix?: number[];
+}
+
 /** The discrete diffusion language model: `model.onnx`, `config.json`, its tokenizer and, where it needs one, `fkinv.json`. */
 export class Dllm {
   readonly maskId: number;
   /** Ids that end a prompt. */
   readonly stops: number[];
-  /** Ids that stand before the prompt positions in every row. */
+  /** Ids that stand before the prompt positions in every row, an image's own behind them. */
   readonly prefix: number[];
   /** Ids that stand after them. */
   readonly suffix: number[];
@@ -40,14 +50,17 @@ export class Dllm {
   /** Options of an inversion that the manifest has in place of the package's own defaults. */
   readonly defaults: SamplerDefaults;
   readonly #tensors: DllmManifest['tensors'];
+  readonly #tokens: Tokens;
   #withoutSpace: number[] | undefined;
 
   private constructor(
     readonly model: Graph,
     readonly tokenizer: Tokenizer,
     { defaults, logitShift, maxBatch, tensors }: DllmManifest,
-    { maskId, stops, prefix, suffix }: Tokens,
-    /** Name of the input that takes CLIP's image embedding; empty where there is none. */
+    tokens: Tokens,
+    /** A vision graph of its own; undefined where its condition is CLIP's image embedding, or none. */
+    readonly tower: VisionTower | undefined,
+    /** Name of the input that takes what the tower gives, or CLIP's image embedding; empty where there is none. */
     readonly condition: string,
     /** V: columns of the logits. */
     readonly vocab: number,
@@ -58,14 +71,15 @@ export class Dllm {
     /** The only number of prompt positions it takes, where the graph fixes it. */
     readonly fixedLength: number | undefined,
   ) {
-    this.maskId = maskId;
-    this.stops = stops;
-    this.prefix = prefix;
-    this.suffix = suffix;
+    this.maskId = tokens.maskId;
+    this.stops = tokens.stops;
+    this.prefix = tokens.prefix;
+    this.suffix = tokens.suffix;
     this.shift = logitShift;
     this.maxBatch = maxBatch;
     this.defaults = defaults;
     this.#tensors = tensors;
+    this.#tokens = tokens;
   }
 
   /**
@@ -83,14 +97,40 @@ export class Dllm {
       optimization: manifest.optimization,
       needs: 'a dLLM folder needs it, in itself or in its onnx/',
     });
+    const tower = await loadTower(engine, folder, manifest);
     const condition = conditionOf(config, manifest);
-    const { columns, fixed } = checkGraph(model, manifest, condition, clip.embedSize);
+    const { columns, fixed } = checkGraph(model, manifest, condition, tower?.rowShape ?? [clip.embedSize]);
     const vocab = agreeOnAxis(model, 'the vocabulary size', columns, config.vocab_size);
     checkColumns(folder, tokenizer, tokens, vocab);
     const suppressed = suppressedIds(tokenizer, tokens, vocab);
-    const maxLength = lengthOf(folder, positionsOf(folder, config, manifest, fixed), tokens, manifest.defaults);
+    const around = tokens.prefix.length + imageLength(tokens, tower) + tokens.suffix.length;
+    const maxLength = lengthOf(folder, positionsOf(folder, config, manifest, fixed), around, manifest.defaults);
     const fixedLength = fixed === undefined ? undefined : maxLength;
-    return new Dllm(model, tokenizer, manifest, tokens, condition, vocab, suppressed, maxLength, fixedLength);
+    return new Dllm(model, tokenizer, manifest, tokens, tower, condition, vocab, suppressed, maxLength, fixedLength);
+  }
+
+  /**
+   * The pictures of a reference as the model's own tower takes them, decoded and prepared; undefined where it has none.
+   * Throws `INVALID_OPTION` for several, or what the picture fails with.
+   */
+  async prepare(pictures: readonly ImageInput[]): Promise<PreparedImage | undefined> {
+    const [picture] = pictures;
+    if (this.tower === undefined || picture === undefined) return undefined;
+    if (pictures.length === 1) return this.tower.prepare(picture);
+    throw new FkinvError(
+      'INVALID_OPTION',
+      `image: ${pictures.length} images cannot be one reference for this dLLM, which sees the image through ` +
+        `${this.tower.graph.file}: only CLIP's embeddings can be averaged, give one image`,
+    );
+  }
+
+  /** What the model's own tower gives of an image that prepare() prepared. Throws `MODEL_RUN` or `MODEL_INVALID`. */
+  async encodeImage(image: PreparedImage | undefined): Promise<ImageCondition> {
+    if (this.tower === undefined || image === undefined) return {};
+    const seen = await this.tower.encode(image);
+    return 'features' in seen
+      ? seen
+      : { prefix: prefixWith(this.#tokens, seen.ids, this.vocab, this.tower.graph.file) };
   }
 
   /** Text of one row of tokens: what stands before its first stop token. */
@@ -121,14 +161,24 @@ export class Dllm {
       vocab: this.vocab,
       shift: this.shift,
       suffix: Int32Array.from(this.suffix),
+      conditionShape: BigInt64Array.from(this.condition === '' ? [] : (this.tower?.rowShape ?? []), BigInt),
     };
   }
+}
+
+async function loadTower(
+  engine: NativeEngine,
+  folder: ModelFolder,
+  { condition, optimization }: DllmManifest,
+): Promise<VisionTower | undefined> {
+  if (typeof condition !== 'object' || !('output' in condition)) return undefined;
+  return VisionTower.load(engine, folder, condition, optimization);
 }
 
 /** The condition input's name, empty for none; the manifest's goes before config.json's. */
 function conditionOf(config: Config, manifest: DllmManifest): string {
   const condition = manifest.condition ?? config.condition ?? 'none';
-  return condition === 'none' ? '' : condition.input;
+  return typeof condition === 'object' && 'input' in condition ? condition.input : '';
 }
 
 /** Columns of the logits, −1 where they are open, and positions of a row where the graph fixes them. */
@@ -136,7 +186,7 @@ function checkGraph(
   model: Graph,
   { tensors }: DllmManifest,
   condition: string,
-  embedSize: number,
+  conditionShape: number[],
 ): { columns: number | undefined; fixed: number | undefined } {
   const { ids, attentionMask, positionIds, timestep, logits } = tensors;
   const perPosition: Wanted[] = [ids, attentionMask, positionIds]
@@ -144,7 +194,7 @@ function checkGraph(
     .map((name) => ({ name, types: ['int64'], axes: ['states', 'positions'] }));
   const perState: Wanted[] = [
     { name: timestep, types: ['float32', 'int64'], axes: ['states'] },
-    { name: condition, types: ['float32'], axes: ['states', embedSize] },
+    { name: condition, types: ['float32'], axes: ['states', ...conditionShape] },
   ];
   const inputs = model.expectInputs(
     [...perPosition, ...perState.filter(({ name }) => name !== '')],
@@ -185,19 +235,20 @@ function positionsOf(
   );
 }
 
-/** The positions of a row that prefix and suffix leave for the prompt. */
-function lengthOf(
-  folder: ModelFolder,
-  positions: number,
-  { prefix, suffix }: Tokens,
-  defaults: SamplerDefaults,
-): number {
-  const around = prefix.length + suffix.length;
+/** Positions of a row that an image's ids take, with what stands around them. */
+function imageLength({ image }: Tokens, tower: VisionTower | undefined): number {
+  if (image === undefined) return 0;
+  return image.before.length + (tower?.rowShape[0] ?? 0) + image.after.length;
+}
+
+/** The positions of a row that are left for the prompt. */
+function lengthOf(folder: ModelFolder, positions: number, around: number, defaults: SamplerDefaults): number {
   const length = positions - around;
   const fail = (what: string): never => {
     throw new FkinvError('MODEL_INVALID', `${folder.file(manifestName)}: ${what}`);
   };
-  if (length < 1) fail(`prefix and suffix take ${around} of ${positions} positions, which leaves none for the prompt`);
+  if (length < 1)
+    fail(`prefix, image and suffix take ${around} of ${positions} positions, which leaves none for the prompt`);
   if (defaults.length !== undefined && defaults.length > length) {
     fail(`defaults.length: ${defaults.length} is over the ${length} positions left for the prompt`);
   }

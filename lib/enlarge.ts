@@ -41,11 +41,7 @@ function tap(from: number, to: number, index: number, resample: Resample): [numb
 }
 
 /** Resizes the rows of `pixels` to `width`. */
-function resizeRows(
-  { data, width: from, height, channels }: Pixels,
-  width: number,
-  resample: Resample,
-): Pixels {
+function resizeRows({ data, width: from, height, channels }: Pixels, width: number, resample: Resample): Pixels {
   const out = new Uint8Array(width * height * channels);
   for (let x = 0; x < width; x++) {
     const [first, weights] = tap(from, width, x, resample);

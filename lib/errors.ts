@@ -23,7 +23,7 @@ export const errorCodes = {
     'A tokenizer has ids for which the logits have no column: tokenizer and graph are of different models.',
   INVALID_LOGITS: 'The dLLM gave NaN or +inf: usually a float16 export that overflows, export it in float32.',
   NOTHING_LEFT: 'Every token is suppressed or banned at a position: nothing can be drawn there. Ban less.',
-  INVALID_EMBEDDING: 'A CLIP embedding is zero or not finite: check the export.',
+  INVALID_EMBEDDING: 'An embedding of CLIP or of the dLLM’s own vision graph is zero or not finite: check the export.',
   DEGENERATE_WEIGHTS: 'No particle has a finite weight: lower lambdaClip and lambdaEdit.',
   ABORTED: 'The signal was aborted; its reason is the cause.',
   DISPOSED: 'The Inverter was disposed of, before or during the call: load another.',

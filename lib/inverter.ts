@@ -67,7 +67,8 @@ export class Inverter {
   }
 
   /**
-   * Recovers a prompt of `image`, or of several images as one reference: their embeddings are averaged.
+   * Recovers a prompt of `image`, or of several images as one reference: CLIP's embeddings of them are averaged (a
+   * dLLM with a vision graph of its own takes one image only).
    * @throws FkinvError `INVALID_OPTION`, `TEMPLATE_INVALID`, `IDENTICAL_PARTICLES`, `BATCH_TOO_LARGE`, `IMAGE_*`,
    *   `INVALID_PIXELS`, `ABORTED`, `DISPOSED`, or what a broken model gives (`MODEL_RUN`, `INVALID_LOGITS`,
    *   `INVALID_EMBEDDING`, `NOTHING_LEFT`, `DEGENERATE_WEIGHTS`)
@@ -139,7 +140,7 @@ export class Inverter {
   async #dispose(): Promise<void> {
     const { engine, clip, dllm } = this.#models;
     await engine.dispose();
-    for (const { session } of [clip.vision, clip.text, dllm.model]) session.dispose();
+    for (const graph of [clip.vision, clip.text, dllm.model, dllm.tower?.graph]) graph?.session.dispose();
   }
 
   [Symbol.asyncDispose](): Promise<void> {

@@ -60,6 +60,32 @@ const tensors = z
 /** A text, or token ids. */
 const textOrIds = z.union([text, z.array(tokenId)], { error: 'must be a text or a list of token ids' }).default([]);
 
+const ownGraph = fileName.refine((file) => file !== 'clip', 'must be a graph file');
+
+/**
+ * How a dLLM is given the image: not at all; as CLIP's embedding of it, in an input; or as what a graph in its own
+ * folder gives, in an input or, where that is ids, in the prefix: `before`, each id + `offset`, `after`.
+ */
+const condition = z.union(
+  [
+    z.literal('none'),
+    z.strictObject({ input: name, from: z.literal('clip') }),
+    z.strictObject({ input: name, from: ownGraph, output: name }),
+    z.strictObject({
+      from: ownGraph,
+      output: name,
+      prefix: z.strictObject({ before: textOrIds, offset: tokenId.default(0), after: textOrIds }),
+    }),
+  ],
+  {
+    error:
+      'must be "none", { input, from: "clip" }, { input, from, output } or ' +
+      '{ from, output, prefix: { before, offset, after } }',
+  },
+);
+/** Conditions that a graph in the dLLM's own folder gives. */
+export type TowerCondition = Extract<z.output<typeof condition>, { output: string }>;
+
 /** Options of an inversion that a manifest may give defaults for: how the model is sampled, not what for. */
 const samplerOptions = {
   length: true,
@@ -97,11 +123,7 @@ export const dllmManifest = z.strictObject({
   logitShift: z.union([z.literal(0), z.literal(1)], { error: 'must be 0 or 1' }).default(0),
   prefix: textOrIds,
   suffix: textOrIds,
-  condition: z
-    .union([z.literal('none'), z.strictObject({ input: name, from: z.literal('clip') })], {
-      error: 'must be "none" or { input, from: "clip" }',
-    })
-    .optional(),
+  condition: condition.optional(),
   defaults: defaults.default({}),
   maxBatch: integer(1, 2 ** 31 - 1).optional(),
   /** For people and scripts. */

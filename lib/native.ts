@@ -30,6 +30,8 @@ export interface NativeSession {
   readonly outputs: NativeTensorInfo[];
   /** Each row is a run of its own, so that its result does not depend on the others. */
   run(rows: number, inputs: NativeInput[], output: string, rowShape: number[]): Promise<NativeTensor>;
+  /** The same of an int64 output, for the host. */
+  run(rows: number, inputs: NativeInput[], output: string, rowShape: number[], type: 'int64'): Promise<BigInt64Array>;
   dispose(): void;
 }
 
@@ -49,7 +51,7 @@ export interface NativeDllmGraph {
   session: NativeSession;
   /** int64 [states, width] */
   ids: string;
-  /** float32 [states, E]: CLIP's image embedding. */
+  /** float32 [states, …conditionShape] */
   condition: string;
   /** int64 [states, width], all 1. */
   attentionMask: string;
@@ -64,6 +66,8 @@ export interface NativeDllmGraph {
   shift: number;
   /** Ids after the prompt positions. */
   suffix: Int32Array;
+  /** Of one row of `condition`, where the images' own conditions go there; empty where CLIP's embedding [E] does. */
+  conditionShape: BigInt64Array;
 }
 
 /** CLIP's text graph and the names of its tensors; texts are at most `maxWidth` tokens wide. */
@@ -185,6 +189,8 @@ export interface NativeAddon {
     references: NativeTensor[][],
     embedSize: number,
     options: NativeParticleOptions,
+    /** [1, …conditionShape] of each image; none where that is empty. */
+    conditions: NativeTensor[],
   ) => NativeParticles;
   /** Logits of 16 bits are given as their bits, with their `type`. */
   coupling(

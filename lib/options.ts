@@ -217,8 +217,11 @@ function restrictionsOf(
   minLength: number,
   { afterSpace }: Pick<Template, 'afterSpace'>,
 ): NativeRestriction[] {
-  const fixed = [pinned.findLastIndex((id) => id >= 0), ...afterSpace];
-  const end = Math.max(minLength, ...fixed.map((position) => position + 1));
+  const end = Math.max(
+    minLength,
+    pinned.findLastIndex((id) => id >= 0),
+    ...afterSpace,
+  );
   const stops = { ids: Int32Array.from(dllm.stops), at: Uint8Array.from(pinned, (_, n) => (n < end ? 1 : 0)) };
   if (afterSpace.length === 0) return [stops];
   const at = Uint8Array.from(pinned, (_, n) => (afterSpace.includes(n) ? 1 : 0));

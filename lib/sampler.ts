@@ -1,8 +1,15 @@
 import type { Clip } from './clip';
-import type { Dllm } from './dllm';
+import type { Dllm, ImageCondition } from './dllm';
 import { FkinvError } from './errors';
 import type { Coupling, Particle, TraceStep } from './inversion';
-import { native, type NativeEngine, type NativeFailure, type NativeParticles, type NativeTensor } from './native';
+import {
+  native,
+  type NativeEngine,
+  type NativeFailure,
+  type NativeParticleOptions,
+  type NativeParticles,
+  type NativeTensor,
+} from './native';
 import type { ResolvedOptions } from './options';
 import { redrawBanned } from './redraw';
 import { orders, resamplingSchemes } from './schemes';
@@ -15,9 +22,13 @@ export interface Models {
   clip: Clip;
 }
 
-/** One image of a call: its reference embeddings [1, E], one or several that are averaged; its seed; its place in the call. */
+/**
+ * One image of a call: its reference embeddings [1, E], one or several that are averaged; what the dLLM's own tower gave,
+ * where it has one; its seed; its place in the call.
+ */
 export interface Reference {
   embeds: NativeTensor[];
+  condition?: ImageCondition;
   seed: bigint;
   index: number;
 }
@@ -41,6 +52,7 @@ export async function sample(
   stopwatch: Stopwatch,
 ): Promise<(Sampled | FkinvError)[]> {
   const { signal } = options;
+  signal?.throwIfAborted(); // before now nobody listened
   const sampling = new Sampling(models, images, options, stopwatch);
   const abort = (): void => sampling.cancel();
   signal?.addEventListener('abort', abort);
@@ -274,7 +286,9 @@ function createParticles(
   options: ResolvedOptions,
 ): NativeParticles {
   const references = images.map(({ embeds }) => embeds);
-  return new native.Particles(engine, dllm.graph(), clip.textGraph(), references, clip.embedSize, {
+  const prefixes = images.flatMap(({ condition }) => condition?.prefix ?? dllm.prefix);
+  const conditions = images.flatMap(({ condition }) => condition?.features ?? []);
+  const given: NativeParticleOptions = {
     images: images.length,
     particlesPerImage: options.particles,
     length: options.length,
@@ -285,7 +299,7 @@ function createParticles(
     restrictions: options.restrictions,
     stops: Int32Array.from(dllm.stops),
     pinned: options.pinned,
-    prefixes: repeat(Int32Array.from(dllm.prefix), images.length),
+    prefixes: Int32Array.from(prefixes),
     countAll: options.couplingOver === 'all',
     temperature: options.temperature,
     topK: options.topK ?? 0,
@@ -297,7 +311,8 @@ function createParticles(
     lambdaClip: options.lambdaClip,
     lambdaEdit: options.lambdaEdit,
     seeds: BigUint64Array.from(images, ({ seed }) => seed),
-  });
+  };
+  return new native.Particles(engine, dllm.graph(), clip.textGraph(), references, clip.embedSize, given, conditions);
 }
 
 /** λ_CLIP·r_CLIP + λ_edit·r_edit. */

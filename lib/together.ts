@@ -1,7 +1,6 @@
 import { FkinvError, messageOf } from './errors';
-import type { ImageInput } from './image';
+import type { ImageInput, PreparedImage } from './image';
 import type { Inversion } from './inversion';
-import type { NativeTensor } from './native';
 import type { ResolvedOptions } from './options';
 import { sample, type Models, type Reference, type Sampled } from './sampler';
 import { Stopwatch } from './stopwatch';
@@ -24,42 +23,60 @@ export async function invertTogether(
   options: ResolvedOptions,
 ): Promise<(Inversion | FkinvError)[]> {
   const stopwatch = new Stopwatch();
-  const embeds = await encodeImages(models, jobs, options, stopwatch);
+  const encoded = await encodeImages(models, jobs, options, stopwatch);
   const references = jobs.flatMap(({ seed, index }, i): Reference[] => {
-    const found = embeds[i];
-    return found === undefined || found instanceof FkinvError ? [] : [{ embeds: found, seed: BigInt(seed), index }];
+    const found = encoded[i];
+    return found === undefined || found instanceof FkinvError ? [] : [{ ...found, seed: BigInt(seed), index }];
   });
   const sampled = references.length > 0 ? await sample(models, references, options, stopwatch) : [];
   const bySampledIndex = new Map(references.map(({ index }, i) => [index, sampled[i]]));
   const timings = { total: stopwatch.total, images: references.length, stages: stopwatch.stages };
   return jobs.map(({ seed, index }, i) => {
-    const found = embeds[i];
+    const found = encoded[i];
     if (found instanceof FkinvError) return found;
     const result = bySampledIndex.get(index) ?? new FkinvError('INTERNAL', 'the sampler lost an image');
     return result instanceof FkinvError ? result : inversionOf(models, result, seed, timings);
   });
 }
 
-/** Embeddings of each job's pictures, or why there are none. */
+/** A job's pictures, prepared for CLIP, and the one that the dLLM's own tower takes, if it has a tower. */
+interface Prepared {
+  pictures: PreparedImage[];
+  own: PreparedImage | undefined;
+}
+
+type Encoded = Pick<Reference, 'embeds' | 'condition'>;
+
+/** What the models make of each job's pictures, or why there is nothing. */
 async function encodeImages(
-  { clip }: Models,
+  models: Models,
   jobs: Job[],
   { signal }: ResolvedOptions,
   stopwatch: Stopwatch,
-): Promise<(NativeTensor[] | FkinvError)[]> {
+): Promise<(Encoded | FkinvError)[]> {
   const prepared = await stopwatch.time('decodeImage', () =>
-    Promise.all(jobs.map(({ pictures }) => orError(Promise.all(pictures.map((picture) => clip.prepare(picture)))))),
+    Promise.all(jobs.map((job) => orError(prepare(models, job)))),
   );
   signal?.throwIfAborted();
   return stopwatch.time('encodeImage', () =>
-    Promise.all(
-      prepared.map(async (pictures) =>
-        pictures instanceof FkinvError
-          ? pictures
-          : orError(Promise.all(pictures.map((picture) => clip.encodeImage(picture)))),
-      ),
-    ),
+    Promise.all(prepared.map(async (one) => (one instanceof FkinvError ? one : orError(encode(models, one))))),
   );
+}
+
+async function prepare({ clip, dllm }: Models, { pictures }: Job): Promise<Prepared> {
+  const [own, ...prepared] = await Promise.all([
+    dllm.prepare(pictures),
+    ...pictures.map((picture) => clip.prepare(picture)),
+  ]);
+  return { own, pictures: prepared };
+}
+
+async function encode({ clip, dllm }: Models, { own, pictures }: Prepared): Promise<Encoded> {
+  const [condition, ...embeds] = await Promise.all([
+    dllm.encodeImage(own),
+    ...pictures.map((picture) => clip.encodeImage(picture)),
+  ]);
+  return { condition, embeds };
 }
 
 /** What stops one image is a result; what stops the engine is thrown. */

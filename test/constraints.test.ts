@@ -157,6 +157,13 @@ test('a word of three tokens that would be drawn is not: its pieces are, in othe
   }
 });
 
+test('top-k and top-p keep what is left beside a banned word', async (t) => {
+  for (const options of [{ topP: 0.5 }, { topK: 1 }, { topK: 3, topP: 0.5, temperature: 0.7 }, { temperature: 0 }]) {
+    const inversion = await inverter.invert(bells, { ...quick, ...options, banned: ['orange', 'a', 'bells', 'two'] });
+    for (const text of textsOf(inversion)) t.notRegex(text, /\b(orange|a|bells|two)\b/i);
+  }
+});
+
 test('banned token ids are never drawn', async (t) => {
   const { tokens } = await inverter.invert(bells, quick);
   const ids = [...new Set(tokens)].filter((id) => id !== 0);

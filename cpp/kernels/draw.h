@@ -1,6 +1,5 @@
 #pragma once
 #include <cstdint>
-#include <span>
 
 #include "logits.h"
 
@@ -9,16 +8,15 @@ namespace fkinv::kernels {
 /// A drawn token and how probable it was: under the model, log p (τ = 1, all tokens), and under what it was drawn from,
 /// log τ.
 struct Drawn {
-  int32_t token;                 // −1 where nothing is left to draw
+  int32_t token;
   double logModel, logProposal;  // nats
 };
 
 /// K3: one token of row `r` from softmax(z/τ) over the tokens at or above the row's threshold, by inverse CDF on two
 /// levels, exact in the tail: `u` picks the tile from the float64 running sum of tile masses, `uInside` the token from
 /// the tile's own float64 sum (algorithm.md, Randomness). Both are in [0, 1). τ = 0 is the argmax, lowest id on ties,
-/// with log τ = 0. `excluded` tokens have probability 0 here, under model and proposal alike. The row must have no
-/// fault.
+/// with log τ = 0. The row must have no fault.
 Drawn drawRow(const Logits& z, double temperature, const TileTable& tiles, const RowStats& rows, int64_t r, double u,
-              double uInside, std::span<const int32_t> excluded = {});
+              double uInside);
 
 }  // namespace fkinv::kernels

@@ -35,9 +35,13 @@ double margin(const Logits& z, const TileTable& t, const RowStats& rows, int64_t
   float widened[kTile];
   const int begin = winner * kTile, width = std::min(kTile, z.vocab - begin);
   const float* row = widen(z, r, begin, width, widened);
-  const int64_t place = std::find(row, row + width, first) - row;
+  bool isFound = false;  // the maximum itself, once
   for (int c = 0; c < width; ++c) {
-    if (c != place) second = std::max(second, row[c]);
+    if (isFound || row[c] != first) {
+      second = std::max(second, row[c]);
+    } else {
+      isFound = true;
+    }
   }
   const auto probability = [&](float logit) {
     return std::exp2(static_cast<double>(logit) * kLog2e - rows.exponent[r]) / rows.mass[r];

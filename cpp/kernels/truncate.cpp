@@ -66,6 +66,7 @@ void truncateRow(const Logits& z, double temperature, Truncation truncation, con
                     threshold(keys, truncation.topP * total, [&](size_t c) { return static_cast<double>(mass[c]); }));
   }
   const float lowest = logitOf(std::max(kept, keyOf(-std::numeric_limits<float>::infinity())));
+  if (lowest == -std::numeric_limits<float>::infinity()) return;  // all are kept: the pass's own sums stand
   rows.threshold[r] = lowest;
 
   double sum = 0;

@@ -77,7 +77,7 @@ Binding::Row Binding::bindRow(std::size_t index, std::span<const int32_t> widths
 std::string Binding::runRow(const Row& row, const CancelToken& cancel) {
   OrtStatus* status = api().RunWithBinding(session_->handle(), runOptions_.get(), row.binding.get());
   if (status == nullptr) return "";
-  const std::string message = api().GetErrorMessage(status);
+  std::string message = api().GetErrorMessage(status);
   api().ReleaseStatus(status);
   cancel.check();
   return message;

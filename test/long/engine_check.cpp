@@ -213,7 +213,7 @@ void checkLogits(Random& random, CpuDevice& device, int rounds) {
       const auto length = static_cast<std::size_t>(positions);
       redraws.push_back({static_cast<int>(r / length), static_cast<int>(r % length), {tokens[r], tokens[r] / 2}});
     }
-    const std::vector<int32_t> again = device.redraw(z, temperature, t.tiles(), t.stats(), layout, draws, redraws);
+    const std::vector<int32_t> again = device.redraw(z, temperature, truncation, layout, draws, redraws);
     for (std::size_t i = 0; i < again.size(); ++i) {
       expect(again[i] >= -1 && again[i] < vocab && again[i] != redraws[i].excluded[0], "an excluded token was drawn");
     }

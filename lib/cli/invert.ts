@@ -176,7 +176,7 @@ function print(image: Image, inversion: Inversion, json: boolean, several: boole
     `rewardEdit ${rewardEdit.toFixed(4)}`,
     `reward ${reward.toFixed(2)}`,
     `seed ${seed}`,
-    `${(timings.total / 1000).toFixed(2)} s`,
+    `${(timings.total / 1000).toFixed(2)} s${timings.images > 1 ? ` for ${timings.images} together` : ''}`,
   ];
   const colours = coloursOf(stdout);
   stdout.write(

@@ -2,16 +2,8 @@ import { z } from 'zod';
 import { FkinvError, messageOf } from './errors';
 import { isRaw, type ImageInput } from './image';
 import type { Inversion } from './inversion';
-import {
-  invertAllSchema,
-  resolveOptions,
-  rowsOfForward,
-  sharingKey,
-  type ImageOptions,
-  type InvertAllOptions,
-  type InvertOptions,
-  type ResolvedOptions,
-} from './options';
+import { invertAllSchema, type ImageOptions, type InvertAllOptions, type InvertOptions } from './options';
+import { resolveOptions, rowsOfForward, sharingKey, type ResolvedOptions } from './resolved-options';
 import type { Models } from './sampler';
 import { invertTogether, type Job } from './together';
 import { validate } from './validate';

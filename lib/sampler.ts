@@ -10,7 +10,7 @@ import {
   type NativeParticles,
   type NativeTensor,
 } from './native';
-import type { ResolvedOptions } from './options';
+import type { ResolvedOptions } from './resolved-options';
 import { redrawBanned } from './redraw';
 import { orders, resamplingSchemes } from './schemes';
 import type { Stopwatch } from './stopwatch';

@@ -1,7 +1,7 @@
 import { FkinvError, messageOf } from './errors';
 import type { ImageInput, PreparedImage } from './image';
 import type { Inversion } from './inversion';
-import type { ResolvedOptions } from './options';
+import type { ResolvedOptions } from './resolved-options';
 import { sample, type Models, type Reference, type Sampled } from './sampler';
 import { Stopwatch } from './stopwatch';
 

@@ -1,7 +1,7 @@
 // The method once more, particle by particle and in plain TypeScript over the public kernels: what lib/sampler.ts and
 // cpp/particles.cpp are held to. One image; every particle has a forward of its own. Banned words are not in it.
 import { coupling, draw, philox, resample } from '../lib/kernels';
-import type { ResolvedOptions } from '../lib/options';
+import type { ResolvedOptions } from '../lib/resolved-options';
 import type { Models } from '../lib/sampler';
 import { parseTemplate } from '../lib/template';
 import { entropy, logModel, logProposal, margin } from './kernels/row';

@@ -2,15 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <numeric>
-#include <set>
-#include <unordered_map>
 
 namespace fkinv {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 std::size_t times(std::initializer_list<int> extents) {
   std::size_t n = 1;
@@ -18,32 +13,7 @@ std::size_t times(std::initializer_list<int> extents) {
   return n;
 }
 
-ONNXTensorElementDataType typeOf(const std::vector<ort::TensorInfo>& tensors, const std::string& name) {
-  const auto found = std::find_if(tensors.begin(), tensors.end(), [&](const auto& t) { return t.name == name; });
-  return found != tensors.end() ? found->type : ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
-}
-
-kernels::LogitsType logitsType(ONNXTensorElementDataType type) {
-  if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16) return kernels::LogitsType::float16;
-  if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16) return kernels::LogitsType::bfloat16;
-  return kernels::LogitsType::float32;
-}
-
 }  // namespace
-
-// Adds its lifetime to a stage.
-class Particles::Timer {
- public:
-  Timer(Particles& particles, StageId id) : stage_(particles.stages_[id]) {}
-  ~Timer() {
-    stage_.milliseconds += std::chrono::duration<double, std::milli>(Clock::now() - start_).count();
-    ++stage_.calls;
-  }
-
- private:
-  Stage& stage_;
-  const Clock::time_point start_ = Clock::now();
-};
 
 Particles::Particles(std::shared_ptr<Device> device, const DllmGraph& dllm, const TextGraph& text,
                      std::vector<Reference> references, int embedSize, ParticleOptions options,
@@ -119,18 +89,6 @@ void Particles::mapRows() {
   rowOf_ = Array<int64_t>(device_, rowOf);
 }
 
-Particles::DllmBuffers Particles::bindDllm(int64_t states) {
-  const auto float32 = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, int64 = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
-  DllmBuffers bound = {};
-  bound.ids = static_cast<int64_t*>(dllmBinding_.input(dllm_.ids, int64, states, {width()}));
-  if (!dllm_.condition.empty()) {
-    bound.condition = static_cast<float*>(dllmBinding_.input(dllm_.condition, float32, states, conditionShape()));
-  }
-  bound.logits =
-      dllmBinding_.output(dllm_.logits, typeOf(dllm_.session->outputs(), dllm_.logits), states, {width(), dllm_.vocab});
-  return bound;
-}
-
 Particles::TextBuffers Particles::bindText(int64_t texts) {
   const auto float32 = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, int64 = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
   return {static_cast<int64_t*>(textBinding_.input(text_.ids, int64, texts, {text_.maxWidth})),
@@ -155,7 +113,7 @@ void Particles::fillConstants() {
   fill(textBinding_, text_.attentionMask, states * options_.guesses,
        std::vector<int64_t>(static_cast<std::size_t>(text_.maxWidth), 1));
   if (dllm_.timestep.empty()) return;
-  const auto type = typeOf(dllm_.session->inputs(), dllm_.timestep);
+  const auto type = dllm_.session->typeOf(dllm_.timestep);
   const std::vector<char> zeros(static_cast<std::size_t>(states) * ort::typeBytes(type), 0);
   device_->upload(dllmBinding_.input(dllm_.timestep, type, states, {}), zeros.data(), zeros.size());
 }
@@ -166,178 +124,6 @@ void Particles::fail(int image, Error error, std::vector<Failure>& failures) {
   if (!live_[static_cast<std::size_t>(image)]) return;
   retire(image);
   failures.push_back({image, std::move(error)});
-}
-
-// Every image with a particle in the state; message(its first such particle) says what is wrong.
-template <class Message>
-void Particles::failState(int32_t state, Message message, std::vector<Failure>& failures) {
-  for (std::size_t p = 0; p < hostStateOf_.size(); ++p) {
-    if (hostStateOf_[p] == state) fail(static_cast<int>(p) / layout_.perImage, message(static_cast<int>(p)), failures);
-  }
-}
-
-Particles::Denoised Particles::denoise(CancelToken& cancel) {
-  Denoised result;
-  {
-    const Timer timer(*this, kDenoise);
-    if (hostStateOf_.empty()) {
-      averageReferences(result.failures);
-      checkConditions(result.failures);
-    }
-    result.states = findStates();
-    runDllm(cancel, result.failures);
-  }
-  const Timer timer(*this, kPass);
-  readLogits();
-  checkRows(result.failures);
-  return result;
-}
-
-// Before the first forward, as checkConditions(): what a dLLM makes of a broken embedding would be blamed on the dLLM.
-void Particles::averageReferences(std::vector<Failure>& failures) {
-  const Layout perImage = {layout_.images, 1, 1};
-  std::vector<int32_t> itself(references_.size());
-  std::iota(itself.begin(), itself.end(), 0);
-  for (std::size_t b = 0; b < references_.size(); ++b) {
-    std::vector<const float*> embeddings;
-    for (const auto& embedding : references_[b]) embeddings.push_back(embedding->data());
-    device_->average(embeddings, embedSize_, imageEmbeds_.data() + b * static_cast<std::size_t>(embedSize_));
-  }
-  const Array<int32_t> images(device_, itself);
-  device_->cosine(perImage, imageEmbeds_.data(), images.data(), imageEmbeds_.data(), embedSize_, ess_.data());
-  const std::vector<double> withItself = ess_.download();
-  for (std::size_t b = 0; b < withItself.size(); ++b) {
-    if (std::isfinite(withItself[b])) continue;
-    fail(static_cast<int>(b),
-         Error("INVALID_EMBEDDING",
-               references_[b].size() > 1
-                   ? "CLIP's embeddings of the images cancel out, or one is zero or not finite"
-                   : "CLIP's embedding of an image is zero or not finite: check the model's export"),
-         failures);
-  }
-}
-
-void Particles::checkConditions(std::vector<Failure>& failures) {
-  if (conditions_.empty()) return;
-  const Array<int32_t> itself(device_, std::vector<int32_t>{0});
-  for (int b = 0; b < layout_.images; ++b) {
-    device_->cosine({1, 1, 1}, conditionOf(b), itself.data(), conditionOf(b), conditionSize(), ess_.data() + b);
-  }
-  const std::vector<double> withItself = ess_.download();
-  for (std::size_t b = 0; b < withItself.size(); ++b) {
-    if (std::isfinite(withItself[b])) continue;
-    fail(static_cast<int>(b),
-         Error("INVALID_EMBEDDING",
-               "what the dLLM's own vision graph gives for an image is zero or not finite: check "
-               "the model's export"),
-         failures);
-  }
-}
-
-std::vector<int64_t> Particles::conditionShape() const {
-  return dllm_.conditionShape.empty() ? std::vector<int64_t>{embedSize_} : dllm_.conditionShape;
-}
-
-int Particles::conditionSize() const {
-  const std::vector<int64_t> shape = conditionShape();
-  return static_cast<int>(std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>()));
-}
-
-const float* Particles::conditionOf(int image) const {
-  const auto b = static_cast<std::size_t>(image);
-  return conditions_.empty() ? imageEmbeds_.data() + b * static_cast<std::size_t>(embedSize_) : conditions_[b]->data();
-}
-
-// Particles with equal tokens share a state; with an image condition or a prefix of its own, only those of the same
-// image do.
-std::vector<int32_t> Particles::findStates() {
-  const std::vector<int32_t> tokens = tokens_.download();
-  const auto length = static_cast<std::size_t>(layout_.length);
-  const auto first = options_.prefixes.begin();
-  const bool isOfImage = !dllm_.condition.empty() || !std::equal(first + prefix_, options_.prefixes.end(), first);
-  hostStateOf_.assign(static_cast<std::size_t>(layout_.particles()), -1);
-  std::unordered_map<std::string, int32_t> known;
-  firstOf_.clear();
-  for (std::size_t p = 0; p < hostStateOf_.size(); ++p) {
-    const std::size_t image = p / static_cast<std::size_t>(layout_.perImage);
-    if (!live_[image]) continue;
-    std::string key(reinterpret_cast<const char*>(&tokens[p * length]), length * sizeof(int32_t));
-    if (isOfImage) key += std::to_string(image);
-    const auto [at, isNew] = known.emplace(std::move(key), static_cast<int32_t>(firstOf_.size()));
-    if (isNew) firstOf_.push_back(static_cast<int>(p));
-    hostStateOf_[p] = at->second;
-  }
-  std::vector<int32_t> onDevice = hostStateOf_, statesOfImage;
-  std::replace(onDevice.begin(), onDevice.end(), -1, 0);  // of an image that failed: read, and not used
-  stateOf_.upload(onDevice);
-  for (auto state = hostStateOf_.begin(); state != hostStateOf_.end(); state += layout_.perImage) {
-    std::set<int32_t> distinct(state, state + layout_.perImage);
-    distinct.erase(-1);
-    statesOfImage.push_back(static_cast<int32_t>(distinct.size()));
-  }
-  return statesOfImage;
-}
-
-void Particles::runDllm(CancelToken& cancel, std::vector<Failure>& failures) {
-  const auto states = static_cast<int64_t>(firstOf_.size());
-  const int64_t N = layout_.length;
-  const std::vector<int32_t> tokens = tokens_.download();
-  std::vector<int64_t> ids;
-  for (int p : firstOf_) {
-    const auto prefix = options_.prefixes.begin() + static_cast<int64_t>(p / layout_.perImage) * prefix_;
-    ids.insert(ids.end(), prefix, prefix + prefix_);
-    ids.insert(ids.end(), tokens.begin() + p * N, tokens.begin() + (p + 1) * N);
-    ids.insert(ids.end(), dllm_.suffix.begin(), dllm_.suffix.end());
-  }
-  DllmBuffers bound = bindDllm(states);
-  device_->upload(bound.ids, ids.data(), ids.size() * sizeof(int64_t));
-  if (bound.condition != nullptr) {
-    const auto size = static_cast<std::size_t>(conditionSize());
-    for (int p : firstOf_) {
-      device_->copy(bound.condition, conditionOf(p / layout_.perImage), size * sizeof(float));
-      bound.condition += size;
-    }
-  }
-  for (const ort::Binding::Failure& failed : dllmBinding_.run(states, cancel)) {
-    failState(static_cast<int32_t>(failed.row), [&](int) { return failed.error; }, failures);
-  }
-  logits_ = {bound.logits,
-             logitsType(typeOf(dllm_.session->outputs(), dllm_.logits)),
-             dllm_.vocab,
-             rowOf_.data(),
-             static_cast<int>(states),
-             layout_.length,
-             dllm_.vocab};
-}
-
-void Particles::readLogits() {
-  device_->suppress(logits_, suppressed_.span(), {});
-  for (const auto& [ids, at] : restrictions_) device_->suppress(logits_, ids.span(), at.span());
-  device_->pass(logits_, options_.temperature, tileTable());
-  device_->merge(logits_, options_.temperature, tileTable(), rowStats());
-  if (options_.temperature != 0 && !options_.truncation.keepsAll()) {
-    device_->truncate(logits_, options_.temperature, options_.truncation, tileTable(), rowStats());
-  }
-}
-
-void Particles::checkRows(std::vector<Failure>& failures) {
-  const auto faults = rowFault_.download(0, static_cast<std::size_t>(logits_.rows()));
-  for (std::size_t row = 0; row < faults.size(); ++row) {
-    if (faults[row] == kernels::RowFault::none) continue;
-    const auto length = static_cast<std::size_t>(layout_.length);
-    const auto where = [&](int particle) {
-      return "particle " + std::to_string(particle % layout_.perImage) + " at position " + std::to_string(row % length);
-    };
-    const bool isNothing = faults[row] == kernels::RowFault::nothingLeft;
-    const auto error = [&](int particle) {
-      return isNothing
-                 ? Error("NOTHING_LEFT", "every token is suppressed for " + where(particle) +
-                                             ": ban less, or see why the model gave −inf to what is left")
-                 : Error("INVALID_LOGITS", "the dLLM gave NaN or +inf logits for " + where(particle) +
-                                               ": check the model's export (float16 overflow is the usual cause)");
-    };
-    failState(static_cast<int32_t>(row / length), error, failures);
-  }
 }
 
 Draws Particles::draws(int step, kernels::Purpose purpose, int guess, int32_t* tokens) {

@@ -160,7 +160,21 @@ class Particles {
 
  private:
   enum StageId { kDenoise, kPass, kGuess, kEncodeText, kReward, kResample, kPropose };
-  class Timer;
+
+  // Adds its lifetime to a stage.
+  class Timer {
+   public:
+    Timer(Particles& particles, StageId id) : stage_(particles.stages_[id]) {}
+    ~Timer() {
+      stage_.milliseconds += std::chrono::duration<double, std::milli>(Clock::now() - start_).count();
+      ++stage_.calls;
+    }
+
+   private:
+    using Clock = std::chrono::steady_clock;
+    Stage& stage_;
+    const Clock::time_point start_ = Clock::now();
+  };
 
   struct DllmBuffers {
     int64_t* ids;      // [states, width]

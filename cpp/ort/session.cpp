@@ -114,4 +114,13 @@ Session::Session(const std::filesystem::path& path, GraphOptimizationLevel optim
                          &OrtApi::SessionGetOutputTypeInfo);
 }
 
+ONNXTensorElementDataType Session::typeOf(const std::string& name) const {
+  for (const auto* tensors : {&inputs_, &outputs_}) {
+    for (const TensorInfo& tensor : *tensors) {
+      if (tensor.name == name) return tensor.type;
+    }
+  }
+  return ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+}
+
 }  // namespace fkinv::ort

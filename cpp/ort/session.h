@@ -33,6 +33,8 @@ class Session {
 
   const std::vector<TensorInfo>& inputs() const { return inputs_; }
   const std::vector<TensorInfo>& outputs() const { return outputs_; }
+  /// Type of the input or output `name`.
+  ONNXTensorElementDataType typeOf(const std::string& name) const;
   const std::filesystem::path& path() const { return path_; }
   OrtSession* handle() const { return session_.get(); }
 

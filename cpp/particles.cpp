@@ -65,7 +65,7 @@ Particles::Particles(std::shared_ptr<Device> device, const DllmGraph& dllm, cons
   for (auto* values : {&rowExponent_, &rowMass_, &rowTemperedMass_}) fit(*values, times({P, N}));
   fit(rowFault_, times({P, N}));
   fit(gram_, times({P, N, N}));
-  bindDllm(P);  // the most a step can need, so that no step allocates
+  bindDllm(P);  // the most a step can need, so that no step allocates logits
   bindText(static_cast<int64_t>(G) * P);
   fillConstants();
   startTokens();

@@ -2,8 +2,8 @@ import { z } from 'zod';
 import { FkinvError, messageOf } from './errors';
 import { isRaw, type ImageInput } from './image';
 import type { Inversion } from './inversion';
-import { invertAllSchema, type ImageOptions, type InvertAllOptions, type InvertOptions } from './options';
-import { resolveOptions, rowsOfForward, sharingKey, type ResolvedOptions } from './resolved-options';
+import { invertAllSchema, invertSchema, type ImageOptions, type InvertAllOptions, type InvertOptions } from './options';
+import { given, resolveOptions, rowsOfForward, sharingKey, type ResolvedOptions } from './resolved-options';
 import type { Models } from './sampler';
 import { invertTogether, type Job } from './together';
 import { validate } from './validate';
@@ -23,71 +23,87 @@ export type ImageItems = Iterable<ImageItem | PromiseLike<ImageItem>> | AsyncIte
 /** An image that was read from the iterable: a job that can share forwards with those of its key, or why it cannot be one. */
 type Entry = { job: Job; options: ResolvedOptions; key: string } | { error: FkinvError };
 
+/** What the images of a call have in common. */
+interface Call {
+  models: Models;
+  /** As they were given. */
+  given: InvertOptions;
+  /** Of an image without options of its own. */
+  options: ResolvedOptions;
+  key: string;
+  maxBatch: number | undefined;
+  /** Ends the call. */
+  signal: AbortSignal;
+}
+
 /**
- * Inverts `items` as many at a time as a forward has room for, in order. The source is closed when the consumer stops.
+ * Inverts `items` as many at a time as a forward has room for, in order. The source is closed when the consumer stops, or
+ * when `signal` ends the call: then it rejects with the signal's reason, once the results that are done were given.
  * Options of the call are validated here, at once.
  */
 export function invertAll(
   models: Models,
   items: ImageItems,
   options: InvertAllOptions,
+  signal: AbortSignal,
 ): AsyncGenerator<Inversion | FkinvError, void, undefined> {
   validate(invertAllSchema, options, 'options of invertAll');
-  const { maxBatch, ...shared } = options;
-  const { particles } = resolveOptions(shared, models.dllm);
-  rowsOfForward(maxBatch, particles, models.dllm);
-  return generate(models, new Source(items, (item, index) => readEntry(models, item, index, shared)), maxBatch);
+  const { maxBatch, ...rest } = options;
+  const given = { ...rest, signal };
+  const resolved = resolveOptions(given, models.dllm);
+  rowsOfForward(maxBatch, resolved.particles, models.dllm);
+  const call = { models, given, options: resolved, key: sharingKey(resolved), maxBatch, signal };
+  return generate(call, new Source(validate(iterableSchema, items, 'images'), call));
 }
 
-async function* generate(
-  models: Models,
-  source: Source,
-  maxBatch: number | undefined,
-): AsyncGenerator<Inversion | FkinvError, void, undefined> {
+async function* generate(call: Call, source: Source): AsyncGenerator<Inversion | FkinvError, void, undefined> {
   try {
     for (;;) {
-      const entries = await source.take((options) => roomFor(models, options, maxBatch));
+      const entries = await source.take();
       if (entries.length === 0) return;
-      yield* await resultsOf(models, entries);
-      source.throwIfFailed();
+      yield* await resultsOf(call, entries);
     }
   } finally {
     await source.close();
   }
 }
 
-/** Images with these options that a forward has room for. */
-function roomFor(models: Models, { particles }: ResolvedOptions, maxBatch: number | undefined): number {
+/** Images with these options that a forward has room for. Throws `BATCH_TOO_LARGE` for none. */
+function roomFor({ particles }: ResolvedOptions, { models, maxBatch }: Call): number {
   return Math.floor(rowsOfForward(maxBatch, particles, models.dllm) / particles);
 }
 
-async function resultsOf(models: Models, entries: Entry[]): Promise<(Inversion | FkinvError)[]> {
+async function resultsOf({ models }: Call, entries: Entry[]): Promise<(Inversion | FkinvError)[]> {
   const good = entries.filter((entry) => 'job' in entry);
-  const [first] = good;
-  const results =
-    first === undefined
-      ? []
-      : await invertTogether(
-          models,
-          good.map(({ job }) => job),
-          first.options,
-        );
-  const byJob = new Map(good.map(({ job }, i) => [job, results[i]]));
-  const lost = new FkinvError('INTERNAL', 'an image was lost');
-  return entries.map((entry) => ('error' in entry ? entry.error : (byJob.get(entry.job) ?? lost)));
+  const jobs = good.map(({ job }) => job);
+  const results = good[0] === undefined ? [] : await invertTogether(models, jobs, good[0].options);
+  const byJob = new Map(jobs.map((job, i) => [job, results[i]]));
+  return entries.map((entry) => {
+    if ('error' in entry) return entry.error;
+    return byJob.get(entry.job) ?? new FkinvError('INTERNAL', 'an image was lost');
+  });
 }
 
-function readEntry(models: Models, item: unknown, index: number, shared: InvertOptions): Entry {
+const seedSchema = invertSchema.pick({ seed: true });
+
+function readEntry(item: unknown, index: number, call: Call): Entry {
   try {
-    const { image, ...own } = isJob(item) ? item : { image: item as ImageInput | readonly ImageInput[] };
+    const { image, ...rest } = isJob(item) ? item : { image: item as ImageInput | readonly ImageInput[] };
+    const own = given(rest);
+    const pictures = picturesOf(image);
+    if (Object.keys(own).every((option) => option === 'seed')) {
+      const { seed } = validate(seedSchema, { seed: call.options.seed, ...own }, 'options of an image');
+      return { job: { pictures, seed, index }, options: call.options, key: call.key };
+    }
     if ('signal' in own || 'onStep' in own) {
       throw new FkinvError('INVALID_OPTION', 'options of an image: signal and onStep are options of the call');
     }
-    const options = resolveOptions(overriding(shared, own), models.dllm);
-    return { job: { pictures: picturesOf(image), seed: options.seed, index }, options, key: sharingKey(options) };
-  } catch (error) {
-    if (error instanceof FkinvError) return { error };
-    throw error;
+    const options = resolveOptions(overriding(call.given, own), call.models.dllm);
+    roomFor(options, call);
+    return { job: { pictures, seed: options.seed, index }, options, key: sharingKey(options) };
+  } catch (cause) {
+    if (cause instanceof FkinvError) return { error: cause };
+    return { error: new FkinvError('INVALID_OPTION', `image: cannot be read: ${messageOf(cause)}`, { cause }) };
   }
 }
 
@@ -110,14 +126,22 @@ export function picturesOf(image: ImageInput | readonly ImageInput[]): readonly 
   throw new FkinvError('INVALID_OPTION', 'image: must be an image, or a list of at least one');
 }
 
+type AnyIterator = Iterator<unknown> | AsyncIterator<unknown>;
+
+/** The method that makes an iterator, as `for await` finds it. */
+function makerOf(items: object): unknown {
+  const { [Symbol.asyncIterator]: asynchronous, [Symbol.iterator]: synchronous } = items as Record<symbol, unknown>;
+  return asynchronous ?? synchronous;
+}
+
 const iterableSchema = z.custom<ImageItems>(
-  (value) => typeof value === 'object' && value !== null && (Symbol.asyncIterator in value || Symbol.iterator in value),
+  (value) => typeof value === 'object' && value !== null && typeof makerOf(value) === 'function',
   'must be an iterable or async iterable of images',
 );
 
 /** The iterable of images, read a batch at a time. */
 class Source {
-  readonly #iterator: AsyncIterator<ImageItem> | Iterator<ImageItem | PromiseLike<ImageItem>>;
+  #iterator: AnyIterator | undefined;
   #index = 0;
   #isDone = false;
   /** Read, and left for the next batch. */
@@ -125,68 +149,96 @@ class Source {
   #failure: FkinvError | undefined;
 
   constructor(
-    items: ImageItems,
-    private readonly read: (item: unknown, index: number) => Entry,
-  ) {
-    const iterable = validate(iterableSchema, items, 'images');
-    this.#iterator = Symbol.asyncIterator in iterable ? iterable[Symbol.asyncIterator]() : iterable[Symbol.iterator]();
-  }
+    private readonly items: ImageItems,
+    private readonly call: Call,
+  ) {}
 
-  /** The next entries that can share forwards, as many as there is room for; none at the end. */
-  async take(roomFor: (options: ResolvedOptions) => number): Promise<Entry[]> {
+  /**
+   * The next entries that can share forwards, as many as there is room for; none at the end. Throws what the iterable
+   * threw, once all that came before was taken.
+   */
+  async take(): Promise<Entry[]> {
     const entries: Entry[] = [];
     let key: string | undefined;
-    let room = Infinity;
-    for (let jobs = 0; jobs < room;) {
-      const entry = this.#waiting ?? (await this.#next(roomFor));
+    for (let room = roomFor(this.call.options, this.call); entries.length < room;) {
+      const entry = this.#waiting ?? (await this.#next());
       this.#waiting = undefined;
       if (entry === undefined) break;
       if ('job' in entry) {
+        if (key === undefined) room = Math.max(entries.length + 1, roomFor(entry.options, this.call));
         key ??= entry.key;
         if (entry.key !== key) {
           this.#waiting = entry;
           break;
         }
-        room = roomFor(entry.options);
-        jobs++;
       }
       entries.push(entry);
     }
-    if (entries.length === 0) this.throwIfFailed();
+    if (entries.length === 0 && this.#failure !== undefined) throw this.#failure;
     return entries;
   }
 
-  async #next(roomFor: (options: ResolvedOptions) => number): Promise<Entry | undefined> {
+  async #next(): Promise<Entry | undefined> {
+    const { signal } = this.call;
     if (this.#isDone) return undefined;
     let item: unknown;
     try {
-      const result: IteratorResult<unknown> = await this.#iterator.next();
-      item = await result.value;
-      if (result.done === true) this.#isDone = true;
+      const result = await this.#step();
+      if (result.done === true) {
+        this.#isDone = true;
+        return undefined;
+      }
+      item = await unlessAborted(result.value, signal);
     } catch (cause) {
-      this.#isDone = true;
-      this.#failure = new FkinvError('INPUT_FAILED', `the iterable of images threw: ${messageOf(cause)}`, { cause });
+      signal.throwIfAborted();
+      this.#failure = inputFailed(cause);
+      await this.close().catch(() => undefined); // the first failure is the one that is told
+      return undefined;
     }
-    if (this.#isDone) return undefined;
-    const entry = this.read(item, this.#index++);
-    if ('error' in entry) return entry;
+    signal.throwIfAborted();
+    return readEntry(item, this.#index++, this.call);
+  }
+
+  async #step(): Promise<IteratorResult<unknown>> {
     try {
-      roomFor(entry.options);
-    } catch (error) {
-      if (error instanceof FkinvError) return { error }; // more particles than a forward has rows
-      throw error;
+      this.#iterator ??= (makerOf(this.items) as () => AnyIterator).call(this.items);
+      const result: unknown = await unlessAborted(this.#iterator.next(), this.call.signal);
+      if (typeof result === 'object' && result !== null) return result as IteratorResult<unknown>;
+      throw new TypeError('next() gave no object');
+    } catch (cause) {
+      if (!this.call.signal.aborted) this.#isDone = true; // an iterator that threw is over, and is not closed
+      throw cause;
     }
-    return entry;
   }
 
-  /** What the iterable threw, once all that came before is done. */
-  throwIfFailed(): void {
-    if (this.#failure !== undefined && this.#waiting === undefined) throw this.#failure;
-  }
-
+  /** Closes the iterable, unless it came to its end. Throws `INPUT_FAILED`. */
   async close(): Promise<void> {
     if (this.#isDone) return;
     this.#isDone = true;
-    await this.#iterator.return?.();
+    const closing = Promise.resolve(this.#iterator).then((iterator) => iterator?.return?.());
+    // Of an iterable that is waited for in vain, its end would be waited for in vain too.
+    if (this.call.signal.aborted) closing.catch(() => undefined);
+    else await closing.catch((cause: unknown) => Promise.reject(inputFailed(cause)));
   }
+}
+
+function inputFailed(cause: unknown): FkinvError {
+  return new FkinvError('INPUT_FAILED', `the iterable of images failed: ${messageOf(cause)}`, { cause });
+}
+
+/** What `value` comes to, or a rejection as soon as `signal` aborts; a value that is no promise is had in any case. */
+function unlessAborted<T>(value: T | PromiseLike<T>, signal: AbortSignal): Promise<Awaited<T>> | T {
+  if (!isThenable(value)) return value;
+  return new Promise((resolve, reject) => {
+    const abort = (): void => reject(signal.reason as Error);
+    if (signal.aborted) abort();
+    signal.addEventListener('abort', abort);
+    Promise.resolve(value)
+      .then(resolve, reject)
+      .finally(() => signal.removeEventListener('abort', abort));
+  });
+}
+
+function isThenable<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
+  return typeof (value as Partial<PromiseLike<T>> | null | undefined)?.then === 'function';
 }

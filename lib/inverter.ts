@@ -3,9 +3,10 @@ import path from 'node:path';
 import { z } from 'zod';
 import { Clip } from './clip';
 import { Dllm } from './dllm';
-import { FkinvError } from './errors';
+import { FkinvError, messageOf } from './errors';
 import type { ImageInput } from './image';
 import type { Inversion } from './inversion';
+import { manifestName } from './manifest';
 import { ModelFolder } from './model-folder';
 import { native } from './native';
 import { findOnnxRuntime } from './onnxruntime';
@@ -46,6 +47,8 @@ const loadSchema = z.strictObject({
 export class Inverter {
   readonly #models: Models;
   #disposal: Promise<void> | undefined;
+  /** Ends what waits for something else than the engine. */
+  readonly #end = new AbortController();
 
   private constructor(models: Models) {
     this.#models = models;
@@ -60,7 +63,9 @@ export class Inverter {
     const engine = new native.Engine(findOnnxRuntime(), threads);
     try {
       const loadedClip = await Clip.load(engine, clip);
-      return new Inverter({ engine, clip: loadedClip, dllm: await Dllm.load(engine, dllm, loadedClip) });
+      const loaded = await Dllm.load(engine, dllm, loadedClip);
+      checkDefaults(loaded, dllm);
+      return new Inverter({ engine, clip: loadedClip, dllm: loaded });
     } catch (error) {
       await engine.dispose();
       throw error;
@@ -88,18 +93,21 @@ export class Inverter {
   /**
    * Recovers a prompt of each of `images`, several in flight together: their particles share every forward. Results come in
    * the images' order, and an image that fails gives its error in its place. An image may be given with options of its own,
-   * `{ image, seed, … }`; those of equal options but for the seed share forwards. Images are read as they are needed, a
-   * batch ahead at most; stopping early closes the source, and nothing goes on.
+   * `{ image, seed, … }`; those of equal options but for the seed share forwards. Images are read a batch at a time, and a
+   * batch is full before any of it is inverted (`maxBatch` equal to `particles` makes it one image); stopping early closes
+   * the source, and nothing goes on.
    * @throws FkinvError for the options of the call as {@link invert} does, at once; `INPUT_FAILED` when the iterable
-   *   throws, once the images before it are done; `ABORTED` and `DISPOSED`, which end the iteration
+   *   throws, once the images before it are done; `ABORTED` and `DISPOSED`, which end the iteration once the results that
+   *   are done were given
    */
   invertAll(
     images: ImageItems,
     options: InvertAllOptions = {},
   ): AsyncGenerator<Inversion | FkinvError, void, undefined> {
     this.#checkDisposed();
-    const results = invertAll(this.#models, images, options);
-    return this.#guardEach(results, options.signal);
+    const { signal } = options;
+    const ended = AbortSignal.any(signal === undefined ? [this.#end.signal] : [signal, this.#end.signal]);
+    return this.#guardEach(invertAll(this.#models, images, options, ended), signal);
   }
 
   async *#guardEach<T>(
@@ -107,27 +115,26 @@ export class Inverter {
     signal: AbortSignal | undefined,
   ): AsyncGenerator<T, void, undefined> {
     try {
-      for (;;) {
-        const result = await this.#guard(signal, () => results.next());
-        if (result.done === true) return;
-        yield result.value;
-      }
-    } finally {
-      await results.return();
+      yield* results;
+    } catch (error) {
+      throw this.#reasonOf(error, signal);
     }
   }
 
   /** Runs `work`; whatever it fails with, a disposal or an abort is the reason if there was one. */
   async #guard<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
     try {
-      this.#checkDisposed();
       signal?.throwIfAborted();
       return await work();
     } catch (error) {
-      this.#checkDisposed();
-      if (signal?.aborted !== true) throw error;
-      throw new FkinvError('ABORTED', 'the inversion was aborted', { cause: signal.reason });
+      throw this.#reasonOf(error, signal);
     }
+  }
+
+  #reasonOf(error: unknown, signal: AbortSignal | undefined): unknown {
+    if (this.#disposal !== undefined) return disposed();
+    if (signal?.aborted !== true) return error;
+    return new FkinvError('ABORTED', 'the inversion was aborted', { cause: signal.reason });
   }
 
   /**
@@ -135,7 +142,9 @@ export class Inverter {
    * call again.
    */
   dispose(): Promise<void> {
-    return (this.#disposal ??= this.#dispose());
+    this.#disposal ??= this.#dispose();
+    this.#end.abort();
+    return this.#disposal;
   }
 
   async #dispose(): Promise<void> {
@@ -149,7 +158,20 @@ export class Inverter {
   }
 
   #checkDisposed(): void {
-    if (this.#disposal === undefined) return;
-    throw new FkinvError('DISPOSED', 'the Inverter was disposed of: load another');
+    if (this.#disposal !== undefined) throw disposed();
   }
+}
+
+/** Defaults of a manifest that never work together are its fault, and no caller's. Throws `MODEL_INVALID`. */
+function checkDefaults(dllm: Dllm, folder: ModelFolder): void {
+  if (Object.keys(dllm.defaults).length === 0) return;
+  try {
+    resolveOptions({}, dllm);
+  } catch (cause) {
+    throw new FkinvError('MODEL_INVALID', `${folder.file(manifestName)}: defaults: ${messageOf(cause)}`, { cause });
+  }
+}
+
+function disposed(): FkinvError {
+  return new FkinvError('DISPOSED', 'the Inverter was disposed of: load another');
 }

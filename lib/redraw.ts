@@ -14,9 +14,12 @@ export interface DrawnRows {
   drawn: Map<number, number[]>;
 }
 
+/** Redraws of one row after which it is given up: its bans leave too little. */
+const mostRedraws = 10_000;
+
 /**
- * Draws again what completes a banned word, with that token at probability 0, until no row has one. Rows where nothing is
- * left to draw are returned, with the position.
+ * Draws again what completes a banned word, with that token at probability 0, until no row has one. Where nothing is left
+ * at a position, the token drawn before it is drawn again in its turn. Rows that find no way are returned, with the position.
  */
 export async function redrawBanned(
   particles: NativeParticles,
@@ -24,45 +27,81 @@ export async function redrawBanned(
   rows: DrawnRows,
 ): Promise<{ row: number; position: number }[]> {
   const { step, ofProposal, tokens, length, drawn } = rows;
-  const rowOf = (row: number): Int32Array => tokens.subarray(row * length, (row + 1) * length);
-  const excluded = new Map<number, number[]>(); // by place in `tokens`
   const stuck: { row: number; position: number }[] = [];
-  let violating = [...drawn.keys()].filter((row) => bans.violates(rowOf(row)));
-  while (violating.length > 0) {
-    const places = violating.map((row) => {
-      const position = bans.completing(rowOf(row), drawn.get(row) ?? []);
-      if (position === -1) throw new FkinvError('INTERNAL', 'a banned word is complete without a draw');
-      const place = row * length + position;
-      excluded.set(place, [...(excluded.get(place) ?? []), tokens[place] ?? -1]);
-      return { row, position, place };
+  let searches = [...drawn].map(([row, positions]) => {
+    return new Search(row, positions, tokens.subarray(row * length, (row + 1) * length), bans);
+  });
+  for (;;) {
+    searches = searches.filter((search) => search.isViolating());
+    if (searches.length === 0) return stuck;
+    const redrawn = await particles.redraw(step, ofProposal, redrawOf(searches.map((search) => search.next())));
+    searches = searches.filter((search, i) => {
+      const hasWay = search.take(redrawn[i] ?? -1);
+      if (!hasWay) stuck.push({ row: search.row, position: search.position });
+      return hasWay;
     });
-    const what = redrawOf(places, excluded);
-    const redrawn = await particles.redraw(step, ofProposal, what);
-    violating = [];
-    for (const [i, { row, position, place }] of places.entries()) {
-      const token = redrawn[i] ?? -1;
-      if (token === -1) {
-        stuck.push({ row, position });
-        continue;
-      }
-      tokens[place] = token;
-      if (bans.violates(rowOf(row))) violating.push(row);
-    }
   }
-  return stuck;
 }
 
-function redrawOf(
-  places: { row: number; position: number; place: number }[],
-  excluded: Map<number, number[]>,
-): NativeRedraw {
-  const lists = places.map(({ place }) => excluded.get(place) ?? []);
+/** Where to draw again, and the tokens with probability 0 there. */
+interface Place {
+  row: number;
+  position: number;
+  excluded: number[];
+}
+
+/** The way of one row to tokens without a banned word: depth first over its drawn positions, in ascending order. */
+class Search {
+  /** What is drawn again now. */
+  position = -1;
+  readonly #excluded = new Map<number, number[]>();
+  #redraws = 0;
+  #isBack = false;
+
+  constructor(
+    readonly row: number,
+    private readonly drawn: readonly number[],
+    private readonly tokens: Int32Array,
+    private readonly bans: BanList,
+  ) {}
+
+  isViolating(): boolean {
+    return this.#isBack || this.bans.violates(this.tokens);
+  }
+
+  next(): Place {
+    if (!this.#isBack) {
+      this.position = this.bans.completing(this.tokens, this.drawn);
+      if (this.position === -1) throw new FkinvError('INTERNAL', 'a banned word is complete without a draw');
+    }
+    const excluded = [...(this.#excluded.get(this.position) ?? []), this.tokens[this.position] ?? -1];
+    this.#excluded.set(this.position, excluded);
+    this.#redraws++;
+    return { row: this.row, position: this.position, excluded };
+  }
+
+  /** Puts the redrawn token in its place; without one goes back a position. Whether there is a way on. */
+  take(token: number): boolean {
+    this.#isBack = token === -1;
+    if (token !== -1) {
+      this.tokens[this.position] = token;
+      return this.#redraws < mostRedraws;
+    }
+    const before = this.drawn.findLast((position) => position < this.position);
+    if (before === undefined || this.#redraws >= mostRedraws) return false;
+    for (const position of this.drawn) if (position > before) this.#excluded.delete(position);
+    this.position = before;
+    return true;
+  }
+}
+
+function redrawOf(places: Place[]): NativeRedraw {
   const offsets = [0];
-  for (const list of lists) offsets.push((offsets.at(-1) ?? 0) + list.length);
+  for (const { excluded } of places) offsets.push((offsets.at(-1) ?? 0) + excluded.length);
   return {
     rows: Int32Array.from(places, ({ row }) => row),
     positions: Int32Array.from(places, ({ position }) => position),
-    excluded: Int32Array.from(lists.flat()),
+    excluded: Int32Array.from(places.flatMap(({ excluded }) => excluded)),
     offsets: Int32Array.from(offsets),
   };
 }

@@ -27,7 +27,7 @@ function fail(message: string): never {
 }
 
 /** `options` without the keys that are undefined. */
-function given<T extends object>(options: T): Partial<T> {
+export function given<T extends object>(options: T): Partial<T> {
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>;
 }
 
@@ -49,7 +49,9 @@ export function resolveOptions(options: InvertOptions, dllm: Dllm): ResolvedOpti
   if (dllm.fixedLength !== undefined && length !== dllm.fixedLength) {
     fail(`length: ${length} is not ${dllm.fixedLength}, the only one the model takes`);
   }
-  const { minLength = Math.min(4, length), blockLength = length } = resolved;
+  // Those that nobody gave fit themselves to the length.
+  const minLength = options.minLength ?? Math.min(resolved.minLength ?? 4, length);
+  const blockLength = options.blockLength ?? Math.min(resolved.blockLength ?? length, length);
   if (minLength > length) fail(`minLength: ${minLength} is over length, ${length}`);
   checkBlocks(length, blockLength, resolved.steps);
   checkParticlesDiffer(resolved);
@@ -146,6 +148,7 @@ export function rowsOfForward(maxBatch: number | undefined, particles: number, d
 
 /** What images must have in common to share forwards: all options but the seed. */
 export function sharingKey(options: ResolvedOptions): string {
-  const keys = Object.keys(invertSchema.shape).filter((key) => !['seed', 'signal', 'onStep'].includes(key));
-  return JSON.stringify(options, [...keys, ...keys.keys()].map(String)); // the list's own entries have numbers for keys
+  const own = ['seed', 'signal', 'onStep'];
+  const keys = Object.keys(invertSchema.shape).filter((key) => !own.includes(key));
+  return JSON.stringify(options, keys);
 }

@@ -193,7 +193,7 @@ class Sampling {
       const image = this.#imageOf(row);
       this.#failures[image] ??= new FkinvError(
         'NOTHING_LEFT',
-        `every token that is left for particle ${row % K} at position ${position} completes a banned word: ban less`,
+        `no way was found for particle ${row % K} past position ${position} without a banned word: ban less`,
       );
       await this.#particles.retire(image);
     }

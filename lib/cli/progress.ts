@@ -4,6 +4,8 @@ import { SingleBar } from 'cli-progress';
 export class StepBar {
   readonly #bar: SingleBar | undefined;
   #isShown = false;
+  /** Of each image, 0 to 1. */
+  readonly #shares: number[] = [];
 
   constructor(
     label: string,
@@ -22,7 +24,8 @@ export class StepBar {
   update(index: number, step: number, steps: number): void {
     if (!this.#isShown) this.#bar?.start(this.images, 0);
     this.#isShown = true;
-    this.#bar?.update(Math.min(this.images, index + step / steps));
+    this.#shares[index] = step / steps;
+    this.#bar?.update(this.#shares.reduce((sum, share) => sum + share, 0));
   }
 
   /** Takes it off the screen, for what is printed; the next update shows it again. */

@@ -157,6 +157,51 @@ test('a word of three tokens that would be drawn is not: its pieces are, in othe
   }
 });
 
+test('where nothing is left after a token, that token is drawn again; an image that finds no way leaves the others', async (t) => {
+  const fixtures = path.join(__dirname, 'fixtures', 'models');
+  await using toy = await Inverter.load({ dllm: path.join(fixtures, 'dllm'), clip: path.join(fixtures, 'clip') });
+  const words = ['red', 'green', 'blue', 'cat', 'dog', 'tree', 'with', 'and', 'sky'];
+  const image = { data: new Uint8Array(3), width: 1, height: 1, channels: 3 } as const;
+  const options = { particles: 3, steps: 2, length: 3, lambdaClip: 1 };
+  const bans = words.map((word) => `cat ${word}`);
+  const items = Array.from({ length: 20 }, (_, seed) => ({ image, seed }));
+  for await (const result of toy.invertAll(items, { ...options, steps: 1, minLength: 3, banned: bans })) {
+    if (result instanceof FkinvError) return t.fail(result.message);
+    for (const { prompt } of result.particles) t.notRegex(prompt, /cat ./);
+  }
+  // Every word but one, and that one beside itself: of three words none is left.
+  const codes = new Map<number, string>();
+  const none = [...words.slice(1), 'red red'];
+  const mixed = items.map(({ seed }) => ({ image, seed, ...(seed % 2 === 1 && { banned: none, minLength: 3 }) }));
+  let place = 0;
+  for await (const result of toy.invertAll(mixed, options)) {
+    codes.set(place++, result instanceof FkinvError ? result.code : 'done');
+  }
+  for (const [i, code] of codes) t.is(code, i % 2 === 1 ? 'NOTHING_LEFT' : 'done');
+});
+
+test('images that find no way are left out, and the others are what they are alone', async (t) => {
+  const fixtures = path.join(__dirname, 'fixtures', 'models');
+  await using toy = await Inverter.load({ dllm: path.join(fixtures, 'dllm'), clip: path.join(fixtures, 'clip') });
+  const image = { data: new Uint8Array(3), width: 1, height: 1, channels: 3 } as const;
+  // Two positions of three are drawn at the first step: those that leave "red" in the midst find no neighbour for it.
+  const words = ['green', 'blue', 'cat', 'dog', 'tree', 'with', 'and', 'sky'];
+  const banned = words.flatMap((word) => [`red ${word}`, `${word} red`, `${word} ${word}`]).concat('red red');
+  const options = { particles: 2, steps: 3, length: 3, minLength: 3, lambdaClip: 1, banned };
+  const codes: string[] = [];
+  let seed = 0;
+  for await (const result of toy.invertAll(
+    Array.from({ length: 40 }, (_, s) => ({ image, seed: s })),
+    options,
+  )) {
+    const alone = await toy.invert(image, { ...options, seed: seed++ }).catch((error: unknown) => error as FkinvError);
+    codes.push(result instanceof FkinvError ? result.code : 'done');
+    t.is(codes.at(-1), alone instanceof FkinvError ? alone.code : 'done');
+    if (!(result instanceof FkinvError) && !(alone instanceof FkinvError)) t.deepEqual(result.trace, alone.trace);
+  }
+  t.deepEqual(new Set(codes), new Set(['done', 'NOTHING_LEFT']));
+});
+
 test('top-k and top-p keep what is left beside a banned word', async (t) => {
   for (const options of [{ topP: 0.5 }, { topK: 1 }, { topK: 3, topP: 0.5, temperature: 0.7 }, { temperature: 0 }]) {
     const inversion = await inverter.invert(bells, { ...quick, ...options, banned: ['orange', 'a', 'bells', 'two'] });

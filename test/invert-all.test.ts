@@ -266,6 +266,95 @@ test('the source is read a batch ahead at most', async (t) => {
   t.deepEqual(seen, [3, 3, 3, 6, 6, 6, 9, 9, 9, 12, 12, 12]);
 });
 
+test('an abort or a disposal is seen while the source is waited for', async (t) => {
+  async function* stalling(): AsyncGenerator<string> {
+    yield file(0);
+    await new Promise(() => undefined);
+  }
+  const controller = new AbortController();
+  const results = inverter.invertAll(stalling(), { ...quick, maxBatch: 3, signal: controller.signal });
+  t.false((await results.next()).value instanceof FkinvError);
+  const next = results.next();
+  await setTimeout(20);
+  controller.abort('enough');
+  t.is((await t.throwsAsync(next, { instanceOf: FkinvError, code: 'ABORTED' })).cause, 'enough');
+
+  const own = await Inverter.load({ threads: 1 });
+  const waiting = own.invertAll(stalling(), quick).next();
+  await setTimeout(20);
+  await Promise.all([t.throwsAsync(waiting, { instanceOf: FkinvError, code: 'DISPOSED' }), own.dispose()]);
+});
+
+test('results that are done are given after an abort; after the last there is none to abort', async (t) => {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const seen: string[] = [];
+  for await (const result of inverter.invertAll(files.slice(0, 4), { ...quick, signal })) {
+    seen.push(inversion(t, result).prompt);
+    controller.abort();
+  }
+  t.is(seen.length, 4);
+});
+
+test('every source that is left is closed, and one that fails gives INPUT_FAILED', async (t) => {
+  let closed = 0;
+  const source = (next: () => unknown, close?: () => unknown): ImageItems =>
+    ({ [Symbol.iterator]: () => ({ next, return: close ?? (() => (closed++, { done: true })) }) }) as ImageItems;
+  const cause = new Error('on purpose');
+  const fail = (): never => {
+    throw cause;
+  };
+  const good = (): unknown => ({ done: false, value: file(0) });
+
+  await t.throwsAsync(
+    collect(
+      source(() => ({ value: Promise.reject(cause) })),
+      quick,
+    ),
+    { code: 'INPUT_FAILED' },
+  );
+  t.is(closed, 1, 'an item that rejects leaves the iterable open');
+  await inverter.invertAll(source(good), quick).return();
+  t.is(closed, 1, 'an iteration that never began has opened nothing');
+  await t.throwsAsync(collect(source(fail), quick), { code: 'INPUT_FAILED' });
+  t.is(closed, 1, 'an iterator that throws is over');
+  for (const items of [{ [Symbol.iterator]: fail }, source(() => 1)] as ImageItems[]) {
+    await t.throwsAsync(collect(items, quick), { instanceOf: FkinvError, code: 'INPUT_FAILED' });
+  }
+  const results = inverter.invertAll(source(good, fail), { ...quick, maxBatch: 3 });
+  await results.next();
+  t.is((await t.throwsAsync(results.return(), { instanceOf: FkinvError, code: 'INPUT_FAILED' })).cause, cause);
+  for (const items of [{ [Symbol.iterator]: 1 }, {}] as unknown as ImageItems[]) {
+    t.throws(() => inverter.invertAll(items), { instanceOf: FkinvError, code: 'INVALID_OPTION' });
+  }
+  const synchronous = { [Symbol.asyncIterator]: null, [Symbol.iterator]: () => [file(0)].values() };
+  t.is((await collect(synchronous as unknown as ImageItems, quick)).length, 1);
+});
+
+test('images that are errors count in a batch too; an option that is undefined is left out', async (t) => {
+  let read = 0;
+  function* wrong(): Generator<ImageItem> {
+    for (;;) {
+      read++;
+      yield { image: file(0), particles: 0 };
+    }
+  }
+  for await (const result of inverter.invertAll(wrong(), { ...quick, maxBatch: 12 })) {
+    t.true(result instanceof FkinvError);
+    break;
+  }
+  t.is(read, 4);
+  const throwing = Object.defineProperty({}, 'image', {
+    get: () => {
+      throw new TypeError('on purpose');
+    },
+  }) as ImageItem;
+  const left = { image: file(1), seed: undefined, particles: undefined, signal: undefined } as unknown as ImageItem;
+  const [first, second] = await collect([throwing, left], { ...quick, seed: 5 });
+  t.true(first instanceof FkinvError && first.code === 'INVALID_OPTION');
+  t.deepEqual(essence(inversion(t, second)), essence(await inverter.invert(file(1), { ...quick, seed: 5 })));
+});
+
 test('onStep is given each image’s steps with its place in the call', async (t) => {
   const calls: string[] = [];
   await collect(files.slice(0, 3), {

@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { FkinvError } from './errors';
 import { manifestName, tokenId, type DllmManifest } from './manifest';
 import type { ModelFolder } from './model-folder';
-import type { Tokenizer } from './tokenizer';
+import { tokenSchema, type Tokenizer } from './tokenizer';
 
 /** Fields of `config.json` about tokens. */
 export const tokenFields = {
@@ -11,8 +11,7 @@ export const tokenFields = {
 };
 type TokenConfig = z.output<z.ZodObject<typeof tokenFields>>;
 
-const specialToken = z.union([z.string(), z.object({ content: z.string() }).transform(({ content }) => content)]);
-const specialsSchema = z.looseObject({ mask_token: specialToken.nullish(), eos_token: specialToken.nullish() });
+const specialsSchema = z.looseObject({ mask_token: tokenSchema.nullish(), eos_token: tokenSchema.nullish() });
 
 /** The ids that the files of a folder give a meaning to. */
 export interface Tokens {

@@ -20,7 +20,8 @@ const { Tokenizer: HuggingFaceTokenizer } = huggingFace as unknown as {
 /** "No limit" is written as 1e30. */
 const noLimit = 1e6;
 
-const tokenSchema = z.union([z.string(), z.object({ content: z.string() }).transform((token) => token.content)]);
+/** A token as tokenizer_config.json writes it, by itself or with its properties. */
+export const tokenSchema = z.union([z.string(), z.object({ content: z.string() }).transform((token) => token.content)]);
 const configSchema = z.looseObject({
   pad_token: tokenSchema.nullish(),
   model_max_length: z

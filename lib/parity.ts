@@ -30,6 +30,7 @@ const dllmCases = z
       image_embeds: numbers.optional(),
       argmax: z.array(tokenId),
       row0: numbers,
+      lastRow: numbers,
       tolerance,
     }),
   )
@@ -123,13 +124,16 @@ class DllmRun {
   }
 
   /** Throws `MODEL_INVALID` unless case `i` is of this model's sizes. */
-  check({ input_ids, image_embeds, argmax, row0 }: DllmCase, i: number): void {
+  check({ input_ids, image_embeds, argmax, ...rows }: DllmCase, i: number): void {
     const { vocab } = this.dllm;
     const { condition } = this.#graph;
     if (argmax.length !== input_ids.length) {
       fail(this.file, `${i}.argmax: has ${argmax.length} ids, input_ids ${input_ids.length}`);
     }
-    if (row0.length > vocab) fail(this.file, `${i}.row0: has ${row0.length} numbers, a row ${vocab} columns`);
+    for (const name of ['row0', 'lastRow'] as const) {
+      const { length } = rows[name];
+      if (length > vocab) fail(this.file, `${i}.${name}: has ${length} numbers, a row ${vocab} columns`);
+    }
     const highest = largest([...input_ids, ...argmax]);
     if (highest >= vocab) fail(this.file, `${i}: has the id ${highest}, and there are ${vocab}`);
     if (condition === '' && image_embeds !== undefined) {
@@ -146,16 +150,13 @@ class DllmRun {
     return conditionShape.length > 0 ? Array.from(conditionShape, Number) : [this.embedSize];
   }
 
-  /** Of the logits in `row0` from those expected, and of the logits at `argmax` from their rows' largest. */
-  async differenceOf({ input_ids, image_embeds = [], argmax, row0 }: DllmCase): Promise<number> {
+  /** Of the logits in the first and the last row from those expected, and of those at `argmax` from their rows' largest. */
+  async differenceOf({ input_ids, image_embeds = [], argmax, row0, lastRow }: DllmCase): Promise<number> {
     const { vocab } = this.dllm;
     const logits = await this.#logitsOf(input_ids, image_embeds);
-    const ofRow0 = row0.map((value, column) => Math.abs((logits[column] ?? NaN) - value));
-    const ofArgmax = argmax.map((id, i) => {
-      const row = logits.subarray(i * vocab, (i + 1) * vocab);
-      return largest(row) - (row[id] ?? NaN);
-    });
-    return largest([...ofRow0, ...ofArgmax]);
+    const row = (i: number): Float32Array => logits.subarray(i * vocab, (i + 1) * vocab);
+    const ofArgmax = argmax.map((id, i) => largest(row(i)) - (row(i)[id] ?? NaN));
+    return largest([...differences(row(0), row0), ...differences(row(input_ids.length - 1), lastRow), ...ofArgmax]);
   }
 
   async #logitsOf(ids: number[], embeds: number[]): Promise<Float32Array> {
@@ -189,7 +190,12 @@ async function textDifference(clip: Clip, { text, text_embeds }: ClipCase): Prom
   const inputs: NativeInput[] = [{ name: ids, data, rowShape }];
   if (attentionMask !== '') inputs.push({ name: attentionMask, data: data.map(() => 1n), rowShape });
   const found = unit(await (await session.run(1, inputs, embeddings, [clip.embedSize])).read());
-  return largest(unit(text_embeds).map((value, i) => Math.abs((found[i] ?? NaN) - value)));
+  return largest(differences(found, unit(text_embeds)));
+}
+
+/** Absolute, of those expected. */
+function differences(found: ArrayLike<number>, expected: number[]): number[] {
+  return expected.map((value, i) => Math.abs((found[i] ?? NaN) - value));
 }
 
 /** NaN where one is. */

@@ -148,6 +148,23 @@ test('for people: a line a check, no colours when piped, and nothing on stderr',
   t.is(lines.at(-1), 'All is well.');
 });
 
+test('README.md shows what it prints', async (t) => {
+  const readme = await readFile(path.join(root, 'README.md'), 'utf8');
+  const shown = readme.split('```sh\nnpx fkinv doctor\n```\n\n```text\n')[1] ?? '';
+  const { stdout } = await node([cli(root), 'doctor']);
+  t.is(masked(shown.slice(0, shown.indexOf('```'))), masked(stdout));
+});
+
+/** Without what is of the machine. */
+function masked(output: string): string {
+  const [title = '', , , ...checks] = output.split('\n');
+  const ofMachine = /^(✓ (?:node|addon|onnxruntime|sharp) +).*$/gm;
+  return [title.replace(/[\d.]+$/, '#'), ...checks]
+    .join('\n')
+    .replaceAll(ofMachine, '$1#')
+    .replaceAll(/off by at most \S+/g, 'off by at most #');
+}
+
 test('models of one’s own', async (t) => {
   const args = ['--dllm', path.join(fixtures, 'dllm'), '--clip', path.join(fixtures, 'clip')];
   const report = await examine(t, root, { args });

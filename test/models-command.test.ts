@@ -79,8 +79,11 @@ const six = [5, 1, 3, 1, 4, 1];
 
 function fkinv(...args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
   return new Promise((resolve) => {
-    const child = execFile(process.execPath, [path.join(root, 'dist', 'cli.js'), ...args], (_, stdout, stderr) =>
-      resolve({ code: child.exitCode, stdout, stderr }),
+    const child = execFile(
+      process.execPath,
+      [path.join(root, 'dist', 'cli.js'), ...args],
+      { cwd: root },
+      (_, stdout, stderr) => resolve({ code: child.exitCode, stdout, stderr }),
     );
   });
 }
@@ -124,6 +127,30 @@ test('for people: facts, then a line a check; the exit code is 1 where one fails
   t.regex(second, /^ {2}image {6}8 × 8 pixels$/m);
   t.regex(third, /^ {2}✗ parity .*image_embeds.*\(MODEL_INVALID\)\n {12}→ /m);
   t.is((await fkinv('models', right, clip)).code, 0);
+});
+
+/** Code blocks of a document that stand under `command`, and what they print. */
+function printed(document: string, command: string): string {
+  const text = readFileSync(path.join(root, document), 'utf8');
+  const block = text.split(`\`\`\`sh\n${command}\n\`\`\`\n\n\`\`\`text\n`)[1] ?? '';
+  return block.slice(0, block.indexOf('```'));
+}
+
+test('README.md shows what it prints of models/dllm', async (t) => {
+  const { stdout } = await fkinv('models', 'models/dllm');
+  const masked = (output: string): string => output.replace(/off by at most \S+/, 'off by at most #'); // by processor
+  t.is(masked(printed('README.md', 'npx fkinv models models/dllm')), masked(stdout));
+});
+
+test('the cases of parity in docs/manifest.md hold', async (t) => {
+  const document = readFileSync(path.join(root, 'docs', 'manifest.md'), 'utf8');
+  const [ofDllm, ofClip] = [...document.matchAll(/```json\n(.*?)```/gs)]
+    .slice(-2)
+    .map(([, json = '']) => JSON.parse(json) as unknown);
+  for (const report of [await examine(await dllm({ graph: 'dllm_plain', parity: ofDllm })), await clipWith(ofClip)]) {
+    t.true(report.ok, JSON.stringify(report.checks));
+    t.is(report.parity.length, 2);
+  }
 });
 
 // What a folder is.

@@ -5,4 +5,10 @@ export const environment = {
     const path = process.env['FKINV_ONNXRUNTIME'];
     return path === '' ? undefined : path;
   },
+  /** `NO_COLOR` (anything) takes the command's colours away, `FORCE_COLOR` (anything but 0 and false) gives them to a pipe too; undefined where neither is set. */
+  get colours(): boolean | undefined {
+    if ((process.env['NO_COLOR'] ?? '') !== '') return false;
+    const force = process.env['FORCE_COLOR'];
+    return force === undefined ? undefined : force !== '0' && force !== 'false';
+  },
 };

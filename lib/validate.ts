@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { FkinvError, type ErrorCode } from './errors';
+import { didYouMean } from './suggest';
 
 /** `value` as `schema` has it, defaults filled in; otherwise an error that names every field that does not fit. */
 export function validate<S extends z.ZodType>(
@@ -11,10 +12,17 @@ export function validate<S extends z.ZodType>(
 ): z.output<S> {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
-  const faults = parsed.error.issues.map(({ path, message }) =>
-    path.length > 0 ? `${path.join('.')}: ${message}` : message,
-  );
+  const faults = parsed.error.issues.flatMap((issue) => {
+    const messages = issue.code === 'unrecognized_keys' ? unknownKeys(schema, issue) : [issue.message];
+    return messages.map((message) => (issue.path.length > 0 ? `${issue.path.join('.')}: ${message}` : message));
+  });
   throw new FkinvError(code, `${what}: ${faults.join('; ')}`, { cause: parsed.error });
+}
+
+/** A message of each, with the keys of `schema` that were probably meant. */
+function unknownKeys(schema: z.ZodType, { keys, path }: z.core.$ZodIssueUnrecognizedKeys): string[] {
+  const known = path.length === 0 && schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
+  return keys.map((key) => `unknown key "${key}"${didYouMean(key, known)}`);
 }
 
 /** A finite number between `min` and `max`, both allowed. */

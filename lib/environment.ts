@@ -11,4 +11,8 @@ export const environment = {
     const force = process.env['FORCE_COLOR'];
     return force === undefined ? undefined : force !== '0' && force !== 'false';
   },
+  /** `TERM=dumb`: a terminal on which the command draws no progress bar, as it cannot be drawn over. */
+  get isDumbTerminal(): boolean {
+    return process.env['TERM'] === 'dumb';
+  },
 };

@@ -8,7 +8,7 @@ type Colours = ReturnType<typeof pc.createColors>;
  * picocolors itself asks stdout for both streams, and says yes in any CI.
  */
 export function coloursOf(stream: NodeJS.WriteStream): Colours {
-  return pc.createColors(environment.colours ?? (stream.isTTY && stream.hasColors()));
+  return pc.createColors(environment.colours ?? (stream.isTTY ? stream.hasColors() : false));
 }
 
 /** Colours for what commander prints, which takes them out where {@link coloursOf} has none. */

@@ -73,7 +73,7 @@ export function addInvertFlags(command: Command): Command {
     .optionsGroup('Prompt:')
     .addOption(number('--length <N>', 'length', 'the most tokens of the prompt', "1 to the model's limit"))
     .addOption(number('--min-length <N>', 'minLength', 'positions that cannot end it', '1 to length', '4'))
-    .option('--template <text>', 'fixed text around spans of free tokens: "a photo of [6]"; [[ is a literal [')
+    .option('--template <text>', 'fixed text around spans of free tokens: "a photo of [6]"; write [[ for [')
     .option('--banned <list>', 'words that it never contains: "cat,hot dog"; #17 is a token id', bannedOf)
     .option('--as-one', 'one prompt of all images, of their average')
     .optionsGroup('Sampler:')

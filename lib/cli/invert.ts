@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { FkinvError } from '../errors';
 import type { Inversion } from '../inversion';
-import { Inverter, type LoadOptions } from '../inverter';
+import type { LoadOptions } from '../inverter';
 import { coloursOf } from './colours';
 import { section } from './help';
 import { addInvertFlags, type Flags } from './invert-flags';
@@ -46,6 +46,7 @@ async function invertEach(files: string[], flags: Flags): Promise<number> {
     ...(clip !== undefined && { clip }),
     ...(threads !== undefined && { threads }),
   };
+  const { Inverter } = await import('../inverter.js'); // here, so that the other commands work where it does not load
   const inverter = await Inverter.load(load);
   const images = asOne === true ? [files] : files;
   const bar =

@@ -1,9 +1,10 @@
 import { SingleBar } from 'cli-progress';
+import { environment } from '../environment';
 
 /** Brackets, percentage and spaces around the bar, and the cursor's column. */
 const around = 11;
 
-/** The steps of all images of a call as one bar on stderr; nothing where that is no terminal. */
+/** The steps of all images of a call as one bar on stderr; nothing where that is no terminal, or a dumb one. */
 export class StepBar {
   readonly #bar: SingleBar | undefined;
   readonly #label: string = '';
@@ -16,7 +17,7 @@ export class StepBar {
     private readonly images: number,
   ) {
     const { isTTY, columns } = process.stderr;
-    if (!isTTY) return;
+    if (!isTTY || environment.isDumbTerminal) return;
     const room = (columns || 80) - around;
     const barsize = Math.max(4, Math.min(40, Math.floor(room / 2)));
     this.#label = shortened(label, room - barsize);

@@ -83,7 +83,7 @@ export class Inverter {
    * @returns The prompt with its rewards, all particles, the similarity and the trace.
    * @throws FkinvError `INVALID_OPTION`, `TEMPLATE_INVALID`, `IDENTICAL_PARTICLES`, `BATCH_TOO_LARGE`, `IMAGE_NOT_FOUND`,
    *   `IMAGE_INVALID`, `IMAGE_TOO_LARGE`, `INVALID_PIXELS`, `NOTHING_LEFT` (too much is banned), `ABORTED`, `DISPOSED`,
-   *   `OUT_OF_MEMORY`, or what a broken model gives (`MODEL_RUN`, `MODEL_INVALID`, `MODEL_INTERFACE`, `INVALID_LOGITS`,
+   *   `OUT_OF_MEMORY`, or what a broken model gives (`MODEL_RUN`, `MODEL_INVALID`, `INVALID_LOGITS`,
    *   `INVALID_EMBEDDING`, `DEGENERATE_WEIGHTS`)
    */
   async invert(image: ImageInput | readonly ImageInput[], options: InvertOptions = {}): Promise<Inversion> {

@@ -80,6 +80,13 @@ for (const document of documents) {
   }
 }
 
+test('every npm script that the documents name exists', (t) => {
+  for (const document of documents) {
+    for (const [, name = ''] of read(document).matchAll(/npm run ([\w:-]+)/g))
+      t.true(name in scripts, `${document}: ${name}`);
+  }
+});
+
 test('no text stands under nothing that prints it', (t) => {
   for (const document of documents)
     t.deepEqual(

@@ -1,4 +1,7 @@
-/** Every code an {@link FkinvError} can carry, and what to do about it. Codes are stable; messages are not. */
+/**
+ * Every code an {@link FkinvError} can carry, and what to do about it. Codes are stable; messages are not.
+ * @enum
+ */
 export const errorCodes = {
   INVALID_OPTION: 'An option is unknown, of the wrong type or out of its range: the message names it and the range.',
   IDENTICAL_PARTICLES:
@@ -41,10 +44,12 @@ export type ErrorCode = keyof typeof errorCodes;
 
 /** The one error this package throws or rejects with; what it came from is its `cause`. */
 export class FkinvError extends Error {
+  /** `FkinvError`. */
   override readonly name = 'FkinvError';
-  /** Stable, for programs. */
+  /** What kind of failure it is: stable, for programs. */
   readonly code: ErrorCode;
 
+  /** `message` says what was wrong, where, and what to do; `options.cause` is what it came from. */
   constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
     super(message, options);
     this.code = code;

@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import path from 'node:path';
 import nodeGypBuild from 'node-gyp-build';
+import type Sharp from 'sharp';
 import { Examination, Fault, fromHere, type Check } from './checks';
 import { errorCodes, messageOf } from './errors';
 import type { Place } from './model-check';
@@ -123,9 +125,9 @@ async function checkOnnxRuntime(hasAddon: boolean): Promise<Found<OnnxRuntime>> 
   return [`${version}, ${fromHere(file)}`, { path: file, version }];
 }
 
-async function checkSharp(): Promise<Found<DoctorReport['sharp']>> {
+function checkSharp(): Found<DoctorReport['sharp']> {
   try {
-    const { versions } = (await import('sharp')).default;
+    const { versions } = createRequire(__filename)('sharp') as typeof Sharp; // as image.ts does: import() takes another file
     const { sharp, vips } = versions;
     return [`${sharp}, libvips ${vips}`, { version: sharp, libvips: vips }];
   } catch (cause) {

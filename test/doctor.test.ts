@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
+import sharp from 'sharp';
 import type { Check } from '../lib/checks';
 import type { DoctorReport } from '../lib/doctor';
 import { errorCodes } from '../lib/errors';
@@ -289,6 +290,18 @@ test('a model folder that is not there, or is broken', async (t) => {
   t.deepEqual(failed(report), ['clip graphs']);
   t.is(check(report, 'clip graphs').code, 'MODEL_INVALID');
   t.is(check(report, 'dllm graphs').detail, 'not run: clip graphs comes first');
+});
+
+test('a picture that the embedded models do not recover', async (t) => {
+  const at = await copyOfPackage({ models: false });
+  const black = { create: { width: 8, height: 8, channels: 3, background: 'black' } } as const;
+  await sharp(black)
+    .png()
+    .toFile(path.join(at, 'examples', 'bells.png'));
+  const report = await examine(t, at);
+  t.deepEqual(failed(report), ['inversion']);
+  t.is(check(report, 'inversion').code, 'INTERNAL');
+  t.regex(check(report, 'inversion').detail, /has rewardClip 0\.\d+, below 0\.85$/);
 });
 
 test('a model that cannot be inverted with, and a picture that is missing', async (t) => {

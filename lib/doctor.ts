@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
@@ -89,19 +90,26 @@ function checkNode(range: string): Found<undefined> {
 
 async function checkAddon(): Promise<Found<DoctorReport['addon']>> {
   const file = addonFile();
+  expectNoCrash(file);
   try {
     const { native } = await import('./native.js');
     const build = native.build();
     return [`${fromHere(file)}, ${build.compiler}, ${build.instructionSet}`, { path: file, ...build }];
   } catch (error) {
     const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
-    throw new Fault(
-      `${fromHere(file)} does not load: ${messageOf(cause)}`,
-      'It was made for another machine, C library or release: npm rebuild fkinv-native makes one for this machine, with ' +
-        'CMake and a C++20 compiler installed.',
-      'ADDON_NOT_FOUND',
-    );
+    throw new Fault(`${fromHere(file)} does not load: ${messageOf(cause)}`, rebuild, 'ADDON_NOT_FOUND');
   }
+}
+
+const rebuild =
+  'It was made for another machine, C library or release: npm rebuild fkinv-native makes one for this machine, with ' +
+  'CMake and a C++20 compiler installed.';
+
+/** One that crashes must not take the report with it: a process of its own loads it first. */
+function expectNoCrash(file: string): void {
+  const { signal } = spawnSync(process.execPath, ['-e', `require(${JSON.stringify(file)})`], { stdio: 'ignore' });
+  if (signal === null) return;
+  throw new Fault(`${fromHere(file)} ended the process that loaded it with ${signal}`, rebuild, 'ADDON_NOT_FOUND');
 }
 
 function addonFile(): string {

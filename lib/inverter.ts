@@ -11,7 +11,7 @@ import { ModelFolder } from './model-folder';
 import { native } from './native';
 import { findOnnxRuntime } from './onnxruntime';
 import { invertAll, picturesOf, type ImageItems } from './invert-all';
-import { type InvertAllOptions, type InvertOptions } from './options';
+import { invertAllSchema, type InvertAllOptions, type InvertOptions } from './options';
 import { resolveOptions, rowsOfForward } from './resolved-options';
 import type { Models } from './sampler';
 import { invertTogether } from './together';
@@ -51,6 +51,7 @@ export class Inverter {
   readonly #end = new AbortController();
 
   private constructor(models: Models) {
+    if (!isLoaded(models)) throw new FkinvError('INVALID_OPTION', 'new Inverter: use await Inverter.load() instead');
     this.#models = models;
   }
 
@@ -115,7 +116,7 @@ export class Inverter {
     options: InvertAllOptions = {},
   ): AsyncGenerator<Inversion | FkinvError, void, undefined> {
     this.#checkDisposed();
-    const { signal } = options;
+    const { signal } = validate(invertAllSchema, options, 'options of invertAll');
     const ended = AbortSignal.any(signal === undefined ? [this.#end.signal] : [signal, this.#end.signal]);
     return this.#guardEach(invertAll(this.#models, images, options, ended), signal);
   }
@@ -171,6 +172,11 @@ export class Inverter {
   #checkDisposed(): void {
     if (this.#disposal !== undefined) throw disposed();
   }
+}
+
+/** Whether these are what {@link Inverter.load} made: a program without types can call the constructor. */
+function isLoaded(models: unknown): models is Models {
+  return typeof models === 'object' && models !== null && 'engine' in models && models.engine instanceof native.Engine;
 }
 
 /** Defaults of a manifest that never work together are its fault, and no caller's. Throws `MODEL_INVALID`. */

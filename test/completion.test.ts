@@ -91,7 +91,7 @@ function inShell(shell: string, script: string): string {
 
 (has('zsh') ? test : test.skip)('zsh: the script is sound', (t) => {
   t.is(
-    inShell('zsh', 'autoload -U compinit; compinit -u; source <(fkinv complete zsh); print $_comps[fkinv]'),
+    inShell('zsh', 'autoload -U compinit; compinit -u; eval "$(fkinv complete zsh)"; print $_comps[fkinv]'),
     '_fkinv\n',
   );
 });

@@ -34,7 +34,7 @@ export const errorCodes = {
   ORT_VERSION:
     'ONNX Runtime is too old, or a second one was asked for in one process: install the pinned onnxruntime-node.',
   ADDON_NOT_FOUND:
-    'The native addon is not built for this platform: npm rebuild fkinv-native, with a C++ compiler and CMake.',
+    'No native addon of the package loads on this machine: build one with npm rebuild fkinv-native --ignore-scripts=false, a C++20 compiler and CMake.',
   OUT_OF_MEMORY: 'An allocation failed: use fewer particles, a smaller maxBatch or a shorter length.',
   INTERNAL: 'A fault of this package: please report it with the message.',
 } as const;

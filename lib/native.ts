@@ -32,6 +32,14 @@ export interface NativeSession {
   run(rows: number, inputs: NativeInput[], output: string, rowShape: number[]): Promise<NativeTensor>;
   /** The same of an int64 output, for the host. */
   run(rows: number, inputs: NativeInput[], output: string, rowShape: number[], type: 'int64'): Promise<BigInt64Array>;
+  /** The same of an output of 16-bit floats, for the host. For parity checks. */
+  run(
+    rows: number,
+    inputs: NativeInput[],
+    output: string,
+    rowShape: number[],
+    type: 'float16' | 'bfloat16',
+  ): Promise<Float32Array>;
   dispose(): void;
 }
 
@@ -176,8 +184,19 @@ export interface NativeParticles {
   release(): void;
 }
 
+/** How the addon was compiled. */
+export interface NativeBuild {
+  /** With its version. */
+  compiler: string;
+  /** The widest vector instructions of its kernels: `SSE2`, `AVX2`, `AVX-512`, `NEON` or `scalar`. */
+  instructionSet: string;
+}
+
 export interface NativeAddon {
   setErrorClass(errorClass: typeof FkinvError): void;
+  build(): NativeBuild;
+  /** ONNX Runtime's version by its own word; empty before an engine has opened it. */
+  onnxRuntimeVersion(): string;
   /** Stops every engine of this thread and waits for them; for the process's exit. */
   stopEngines(): void;
   Engine: new (libonnxruntime: string, threads: number) => NativeEngine;
@@ -221,17 +240,35 @@ export interface NativeAddon {
   philox(counter: Uint32Array, key: Uint32Array): Uint32Array;
 }
 
-function load(): NativeAddon {
+const root = path.join(__dirname, '..');
+
+/** The file of the addon: build/Release, else the prebuild that fits. */
+function find(): string {
   try {
-    const addon = nodeGypBuild(path.join(__dirname, '..')) as NativeAddon;
+    return nodeGypBuild.resolve(root);
+  } catch (cause) {
+    throw new FkinvError(
+      'ADDON_NOT_FOUND',
+      `there is no native addon for ${process.platform}-${process.arch}: the package has no prebuilt one, and none was ` +
+        'built (npm does not where install scripts are off). Build it: npm rebuild fkinv-native --ignore-scripts=false, ' +
+        'which needs CMake and a C++20 compiler',
+      { cause },
+    );
+  }
+}
+
+function load(): NativeAddon {
+  const file = find();
+  try {
+    const addon = nodeGypBuild(root) as NativeAddon;
     addon.setErrorClass(FkinvError);
     process.on('exit', () => addon.stopEngines());
     return addon;
   } catch (cause) {
     throw new FkinvError(
       'ADDON_NOT_FOUND',
-      `the native addon could not be loaded on ${process.platform}-${process.arch} (${messageOf(cause)}): ` +
-        'run npm rebuild fkinv-native, with CMake and a C++20 compiler installed',
+      `the native addon ${file} does not load on this machine (${messageOf(cause)}). Build one for it: ` +
+        'npm rebuild fkinv-native --ignore-scripts=false, which needs CMake and a C++20 compiler',
       { cause },
     );
   }

@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 // What prebuildify calls in place of node-gyp, in the folder where it looks for build/Release: cmake-js, with libstdc++ linked
 // statically. Node-API's headers come with cmake-js, so the Node version that prebuildify names does not matter.
 import { execFileSync } from 'node:child_process';

@@ -10,6 +10,7 @@ import prebuildify from 'prebuildify';
 const scripts = path.dirname(fileURLToPath(import.meta.url));
 const root = path.dirname(scripts);
 const workspace = path.join(root, 'build', 'prebuild');
+const builder = path.join(scripts, 'prebuild-build.mjs');
 const quoted = (text) => `"${text}"`;
 
 mkdirSync(workspace, { recursive: true });
@@ -21,8 +22,7 @@ await promisify(prebuildify)({
   strip: true,
   cwd: workspace, // it takes the addon from build/Release in here
   out: root,
-  nodeGyp: `${quoted(process.execPath)} ${quoted(path.join(scripts, 'prebuild-build.mjs'))}`,
-  shell: true, // for nodeGyp is a command and an argument
+  nodeGyp: process.platform === 'win32' ? `${quoted(process.execPath)} ${quoted(builder)}` : builder, // by a shell there
 });
 
 const { status } = spawnSync(process.execPath, [path.join(scripts, 'glibc.mjs')], { stdio: 'inherit' });

@@ -87,13 +87,17 @@ test('every npm script that the documents name exists', (t) => {
   }
 });
 
-test('no text stands under nothing that prints it', (t) => {
-  for (const document of documents)
+test('every fence is a block’s, and no text stands under nothing that prints it', (t) => {
+  for (const document of documents) {
+    const blocks = blocksOf(document);
+    const outputs = blocks.filter(({ output }) => output !== undefined);
+    t.is(read(document).match(/^\s*(```|~~~)/gm)?.length ?? 0, 2 * (blocks.length + outputs.length), document);
     t.deepEqual(
-      blocksOf(document).filter(({ language }) => language === 'text' || language === ''),
+      blocks.filter(({ language }) => language === 'text' || language === ''),
       [],
       document,
     );
+  }
 });
 
 /** The anchor of a heading, as Markdown's readers make it. */

@@ -16,6 +16,10 @@ export default defineConfig(
   },
   {
     files: ['**/*.mjs', '**/*.cjs', '**/*.js'],
-    languageOptions: { globals: { process: 'readonly', console: 'readonly', require: 'readonly', module: 'readonly' } },
+    languageOptions: {
+      globals: Object.fromEntries(
+        ['process', 'console', 'URL', 'require', 'module', '__filename'].map((name) => [name, 'readonly']),
+      ),
+    },
   },
 );

@@ -13,7 +13,7 @@ async function promptOf(image: ImageInput, options: InvertOptions): Promise<stri
   }
 }
 
-const words: Uint32Array = philox([0, 0, 0, 0], [0, 0]);
+export const words: Uint32Array = philox([0, 0, 0, 0], [0, 0]);
 // @ts-expect-error an unknown option
-const wrong: InvertOptions = { particls: words.length };
-if ('particls' in wrong) void promptOf('bells.png', { seed: 0n }).then((prompt) => console.log(prompt));
+export const wrong: InvertOptions = { particls: 3 };
+void promptOf('bells.png', { seed: 0n }).then((prompt) => console.log(prompt));

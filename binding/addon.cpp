@@ -4,6 +4,8 @@
 
 #include "addon_data.h"
 #include "args.h"
+#include "cpp/build_facts.h"
+#include "cpp/ort/library.h"
 #include "engine.h"
 #include "kernels.h"
 #include "particles.h"
@@ -28,6 +30,17 @@ void setErrorClass(const Napi::CallbackInfo& info) {
 // stopEngines(): for the process's exit.
 void stopEngines(const Napi::CallbackInfo& info) { Jobs::stopAll(info.Env()); }
 
+// build(): { compiler, instructionSet }
+Napi::Value build(const Napi::CallbackInfo& info) {
+  Napi::Object facts = Napi::Object::New(info.Env());
+  facts.Set("compiler", compiler());
+  facts.Set("instructionSet", instructionSet());
+  return facts;
+}
+
+// onnxRuntimeVersion(): string, by its own word; empty before an engine has opened it
+Napi::Value onnxRuntimeVersion(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), ort::version()); }
+
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   pinLibrary();
   auto* data = new AddonData();
@@ -36,6 +49,8 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   data->session = Napi::Persistent(session);
   data->tensor = Napi::Persistent(tensor);
   exports.Set("setErrorClass", Napi::Function::New<setErrorClass>(env, "setErrorClass"));
+  exports.Set("build", Napi::Function::New<build>(env, "build"));
+  exports.Set("onnxRuntimeVersion", Napi::Function::New<onnxRuntimeVersion>(env, "onnxRuntimeVersion"));
   exports.Set("stopEngines", Napi::Function::New<stopEngines>(env, "stopEngines"));
   exports.Set(EngineClass::kName, EngineClass::define(env));
   exports.Set(ParticlesClass::kName, ParticlesClass::define(env));

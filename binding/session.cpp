@@ -1,10 +1,12 @@
 #include "session.h"
 
+#include <algorithm>
 #include <variant>
 
 #include "addon_data.h"
 #include "args.h"
 #include "cpp/error.h"
+#include "cpp/kernels/widen.h"
 #include "cpp/ort/binding.h"
 #include "errors.h"
 #include "tensor.h"
@@ -73,18 +75,28 @@ std::vector<Input> toInputs(Napi::Value value) {
   return inputs;
 }
 
-// The output's values, on the device.
+// The output's values as they are, on the device; `type` is one that a T holds.
 template <class T>
-std::shared_ptr<const Array<T>> execute(const Run& run, CancelToken& cancel) {
+std::shared_ptr<const Array<T>> execute(const Run& run, CancelToken& cancel,
+                                        ONNXTensorElementDataType type = elementType<T>()) {
   ort::Binding binding(run.session, run.device);
   for (const Input& input : run.inputs) bind(binding, *run.device, run.rows, input);
-  const void* result = binding.output(run.output, elementType<T>(), run.rows, run.rowShape);
+  const void* result = binding.output(run.output, type, run.rows, run.rowShape);
   const auto failures = binding.run(run.rows, cancel);
   if (!failures.empty()) throw failures.front().error;
   auto size = static_cast<std::size_t>(run.rows);
   for (int64_t extent : run.rowShape) size *= static_cast<std::size_t>(extent);
   auto values = std::make_shared<Array<T>>(run.device, size);
   run.device->copy(values->data(), result, values->bytes());
+  return values;
+}
+
+// The same of an output of 16-bit floats, as float32 on the host.
+std::vector<float> executeHalf(const Run& run, CancelToken& cancel, bool isBfloat16) {
+  const auto type = isBfloat16 ? ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16 : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
+  const std::vector<uint16_t> bits = execute<uint16_t>(run, cancel, type)->download();
+  std::vector<float> values(bits.size());
+  std::transform(bits.begin(), bits.end(), values.begin(), isBfloat16 ? kernels::widenBfloat16 : kernels::widenFloat16);
   return values;
 }
 
@@ -136,13 +148,20 @@ Napi::Value SessionClass::outputs(const Napi::CallbackInfo& info) {
 }
 
 // run(rows: number, inputs: { name, data, rowShape }[], output: string, rowShape: number[]): Promise<Tensor>, of a
-// float32 output; with a last argument "int64", of such an output Promise<BigInt64Array>, on the host
+// float32 output; with a last argument "int64", of such an output Promise<BigInt64Array>, on the host; with "float16"
+// or "bfloat16" Promise<Float32Array>
 Napi::Value SessionClass::run(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto run = std::make_shared<const Run>(Run{session(env), jobs_->engine(env).device(), toInt(info[0]),
                                                    toInputs(info[1]), toString(info[2]), toShape(info[3])});
   auto cancel = std::make_shared<CancelToken>();
-  if (info.Length() > 4 && toString(info[4]) == "int64") {
+  const std::string type = info.Length() > 4 ? toString(info[4]) : "float32";
+  if (type == "float16" || type == "bfloat16") {
+    return jobs_->run(
+        env, cancel, [run, cancel, type] { return executeHalf(*run, *cancel, type == "bfloat16"); },
+        [](Napi::Env e, const std::vector<float>& values) -> Napi::Value { return toTypedArray(e, values); });
+  }
+  if (type == "int64") {
     return jobs_->run(
         env, cancel, [run, cancel] { return execute<int64_t>(*run, *cancel)->download(); },
         [](Napi::Env e, const std::vector<int64_t>& values) -> Napi::Value { return toTypedArray(e, values); });

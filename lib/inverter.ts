@@ -164,7 +164,7 @@ export class Inverter {
 }
 
 /** Defaults of a manifest that never work together are its fault, and no caller's. Throws `MODEL_INVALID`. */
-function checkDefaults(dllm: Dllm, folder: ModelFolder): void {
+export function checkDefaults(dllm: Dllm, folder: ModelFolder): void {
   if (Object.keys(dllm.defaults).length === 0) return;
   try {
     resolveOptions({}, dllm);

@@ -21,7 +21,8 @@ const optimizationLevels = { disabled: 0, basic: 1, extended: 2, all: 99 } as co
 const name = z.string().min(1, 'must not be empty');
 const text = z.string();
 
-const fileName = name.refine(
+/** A file in the folder. */
+export const fileName = name.refine(
   (file) => !path.isAbsolute(file) && !file.split(/[/\\]/).includes('..'),
   'must be a file in the folder',
 );
@@ -40,6 +41,8 @@ const common = {
   weightType: text.optional(),
   /** For people. */
   licence: text.optional(),
+  /** Inputs and expected outputs, by which `fkinv models` checks the graphs: see parity.ts. */
+  parity: fileName.optional(),
 };
 type Common = z.output<z.ZodObject<typeof common>>;
 
@@ -126,8 +129,6 @@ export const dllmManifest = z.strictObject({
   condition: condition.optional(),
   defaults: defaults.default({}),
   maxBatch: integer(1, 2 ** 31 - 1).optional(),
-  /** For people and scripts. */
-  parity: fileName.optional(),
 });
 export type DllmManifest = z.output<typeof dllmManifest>;
 

@@ -90,7 +90,8 @@ function parse<S extends z.ZodType>(file: string, text: string, schema: S): z.ou
   return validate(schema, value, file, 'MODEL_INVALID');
 }
 
-async function sha256(file: string): Promise<string> {
+/** SHA-256 of a file, in hexadecimal. */
+export async function sha256(file: string): Promise<string> {
   const hash = createHash('sha256');
   for await (const chunk of createReadStream(file, { highWaterMark: 2 ** 20 })) hash.update(chunk as Buffer);
   return hash.digest('hex');

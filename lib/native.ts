@@ -32,6 +32,14 @@ export interface NativeSession {
   run(rows: number, inputs: NativeInput[], output: string, rowShape: number[]): Promise<NativeTensor>;
   /** The same of an int64 output, for the host. */
   run(rows: number, inputs: NativeInput[], output: string, rowShape: number[], type: 'int64'): Promise<BigInt64Array>;
+  /** The same of an output of 16-bit floats, for the host. For parity checks. */
+  run(
+    rows: number,
+    inputs: NativeInput[],
+    output: string,
+    rowShape: number[],
+    type: 'float16' | 'bfloat16',
+  ): Promise<Float32Array>;
   dispose(): void;
 }
 
@@ -176,8 +184,19 @@ export interface NativeParticles {
   release(): void;
 }
 
+/** How the addon was compiled. */
+export interface NativeBuild {
+  /** With its version. */
+  compiler: string;
+  /** The widest vector instructions of its kernels: `SSE2`, `AVX2`, `AVX-512`, `NEON` or `scalar`. */
+  instructionSet: string;
+}
+
 export interface NativeAddon {
   setErrorClass(errorClass: typeof FkinvError): void;
+  build(): NativeBuild;
+  /** ONNX Runtime's version by its own word; empty before an engine has opened it. */
+  onnxRuntimeVersion(): string;
   /** Stops every engine of this thread and waits for them; for the process's exit. */
   stopEngines(): void;
   Engine: new (libonnxruntime: string, threads: number) => NativeEngine;

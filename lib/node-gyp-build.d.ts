@@ -1,4 +1,9 @@
 declare module 'node-gyp-build' {
   /** Loads the addon of the package in `directory`: build/Release, else the prebuild that fits. */
-  export default function nodeGypBuild(directory: string): unknown;
+  function nodeGypBuild(directory: string): unknown;
+  namespace nodeGypBuild {
+    /** Path of what it would load; throws where there is none. */
+    function resolve(directory: string): string;
+  }
+  export default nodeGypBuild;
 }

@@ -2,7 +2,10 @@ import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { FkinvError, type ErrorCode } from './errors';
 
-/** `value` as `schema` has it, defaults filled in; otherwise an error that names every field that does not fit. */
+/** Faults that one message names: a long list of numbers can have thousands. */
+const mostFaults = 8;
+
+/** `value` as `schema` has it, defaults filled in; otherwise an error that names the fields that do not fit. */
 export function validate<S extends z.ZodType>(
   schema: S,
   value: unknown,
@@ -14,7 +17,9 @@ export function validate<S extends z.ZodType>(
   const faults = parsed.error.issues.map(({ path, message }) =>
     path.length > 0 ? `${path.join('.')}: ${message}` : message,
   );
-  throw new FkinvError(code, `${what}: ${faults.join('; ')}`, { cause: parsed.error });
+  const named = faults.slice(0, mostFaults).join('; ');
+  const more = faults.length > mostFaults ? `; and ${faults.length - mostFaults} more` : '';
+  throw new FkinvError(code, `${what}: ${named}${more}`, { cause: parsed.error });
 }
 
 /** A finite number between `min` and `max`, both allowed. */

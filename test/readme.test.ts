@@ -13,10 +13,12 @@ const readme = readFileSync(path.join(root, 'README.md'), 'utf8');
 const workspace = path.join(root, 'build', 'readme'); // inside the package, so that it can require itself by name
 const run = promisify(execFile);
 
-/** Code blocks that are followed by the text they print. */
-const examples = [...readme.matchAll(/```(sh|js)\n((?:(?!```)[^])*?)```\n\n```text\n((?:(?!```)[^])*?)```/g)].map(
-  ([, language = '', code = '', output = '']) => ({ language, code, output }),
-);
+/** Code blocks that are followed by the text they print, and the file that runs them where `<!-- run by … -->` names one. */
+const examples = [
+  ...readme.matchAll(
+    /(?:<!-- run by (\S+) -->\n\n)?```(sh|js)\n((?:(?!```)[^])*?)```\n\n```text\n((?:(?!```)[^])*?)```/g,
+  ),
+].map(([, runBy, language = '', code = '', output = '']) => ({ runBy, language, code, output }));
 
 const withoutSeconds = (text: string): string => text.replaceAll(/\d+\.\d+ s\b/g, '# s');
 
@@ -44,7 +46,12 @@ test('the README has its examples', (t) => {
   t.is(readme.match(/```text/g)?.length, examples.length, 'every output stands under the code that prints it');
 });
 
-for (const [i, { language, code, output }] of examples.entries()) {
+for (const [i, { runBy, language, code, output }] of examples.entries()) {
+  if (runBy !== undefined) {
+    test(`${runBy} runs example ${i}`, (t) =>
+      t.true(readFileSync(path.join(root, runBy), 'utf8').includes(code.trim())));
+    continue;
+  }
   test(`README example ${i}: ${code.trim().split('\n').at(0)}`, async (t) => {
     t.is(withoutSeconds(await outputOf(language, code, `example-${i}`)), withoutSeconds(output));
   });

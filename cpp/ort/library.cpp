@@ -68,6 +68,11 @@ void open(const std::filesystem::path& path) {
 const OrtApi& api() { return *library.api; }
 OrtEnv* environment() { return library.environment; }
 
+std::string version() {
+  std::lock_guard lock(mutex);
+  return library.version;
+}
+
 void check(OrtStatus* status, const char* code, const char* what) {
   if (status == nullptr) return;
   const std::string message = api().GetErrorMessage(status);

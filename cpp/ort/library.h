@@ -1,6 +1,7 @@
 // The one libonnxruntime of the process.
 #pragma once
 #include <filesystem>
+#include <string>
 
 #include "onnxruntime_c_api.h"
 
@@ -15,6 +16,8 @@ void open(const std::filesystem::path& path);
 /// What open() opened.
 const OrtApi& api();
 OrtEnv* environment();
+/// Its release, "1.29.0"; empty before open().
+std::string version();
 
 /// Throws Error with `code` and "<what>: <ORT's message>" unless `status` is null; releases it.
 void check(OrtStatus* status, const char* code, const char* what);

@@ -1,7 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { FkinvError } from '../errors';
 import type { Inversion } from '../inversion';
-import { Inverter, type LoadOptions } from '../inverter';
+import type { LoadOptions } from '../inverter';
 import { invertAllSchema, type InvertAllOptions } from '../options';
 import { orders, resamplingSchemes } from '../schemes';
 import { coloursOf } from './colours';
@@ -115,6 +115,7 @@ async function invertEach(files: string[], flags: Flags): Promise<number> {
     ...(clip !== undefined && { clip }),
     ...(threads !== undefined && { threads }),
   };
+  const { Inverter } = await import('../inverter.js'); // here, so that the other commands work where it does not load
   const inverter = await Inverter.load(load);
   const images = asOne === true ? [files] : files;
   const bar = new StepBar(images.length === 1 ? files.join(', ') : `${images.length} images`, images.length);

@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { Command, CommanderError } from 'commander';
+import { addDoctorCommand } from './doctor';
 import { addInvertCommand } from './invert';
+import { addModelsCommand } from './models';
 import { exitCodeOf, exitCodes, reportError } from './report';
 
 function version(): string {
@@ -22,6 +24,8 @@ export async function run(args: string[]): Promise<number> {
         'Example: fkinv invert picture.png --particles 16 --seed 7',
     );
   addInvertCommand(program, (outcome) => (code = outcome));
+  addModelsCommand(program, (outcome) => (code = outcome));
+  addDoctorCommand(program, (outcome) => (code = outcome));
   try {
     await program.parseAsync(args, { from: 'user' });
     return code;

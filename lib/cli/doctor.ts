@@ -1,0 +1,40 @@
+import type { Command } from 'commander';
+import type { DoctorReport } from '../doctor';
+import { linesOf } from './checks';
+import { coloursOf } from './colours';
+import { exitCodes } from './report';
+
+interface Flags {
+  dllm?: string;
+  clip?: string;
+  json?: true;
+}
+
+/** Adds `fkinv doctor` to `program`; `finish` is given its exit code. */
+export function addDoctorCommand(program: Command, finish: (code: number) => void): void {
+  program
+    .command('doctor')
+    .description('Look at this installation: what is wrong, and what to do.')
+    .option('--dllm <folder>', 'discrete diffusion language model (default: the embedded demo model)')
+    .option('--clip <folder>', 'CLIP (default: the embedded demo model)')
+    .option('--json', 'print the whole report: versions, the library in use, hashes of the models, checks')
+    .action(async ({ json, ...options }: Flags) => {
+      const { examineInstallation } = await import('../doctor.js');
+      const report = await examineInstallation(options);
+      process.stdout.write(json === true ? `${JSON.stringify(report)}\n` : textOf(report));
+      finish(report.ok ? exitCodes.done : exitCodes.failed);
+    });
+}
+
+function textOf({ ok, version, checks, ...facts }: DoctorReport): string {
+  const { platform, libc, system, processors, processor, memory } = facts;
+  const colours = coloursOf(process.stdout);
+  const gigabytes = (bytes: number): string => (bytes / 1e9).toFixed(1);
+  const machine = [
+    [platform, libc, system].filter((fact) => fact !== null).join(', '),
+    `${processors} × ${processor}, ${gigabytes(memory.freeBytes)} of ${gigabytes(memory.totalBytes)} GB of memory free`,
+  ];
+  const failed = checks.filter((check) => !check.ok && check.remedy !== undefined).length;
+  const verdict = ok ? colours.green('All is well.') : colours.red(`${failed} of ${checks.length} checks failed.`);
+  return `${colours.bold(`fkinv-native ${version}`)}\n${colours.dim(machine.join('\n'))}\n${linesOf(checks)}${verdict}\n`;
+}

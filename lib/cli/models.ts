@@ -1,0 +1,79 @@
+import path from 'node:path';
+import type { Command } from 'commander';
+import { fromHere } from '../checks';
+import type { FolderReport } from '../examine-folders';
+import type { ClipFacts, DllmFacts, GraphFacts } from '../model-check';
+import type { NativeTensorInfo } from '../native';
+import { linesOf } from './checks';
+import { coloursOf } from './colours';
+import { exitCodes } from './report';
+
+/** Adds `fkinv models` to `program`; `finish` is given its exit code. */
+export function addModelsCommand(program: Command, finish: (code: number) => void): void {
+  program
+    .command('models')
+    .description('List the embedded models, or check model folders: files, graphs, manifest, parity.')
+    .argument('[folder...]', 'folders of a dLLM or a CLIP; a dLLM is held against the CLIP given with it')
+    .option('--json', 'print the whole reports, a JSON line a folder')
+    .action(async (folders: string[], { json }: { json?: true }) => {
+      const { examineFolders } = await import('../examine-folders.js');
+      const reports = await examineFolders(folders);
+      process.stdout.write(
+        json === true
+          ? reports.map((report) => `${JSON.stringify(report)}\n`).join('')
+          : reports.map(textOf).join('\n'),
+      );
+      finish(reports.every(({ ok }) => ok) ? exitCodes.done : exitCodes.failed);
+    });
+}
+
+function textOf(report: FolderReport): string {
+  const { folder, graphs, facts, checks, licence, weightType } = report;
+  const colours = coloursOf(process.stdout);
+  const lines = [
+    ...graphs.flatMap((graph) => linesOfGraph(folder, graph)),
+    ...(facts === null ? [] : 'vocabulary' in facts ? linesOfDllm(facts) : linesOfClip(facts)),
+    ['licence', licence ?? 'not stated'],
+    ['weights', weightType ?? 'not stated'],
+  ];
+  const width = lines.reduce((widest, [name = '']) => Math.max(widest, name.length), 0);
+  const shown = lines.map(([name = '', value = '']) => `  ${colours.dim(name.padEnd(width))}  ${value}\n`);
+  return `${colours.bold(fromHere(folder))}\n${shown.join('')}${linesOf(checks, '  ')}`;
+}
+
+type Line = [name: string, value: string];
+
+function linesOfGraph(folder: string, { file, inputs, outputs }: GraphFacts): Line[] {
+  return [
+    ['graph', path.relative(folder, file)],
+    ['  takes', inputs.map(tensor).join(', ')],
+    ['  gives', outputs.map(tensor).join(', ')],
+  ];
+}
+
+function tensor({ name, type, shape }: NativeTensorInfo): string {
+  return `${name} ${type} [${shape.map((extent) => (extent === -1 ? '?' : extent)).join(', ')}]`;
+}
+
+function linesOfDllm(facts: DllmFacts): Line[] {
+  const { vocabulary, tokens, maskId, stopIds, suppressed, maxLength, fixedLength, maxBatch, condition } = facts;
+  const { prefix, suffix, logitShift, defaults } = facts;
+  const around = `${prefix.length} ids before them, ${suffix.length} behind`;
+  const ownDefaults = Object.entries(defaults).map(([name, value]) => `${name} ${value}`);
+  return [
+    ['vocabulary', `${vocabulary} columns, ${tokens} tokens, ${suppressed} never drawn`],
+    ['ids', `mask ${maskId}, stop ${stopIds.join(', ')}`],
+    ['positions', `${fixedLength === null ? 'up to ' : ''}${maxLength}, ${around}, logits shifted by ${logitShift}`],
+    ['condition', condition],
+    ['defaults', ownDefaults.length > 0 ? ownDefaults.join(', ') : "the package's"],
+    ...(maxBatch === null ? [] : [['batch', `up to ${maxBatch} rows`] as Line]),
+  ];
+}
+
+function linesOfClip({ embedSize, tokens, maxWidth, image }: ClipFacts): Line[] {
+  return [
+    ['image', image === null ? 'of any size' : `${image.width} × ${image.height} pixels`],
+    ['text', `up to ${maxWidth} of ${tokens} tokens`],
+    ['embedding', `${embedSize} numbers`],
+  ];
+}

@@ -1,0 +1,193 @@
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import nodeGypBuild from 'node-gyp-build';
+import { Examination, Fault, fromHere, type Check } from './checks';
+import { errorCodes, messageOf } from './errors';
+import type { Place } from './model-check';
+import { examineFiles, type FilesReport, type ModelFile, type ModelKind } from './model-files';
+import { ModelFolder } from './model-folder';
+import type { NativeBuild } from './native';
+import { findOnnxRuntime } from './onnxruntime';
+import type { InvertOptions } from './options';
+import { systemFacts, type SystemFacts } from './system';
+
+// What is wrong with an installation, and what to do. The addon, ONNX Runtime, sharp and the models may each be what is
+// wrong, so nothing here imports them but inside the checks that are about them.
+
+/** Folders of the models to look at; default the embedded ones. */
+export interface DoctorOptions {
+  dllm?: string;
+  clip?: string;
+}
+
+/** What was found. What could not be looked at is null, or empty. */
+export interface DoctorReport extends SystemFacts {
+  /** Whether every check is. */
+  ok: boolean;
+  /** Of this package. */
+  version: string;
+  addon: (NativeBuild & { path: string }) | null;
+  onnxRuntime: OnnxRuntime | null;
+  sharp: { version: string; libvips: string } | null;
+  models: Record<ModelKind, { folder: string; files: ModelFile[] }>;
+  checks: Check[];
+}
+
+interface OnnxRuntime {
+  path: string;
+  /** By its own word; null where the addon could not open it. */
+  version: string | null;
+}
+
+/** The models, and what was found of their files. */
+type Models = Record<ModelKind, { folder: ModelFolder; report: FilesReport }>;
+
+const root = path.join(__dirname, '..');
+
+/** Looks at the whole installation. What fails is a check of the report, and the rest still runs. */
+export async function examineInstallation(options: DoctorOptions = {}): Promise<DoctorReport> {
+  const exam = new Examination();
+  const { version, engines } = packageFile();
+  await exam.run('node', [], () => checkNode(engines.node));
+  const addon = (await exam.run('addon', [], checkAddon)) ?? null;
+  const onnxRuntime = (await exam.run('onnxruntime', [], () => checkOnnxRuntime(addon !== null))) ?? null;
+  const sharp = (await exam.run('sharp', [], checkSharp)) ?? null;
+  await exam.run('kernels', ['addon'], checkKernels);
+  const clip = await modelAt(exam, 'clip', options.clip);
+  const dllm = await modelAt(exam, 'dllm', options.dllm);
+  await examineModels(exam, { clip, dllm }, options);
+  return {
+    ok: exam.ok,
+    version,
+    ...systemFacts(),
+    addon,
+    onnxRuntime,
+    sharp,
+    models: { dllm: filesIn(dllm), clip: filesIn(clip) },
+    checks: exam.checks,
+  };
+}
+
+function packageFile(): { version: string; engines: { node: string } } {
+  return JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as ReturnType<typeof packageFile>;
+}
+
+type Found<T> = readonly [detail: string, value: T];
+
+/** `range` is such as `>=20.19`. */
+function checkNode(range: string): Found<undefined> {
+  const { node, napi = 'none' } = process.versions;
+  const least = range.replace('>=', '');
+  if (node.localeCompare(least, 'en', { numeric: true }) >= 0) return [`${node}, Node-API ${napi}`, undefined];
+  throw new Fault(
+    `Node ${node} is older than this package needs`,
+    `Install Node ${least} or newer: https://nodejs.org`,
+  );
+}
+
+async function checkAddon(): Promise<Found<DoctorReport['addon']>> {
+  const file = addonFile();
+  try {
+    const { native } = await import('./native.js');
+    const build = native.build();
+    return [`${fromHere(file)}, ${build.compiler}, ${build.instructionSet}`, { path: file, ...build }];
+  } catch (error) {
+    const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
+    throw new Fault(
+      `${fromHere(file)} does not load: ${messageOf(cause)}`,
+      'It was made for another machine, C library or release: npm rebuild fkinv-native makes one for this machine, with ' +
+        'CMake and a C++20 compiler installed.',
+      'ADDON_NOT_FOUND',
+    );
+  }
+}
+
+function addonFile(): string {
+  try {
+    return nodeGypBuild.resolve(root);
+  } catch {
+    throw new Fault(
+      `${fromHere(root)} has no addon for ${process.platform}-${process.arch}, neither in build/Release nor in prebuilds`,
+      errorCodes.ADDON_NOT_FOUND,
+      'ADDON_NOT_FOUND',
+    );
+  }
+}
+
+async function checkOnnxRuntime(hasAddon: boolean): Promise<Found<OnnxRuntime>> {
+  const file = findOnnxRuntime();
+  if (!hasAddon) return [`${fromHere(file)}, not opened: addon comes first`, { path: file, version: null }];
+  const { native } = await import('./native.js');
+  await new native.Engine(file, 1).dispose();
+  const version = native.onnxRuntimeVersion();
+  return [`${version}, ${fromHere(file)}`, { path: file, version }];
+}
+
+async function checkSharp(): Promise<Found<DoctorReport['sharp']>> {
+  try {
+    const { versions } = (await import('sharp')).default;
+    const { sharp, vips } = versions;
+    return [`${sharp}, libvips ${vips}`, { version: sharp, libvips: vips }];
+  } catch (cause) {
+    throw new Fault(
+      `sharp, which reads images, does not load: ${messageOf(cause).split('\n')[0] ?? ''}`,
+      'npm install --include=optional sharp, on the machine it runs on: its binaries are optional dependencies.',
+    );
+  }
+}
+
+async function checkKernels(): Promise<Found<undefined>> {
+  const { checkKernels: check } = await import('./golden.js');
+  return [`${check()} values of golden cases`, undefined];
+}
+
+async function modelAt(exam: Examination, kind: ModelKind, given: string | undefined): Promise<Models[ModelKind]> {
+  const folder = new ModelFolder(path.resolve(given ?? path.join(root, 'models', kind)));
+  return { folder, report: await examineFiles(exam, `${kind} files`, folder, kind) };
+}
+
+function filesIn({ folder, report }: Models[ModelKind]): { folder: string; files: ModelFile[] } {
+  return { folder: folder.path, files: report.files };
+}
+
+/** Graphs and parity of both, and the inversion. */
+async function examineModels(exam: Examination, models: Models, given: DoctorOptions): Promise<void> {
+  const missing = exam.missing(['addon', 'onnxruntime', 'sharp']);
+  if (missing !== undefined) {
+    for (const name of ['clip graphs', 'dllm graphs', 'inversion']) exam.skip(name, missing);
+    return;
+  }
+  const { native } = await import('./native.js');
+  const { examineClip, examineDllm } = await import('./model-check.js');
+  const engine = new native.Engine(findOnnxRuntime(), 1);
+  const place = (kind: ModelKind): Place => ({
+    exam,
+    engine,
+    folder: models[kind].folder,
+    parityFile: models[kind].report.parityFile,
+    label: (part) => `${kind} ${part}`,
+    needs: [`${kind} files`],
+  });
+  let defaults: InvertOptions = {};
+  const clip = await examineClip(place('clip'));
+  if (clip === undefined) {
+    exam.skip('dllm graphs', 'clip graphs');
+  } else {
+    const dllm = await examineDllm(place('dllm'), clip.model, given.clip === undefined);
+    defaults = dllm?.facts.defaults ?? {};
+  }
+  await engine.dispose();
+  await exam.run('inversion', ['clip graphs', 'dllm graphs'], () => invert(given, defaults));
+}
+
+async function invert(models: DoctorOptions, defaults: InvertOptions): Promise<Found<undefined>> {
+  const { checkInversion, picture } = await import('./self-test.js');
+  const isEmbedded = models.dllm === undefined && models.clip === undefined;
+  // Another model may take seconds a step: few will do. Blocks want their own number of steps.
+  const options = isEmbedded || defaults.blockLength !== undefined ? {} : { steps: 4 };
+  const { prompt, rewardClip } = await checkInversion({ models, isEmbedded, options });
+  return [
+    `${path.basename(picture)}, twice: ${JSON.stringify(prompt)}, rewardClip ${rewardClip.toFixed(4)}`,
+    undefined,
+  ];
+}

@@ -1,0 +1,97 @@
+import path from 'node:path';
+import { Examination, type Check } from './checks';
+import { Clip } from './clip';
+import {
+  examineClip,
+  examineDllm,
+  type ClipFacts,
+  type DllmFacts,
+  type GraphFacts,
+  type Loaded,
+  type Place,
+} from './model-check';
+import { examineFiles, kindOf, type FilesReport, type ModelKind } from './model-files';
+import { ModelFolder } from './model-folder';
+import { native, type NativeEngine } from './native';
+import { findOnnxRuntime } from './onnxruntime';
+import type { ParityResult } from './parity';
+
+/** What was found in one model folder. What could not be looked at is null, or empty. */
+export interface FolderReport extends FilesReport {
+  folder: string;
+  kind: ModelKind | null;
+  /** Whether every check is. */
+  ok: boolean;
+  graphs: GraphFacts[];
+  /** Of its kind. */
+  facts: DllmFacts | ClipFacts | null;
+  parity: ParityResult[];
+  checks: Check[];
+}
+
+const embedded = (kind: ModelKind): string => path.join(__dirname, '..', 'models', kind);
+
+/**
+ * Examines model folders, by default the embedded ones, and gives their reports in order. A dLLM that takes a CLIP's
+ * embedding is held against the first CLIP among the folders, or else the embedded one.
+ * @throws FkinvError `ORT_NOT_FOUND` or `ORT_VERSION`
+ */
+export async function examineFolders(given: readonly string[]): Promise<FolderReport[]> {
+  const engine = new native.Engine(findOnnxRuntime(), 1);
+  try {
+    const folders = given.length > 0 ? given : [embedded('clip'), embedded('dllm')];
+    const items = await Promise.all(folders.map((folder) => open(new ModelFolder(path.resolve(folder)))));
+    const clip = await examineClips(items, engine);
+    await examineDllms(items, engine, clip);
+    return items.map(reportOf);
+  } finally {
+    await engine.dispose();
+  }
+}
+
+/** A folder, and what has been found so far. */
+interface Item {
+  exam: Examination;
+  folder: ModelFolder;
+  kind: ModelKind | null;
+  files: FilesReport;
+  loaded?: Loaded<unknown, DllmFacts | ClipFacts> | undefined;
+}
+
+async function open(folder: ModelFolder): Promise<Item> {
+  const exam = new Examination();
+  const kind = await exam.run('kind', [], async () => {
+    const found = await kindOf(folder);
+    return [found === 'dllm' ? 'a dLLM' : 'a CLIP', found];
+  });
+  const none = { licence: null, weightType: null, parityFile: null, files: [] };
+  const files = kind === undefined ? none : await examineFiles(exam, 'files', folder, kind);
+  return { exam, folder, kind: kind ?? null, files };
+}
+
+function placeOf({ exam, folder, files }: Item, engine: NativeEngine): Place {
+  return { exam, folder, engine, parityFile: files.parityFile, label: (part) => part, needs: ['files'] };
+}
+
+/** The first that loads. */
+async function examineClips(items: Item[], engine: NativeEngine): Promise<Clip | undefined> {
+  let first: Clip | undefined;
+  for (const item of items.filter(({ kind }) => kind === 'clip')) {
+    const loaded = await examineClip(placeOf(item, engine));
+    item.loaded = loaded;
+    first ??= loaded?.model;
+  }
+  return first;
+}
+
+async function examineDllms(items: Item[], engine: NativeEngine, given: Clip | undefined): Promise<void> {
+  const dllms = items.filter(({ kind }) => kind === 'dllm');
+  if (dllms.length === 0) return;
+  const clip = given ?? (await Clip.load(engine, new ModelFolder(embedded('clip'))));
+  for (const item of dllms) item.loaded = await examineDllm(placeOf(item, engine), clip, given === undefined);
+}
+
+function reportOf({ exam, folder, kind, files, loaded }: Item): FolderReport {
+  const { graphs = [], facts = null, parity = [] } = loaded ?? {};
+  return { folder: folder.path, kind, ok: exam.ok, ...files, graphs, facts, parity, checks: exam.checks };
+}

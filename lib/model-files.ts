@@ -1,0 +1,164 @@
+import { readFile, readdir, stat } from 'node:fs/promises';
+import path from 'node:path';
+import { z } from 'zod';
+import type { Examination } from './checks';
+import { FkinvError } from './errors';
+import { clipManifest, dllmManifest, fileName, manifestName } from './manifest';
+import { sha256, type ModelFolder } from './model-folder';
+
+// What lies in a model folder, without loading any of it.
+
+/** The two kinds of model folder. */
+export type ModelKind = 'dllm' | 'clip';
+
+/** A file of a model. */
+export interface ModelFile {
+  /** In the folder. */
+  name: string;
+  bytes: number;
+  sha256: string;
+}
+
+/** Hashes of a folder's files, as `sha256sum` writes them: `fkinv models` and `fkinv doctor` hold the files to them. */
+export const sumsName = 'SHA256SUMS';
+
+const graphs = {
+  dllm: ['model.onnx'],
+  clip: ['vision_model.onnx', 'text_model.onnx'],
+} as const;
+
+/** Of which kind `folder` is: by its manifest, else by its graphs, else by config.json. Throws `MODEL_NOT_FOUND` or `MODEL_INVALID`. */
+export async function kindOf(folder: ModelFolder): Promise<ModelKind> {
+  const manifest = Object.keys(await folder.optionalJson(manifestName, z.looseObject({})));
+  if (manifest.includes('graphs')) return 'clip';
+  if (manifest.some((key) => key in dllmManifest.shape && !(key in clipManifest.shape))) return 'dllm';
+  for (const kind of ['clip', 'dllm'] as const) {
+    for (const name of graphs[kind]) if ((await firstOf(folder, name)) !== undefined) return kind;
+  }
+  const config = await folder.optionalJson('config.json', z.looseObject({}));
+  if ('text_config' in config || 'projection_dim' in config) return 'clip';
+  if ('mask_token_id' in config || 'vocab_size' in config) return 'dllm';
+  throw new FkinvError(
+    'MODEL_NOT_FOUND',
+    `${folder.path} is no model folder: it has neither a dLLM's model.onnx nor a CLIP's vision_model.onnx and ` +
+      `text_model.onnx, in itself or in its onnx/, and no ${manifestName} that names others`,
+  );
+}
+
+/** What lies in a folder. */
+export interface FilesReport {
+  licence: string | null;
+  weightType: string | null;
+  /** File of the parity cases, where the manifest names one. */
+  parityFile: string | null;
+  /** What the model is made of. */
+  files: ModelFile[];
+}
+
+/** Hashes the files of a model, as the check `name`, and holds them to what the manifest and `SHA256SUMS` give. */
+export async function examineFiles(
+  exam: Examination,
+  name: string,
+  folder: ModelFolder,
+  kind: ModelKind,
+): Promise<FilesReport> {
+  const report: FilesReport = { licence: null, weightType: null, parityFile: null, files: [] };
+  await exam.run(name, [], async () => {
+    const manifest = await manifestOf(folder, kind);
+    const sums = { ...(await sumsOf(folder)), ...manifest.files };
+    report.licence = manifest.licence ?? null;
+    report.weightType = manifest.weightType ?? null;
+    report.parityFile = manifest.parity ?? null;
+    report.files = await filesOf(folder, manifest, Object.keys(sums));
+    compare(folder, report.files, sums);
+    return [summary(report.files, Object.keys(sums).length), undefined];
+  });
+  return report;
+}
+
+function summary(files: ModelFile[], given: number): string {
+  const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
+  const size = bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
+  const compared = given > 0 ? `SHA-256 as given for ${given}` : 'no SHA-256 is given';
+  const graphs = files
+    .filter(({ name }) => name.includes('.onnx'))
+    .map((file) => `${file.name} ${file.sha256.slice(0, 12)}`);
+  return `${files.length} files, ${size}, ${compared}: ${graphs.join(', ')}`;
+}
+
+type Manifest = z.output<typeof dllmManifest> | z.output<typeof clipManifest>;
+
+function manifestOf(folder: ModelFolder, kind: ModelKind): Promise<Manifest> {
+  return folder.optionalJson<z.ZodType<Manifest>>(manifestName, kind === 'dllm' ? dllmManifest : clipManifest);
+}
+
+async function filesOf(folder: ModelFolder, manifest: Manifest, more: string[]): Promise<ModelFile[]> {
+  const fixed = ['config.json', 'preprocessor_config.json', 'tokenizer.json', 'tokenizer_config.json', manifestName];
+  const names = new Set([...fixed, ...(await graphFiles(folder, manifest)), ...more]);
+  if (manifest.parity !== undefined) names.add(manifest.parity);
+  const files: ModelFile[] = [];
+  for (const name of [...names].sort()) {
+    const bytes = await sizeOf(folder.file(name));
+    if (bytes !== undefined) files.push({ name, bytes, sha256: await sha256(folder.file(name)) });
+  }
+  if (files.length > 0) return files;
+  throw new FkinvError('MODEL_NOT_FOUND', `${folder.path} has no file of a model in it, or is no folder`);
+}
+
+function compare(folder: ModelFolder, files: ModelFile[], sums: Record<string, string>): void {
+  for (const [name, wanted] of Object.entries(sums)) {
+    const found = files.find((file) => file.name === name)?.sha256;
+    if (found === wanted) continue;
+    const file = folder.file(name);
+    throw found === undefined
+      ? new FkinvError('MODEL_NOT_FOUND', `${file} is missing, and a SHA-256 is given for it`)
+      : new FkinvError('MODEL_INVALID', `${file} has the SHA-256 ${found}, and ${wanted} is given for it`);
+  }
+}
+
+/** The graphs, and what begins with a graph's name: its external data. */
+async function graphFiles(folder: ModelFolder, manifest: Manifest): Promise<string[]> {
+  const tower = 'condition' in manifest && typeof manifest.condition === 'object' ? manifest.condition.from : 'clip';
+  const named =
+    'graphs' in manifest
+      ? [manifest.graphs.vision ?? graphs.clip[0], manifest.graphs.text ?? graphs.clip[1]]
+      : [manifest.graph ?? graphs.dllm[0], ...(tower === 'clip' ? [] : [tower])];
+  const found: string[] = [];
+  for (const name of named) {
+    const graph = await firstOf(folder, name);
+    if (graph === undefined) continue;
+    const beside = await readdir(path.dirname(folder.file(graph)));
+    const own = beside.filter((file) => file.startsWith(path.basename(graph)));
+    found.push(...own.map((file) => path.join(path.dirname(graph), file)));
+  }
+  return found;
+}
+
+/** `name` in the folder or in its `onnx/`, whichever is there. */
+async function firstOf(folder: ModelFolder, name: string): Promise<string | undefined> {
+  for (const file of [name, path.join('onnx', name)]) {
+    if ((await sizeOf(folder.file(file))) !== undefined) return file;
+  }
+  return undefined;
+}
+
+/** Bytes of a file; undefined where there is none. */
+async function sizeOf(file: string): Promise<number | undefined> {
+  const found = await stat(file).catch(() => undefined);
+  return found?.isFile() === true ? found.size : undefined;
+}
+
+async function sumsOf(folder: ModelFolder): Promise<Record<string, string>> {
+  const text = await readFile(folder.file(sumsName), 'utf8').catch(() => '');
+  const lines = text.split(/\r?\n/).filter((line) => line !== '');
+  return Object.fromEntries(
+    lines.map((line, i) => {
+      const [, sum = '', name = ''] = /^([0-9a-f]{64}) [ *](.+)$/.exec(line) ?? [];
+      if (fileName.safeParse(name).success) return [name, sum];
+      throw new FkinvError(
+        'MODEL_INVALID',
+        `${folder.file(sumsName)}: line ${i + 1} is no SHA-256, two spaces and a file in the folder`,
+      );
+    }),
+  );
+}

@@ -1,0 +1,38 @@
+import { availableParallelism, cpus, freemem, release, totalmem, type } from 'node:os';
+
+/** The machine, as a report of a fault needs it. */
+export interface SystemFacts {
+  node: string;
+  /** The newest Node-API this Node has. */
+  nodeApi: string;
+  /** Such as `linux-x64`. */
+  platform: string;
+  /** Such as `glibc 2.36`, or `musl`; null where the system has but one. */
+  libc: string | null;
+  system: string;
+  processor: string;
+  /** Threads the process may use. */
+  processors: number;
+  memory: { totalBytes: number; freeBytes: number };
+}
+
+/** Asks Node and the system. */
+export function systemFacts(): SystemFacts {
+  const { node, napi } = process.versions;
+  return {
+    node,
+    nodeApi: napi ?? 'none',
+    platform: `${process.platform}-${process.arch}`,
+    libc: libc(),
+    system: `${type()} ${release()}`,
+    processor: cpus()[0]?.model.trim() ?? 'unknown',
+    processors: availableParallelism(),
+    memory: { totalBytes: totalmem(), freeBytes: freemem() },
+  };
+}
+
+function libc(): string | null {
+  if (process.platform !== 'linux') return null;
+  const { header } = process.report.getReport() as unknown as { header: { glibcVersionRuntime?: string } };
+  return header.glibcVersionRuntime === undefined ? 'musl' : `glibc ${header.glibcVersionRuntime}`;
+}

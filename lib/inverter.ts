@@ -163,7 +163,7 @@ export class Inverter {
   }
 }
 
-/** Defaults of a manifest that never work together are its fault, and no caller's. Throws `MODEL_INVALID`. */
+/** @internal Defaults of a manifest that never work together are its fault, and no caller's. Throws `MODEL_INVALID`. */
 export function checkDefaults(dllm: Dllm, folder: ModelFolder): void {
   if (Object.keys(dllm.defaults).length === 0) return;
   try {

@@ -111,6 +111,8 @@ function checkUses(name, project, binary) {
   const { version } = JSON.parse(readFileSync(manifest, 'utf8'));
   const printsVersion = (output) => (output === version ? undefined : `it is not ${version}`);
   check(`${name}: fkinv --version`, project, 'npx fkinv --version', { env, faultOf: printsVersion });
+  const isWell = (output) => (JSON.parse(output).ok === true ? undefined : 'not all is well');
+  check(`${name}: fkinv doctor`, project, 'npx fkinv doctor --json', { env, faultOf: isWell });
 }
 
 function sizeOf(folder) {

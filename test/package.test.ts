@@ -93,7 +93,7 @@ const contents = [
   /^dist\/.+\.js$/,
   /^dist\/[^/]+\.d\.ts$/,
   /^models\/(NOTICE|README)\.md$/,
-  /^models\/(dllm|clip)\/[^/]+\.(onnx|json)$/,
+  /^models\/(dllm|clip)\/([^/]+\.(onnx|json)|SHA256SUMS)$/,
   /^examples\/bells\.png$/,
   /^(CMakeLists\.txt|scripts\/install\.mjs)$/,
   /^(binding|cpp)\/.+\.(cpp|h)$/,

@@ -17,13 +17,9 @@ export default defineConfig(
   {
     files: ['**/*.mjs', '**/*.cjs', '**/*.js'],
     languageOptions: {
-      globals: {
-        process: 'readonly',
-        console: 'readonly',
-        Buffer: 'readonly',
-        require: 'readonly',
-        module: 'readonly',
-      },
+      globals: Object.fromEntries(
+        ['process', 'console', 'Buffer', 'URL', 'require', 'module', '__filename'].map((name) => [name, 'readonly']),
+      ),
     },
   },
 );

@@ -50,13 +50,13 @@ export class FkinvError extends Error {
   readonly code: ErrorCode;
 
   /** `message` says what was wrong, where, and what to do; `options.cause` is what it came from. */
-  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
     super(message, options);
     this.code = code;
   }
 }
 
-/** The message of anything that was thrown. */
+/** @internal The message of anything that was thrown. */
 export function messageOf(thrown: unknown): string {
   return thrown instanceof Error ? thrown.message : String(thrown);
 }

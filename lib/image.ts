@@ -29,7 +29,7 @@ const edge = z.int().min(1).max(8192);
 const square = z.object({ height: edge, width: edge });
 const shortest = z.object({ shortest_edge: edge });
 
-/** `preprocessor_config.json` as Hugging Face's CLIPImageProcessor writes it. */
+/** @internal `preprocessor_config.json` as Hugging Face's CLIPImageProcessor writes it. */
 export const preprocessorSchema = z.looseObject({
   do_resize: z.boolean().default(true),
   size: z.union([
@@ -58,6 +58,7 @@ export const preprocessorSchema = z.looseObject({
   image_mean: z.tuple([z.number(), z.number(), z.number()]),
   image_std: z.tuple([z.number().positive(), z.number().positive(), z.number().positive()]),
 });
+/** @internal */
 export type Preprocessor = z.output<typeof preprocessorSchema>;
 
 /** sharp's own limit on an input. */
@@ -65,7 +66,7 @@ const maxPixels = 268402689;
 
 const kernels = { 0: 'nearest', 1: 'lanczos3', 2: 'linear', 3: 'cubic' } as const;
 
-/** An image as a model takes it: `pixelValues` [3, height, width]. */
+/** @internal An image as a model takes it: `pixelValues` [3, height, width]. */
 export interface PreparedImage {
   pixelValues: Float32Array;
   width: number;
@@ -127,6 +128,7 @@ async function open(image: ImageInput): Promise<Sharp> {
   return sharp(bytes);
 }
 
+/** @internal */
 export function isRaw(image: unknown): image is RawImage {
   return typeof image === 'object' && image !== null && 'channels' in image;
 }
@@ -139,6 +141,7 @@ function describe(image: ImageInput): string {
 /**
  * Decodes an image (EXIF rotation applied, alpha laid onto white, grey and 16-bit made 8-bit sRGB) and prepares it as
  * `config` says. Throws `IMAGE_NOT_FOUND`, `IMAGE_INVALID`, `IMAGE_TOO_LARGE` or `INVALID_PIXELS`.
+ * @internal
  */
 export async function prepareImage(image: ImageInput, config: Preprocessor): Promise<PreparedImage> {
   const source = await open(image);
@@ -190,7 +193,7 @@ function scaled({ width, height }: Pixels, edge: number): [number, number] {
   return width <= height ? [edge, Math.trunc((edge * height) / width)] : [Math.trunc((edge * width) / height), edge];
 }
 
-/** Width and height that every prepared image has, where the config fixes them. */
+/** @internal Width and height that every prepared image has, where the config fixes them. */
 export function preparedSize(config: Preprocessor): { width: number; height: number } | undefined {
   if (config.do_center_crop && config.crop_size !== undefined) return config.crop_size;
   return config.do_resize && 'width' in config.size ? config.size : undefined;

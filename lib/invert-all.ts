@@ -40,6 +40,7 @@ interface Call {
  * Inverts `items` as many at a time as a forward has room for, in order. The source is closed when the consumer stops, or
  * when `signal` ends the call: then it rejects with the signal's reason, once the results that are done were given.
  * What the options of the call come to for the model is checked here, at once.
+ * @internal
  */
 export function invertAll(
   models: Models,
@@ -118,7 +119,7 @@ function isJob(item: unknown): item is ImageJob {
   return typeof item === 'object' && item !== null && 'image' in item && !isRaw(item);
 }
 
-/** The pictures of one reference. Throws `INVALID_OPTION` when there is none. */
+/** @internal The pictures of one reference. Throws `INVALID_OPTION` when there is none. */
 export function picturesOf(image: ImageInput | readonly ImageInput[]): readonly ImageInput[] {
   const pictures = Array.isArray(image) ? (image as readonly ImageInput[]) : [image as ImageInput];
   if (pictures.length > 0) return pictures;

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
@@ -179,7 +180,7 @@ function isLoaded(models: unknown): models is Models {
   return typeof models === 'object' && models !== null && 'engine' in models && models.engine instanceof native.Engine;
 }
 
-/** Defaults of a manifest that never work together are its fault, and no caller's. Throws `MODEL_INVALID`. */
+/** @internal Defaults of a manifest that never work together are its fault, and no caller's. Throws `MODEL_INVALID`. */
 export function checkDefaults(dllm: Dllm, folder: ModelFolder): void {
   if (Object.keys(dllm.defaults).length === 0) return;
   try {

@@ -1,5 +1,5 @@
-import { execFile } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { exec, execFile } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import test from 'ava';
@@ -59,19 +59,67 @@ test('the types hold from a CommonJS and an ES module, in strict TypeScript', as
     export const wrong = (inverter: Inverter) => inverter.invert('a.png', { particls: 3 });`;
   const tsc = path.join(root, 'node_modules', 'typescript', 'bin', 'tsc');
   const lib = ['--target', 'es2022', '--lib', 'es2022,esnext.disposable', '--types', 'node'];
-  for (const name of ['use.cts', 'use.mts']) {
-    const flags = [
-      '--noEmit',
-      '--strict',
-      '--skipLibCheck',
-      '--module',
-      'node16',
-      '--moduleResolution',
-      'node16',
-      ...lib,
-    ];
-    await t.notThrowsAsync(run(process.execPath, [tsc, ...flags, file(name, code)], { cwd: root }));
-  }
+  const files = ['use.cts', 'use.mts'].map((name) => file(name, code));
+  const flags = ['--noEmit', '--strict', '--module', 'node16', '--moduleResolution', 'node16', ...lib];
+  await t.notThrowsAsync(run(process.execPath, [tsc, ...flags, ...files], { cwd: root }));
+});
+
+/** The files under `folder`, by their paths in the package. */
+function filesIn(folder: string, ending: string): string[] {
+  const entries = readdirSync(path.join(root, folder), { recursive: true, encoding: 'utf8' });
+  return entries
+    .filter((file) => file.endsWith(ending))
+    .map((file) => path.posix.join(folder, file.replaceAll('\\', '/')));
+}
+
+/** What code or declarations ask for: `from 'a'`, `require("a")`, `import("a")`. */
+function modulesOf(file: string): string[] {
+  const code = readFileSync(path.join(root, file), 'utf8');
+  return [...code.matchAll(/(?:from |require\(|import\()['"]([^'"]+)['"]/g)].map(([, name = '']) => name);
+}
+
+/** The declarations that an import of `file` brings in. */
+function declarationsFrom(file: string, found = new Set<string>()): Set<string> {
+  if (found.has(file)) return found;
+  found.add(file);
+  for (const name of modulesOf(file))
+    declarationsFrom(`${path.posix.join(path.posix.dirname(file), name)}.d.ts`, found);
+  return found;
+}
+
+/** What a user needs: the compiled code, the models, what the addon is built from where no prebuilt one fits, the notices. */
+const contents = [
+  /^(package\.json|README\.md|LICENSE)$/,
+  /^dist\/.+\.js$/,
+  /^dist\/[^/]+\.d\.ts$/,
+  /^models\/(NOTICE|README)\.md$/,
+  /^models\/(dllm|clip)\/([^/]+\.(onnx|json)|SHA256SUMS)$/,
+  /^examples\/bells\.png$/,
+  /^(CMakeLists\.txt|scripts\/install\.mjs)$/,
+  /^(binding|cpp)\/.+\.(cpp|h)$/,
+  /^cpp\/ort\/include\/LICENSE$/,
+];
+/** What a working copy may not have yet. */
+const later = /^(prebuilds\/[^/]+\/[^/]+\.node|CHANGELOG\.md)$/;
+
+test('the tarball holds what a user needs, and nothing else', async (t) => {
+  const pack = 'npm pack --ignore-scripts --silent --pack-destination build/package';
+  const tarball = (await promisify(exec)(pack, { cwd: root })).stdout.trim();
+  const { stdout } = await run('tar', ['-tzf', tarball], { cwd: workspace });
+  const files = stdout.split(/\r?\n/).flatMap((file) => (file === '' ? [] : [file.replace('package/', '')]));
+
+  const unknown = files.filter((file) => !later.test(file) && !contents.some((pattern) => pattern.test(file)));
+  t.deepEqual(unknown, []);
+  const missing = contents.filter((pattern) => !files.some((file) => pattern.test(file)));
+  t.deepEqual(missing, []);
+
+  const sources = filesIn('lib', '.ts').filter((file) => !file.endsWith('.d.ts'));
+  const compiled = sources.map((file) => file.replace(/^lib(.*)\.ts$/, 'dist$1.js'));
+  const code = files.filter((file) => /^dist\/.*\.js$/.test(file));
+  t.deepEqual(code.sort(), compiled.sort(), 'dist/ has files that lib/ has not: delete it, and npm run build');
+
+  const declarations = declarationsFrom('dist/kernels.d.ts', declarationsFrom('dist/index.d.ts'));
+  t.deepEqual(files.filter((file) => file.endsWith('.d.ts')).sort(), [...declarations].sort());
 });
 
 test('nothing that the package needs at run time is a development dependency', (t) => {
@@ -79,22 +127,9 @@ test('nothing that the package needs at run time is a development dependency', (
     dependencies: Record<string, string>;
     allowScripts: Record<string, boolean>;
   };
-  const sources = [
-    'image',
-    'tokenizer',
-    'native',
-    'options',
-    'validate',
-    'cli/run',
-    'cli/invert',
-    'cli/report',
-    'cli/progress',
-  ];
-  for (const source of sources) {
-    const code = readFileSync(path.join(root, 'dist', `${source}.js`), 'utf8');
-    const packages = [...code.matchAll(/require\("([^."][^"]*)"\)/g)].map(([, name = '']) => name);
-    for (const name of packages.filter((each) => !each.startsWith('node:')))
-      t.true(name in manifest.dependencies, name);
+  for (const file of filesIn('dist', '.js')) {
+    const packages = modulesOf(file).filter((name) => !/^(node:|\.)/.test(name));
+    for (const name of packages) t.true(name in manifest.dependencies, `${name}, in ${file}`);
   }
   t.false(manifest.allowScripts['onnxruntime-node'], 'its install script downloads what is not needed');
 });

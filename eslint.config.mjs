@@ -17,9 +17,15 @@ export default defineConfig(
   {
     files: ['**/*.mjs', '**/*.cjs', '**/*.js'],
     languageOptions: {
-      globals: Object.fromEntries(
-        ['process', 'console', 'URL', 'require', 'module', '__filename'].map((name) => [name, 'readonly']),
-      ),
+      globals: {
+        process: 'readonly',
+        console: 'readonly',
+        Buffer: 'readonly',
+        URL: 'readonly',
+        require: 'readonly',
+        module: 'readonly',
+        __filename: 'readonly',
+      },
     },
   },
 );

@@ -1,6 +1,9 @@
+import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import path from 'node:path';
 import nodeGypBuild from 'node-gyp-build';
+import type Sharp from 'sharp';
 import { Examination, Fault, fromHere, type Check } from './checks';
 import { errorCodes, messageOf } from './errors';
 import type { Place } from './model-check';
@@ -87,19 +90,26 @@ function checkNode(range: string): Found<undefined> {
 
 async function checkAddon(): Promise<Found<DoctorReport['addon']>> {
   const file = addonFile();
+  expectNoCrash(file);
   try {
     const { native } = await import('./native.js');
     const build = native.build();
     return [`${fromHere(file)}, ${build.compiler}, ${build.instructionSet}`, { path: file, ...build }];
   } catch (error) {
     const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
-    throw new Fault(
-      `${fromHere(file)} does not load: ${messageOf(cause)}`,
-      'It was made for another machine, C library or release: npm rebuild fkinv-native makes one for this machine, with ' +
-        'CMake and a C++20 compiler installed.',
-      'ADDON_NOT_FOUND',
-    );
+    throw new Fault(`${fromHere(file)} does not load: ${messageOf(cause)}`, rebuild, 'ADDON_NOT_FOUND');
   }
+}
+
+const rebuild =
+  'It was made for another machine, C library or release: npm rebuild fkinv-native makes one for this machine, with ' +
+  'CMake and a C++20 compiler installed.';
+
+/** One that crashes must not take the report with it: a process of its own loads it first. */
+function expectNoCrash(file: string): void {
+  const { signal } = spawnSync(process.execPath, ['-e', `require(${JSON.stringify(file)})`], { stdio: 'ignore' });
+  if (signal === null) return;
+  throw new Fault(`${fromHere(file)} ended the process that loaded it with ${signal}`, rebuild, 'ADDON_NOT_FOUND');
 }
 
 function addonFile(): string {
@@ -123,9 +133,9 @@ async function checkOnnxRuntime(hasAddon: boolean): Promise<Found<OnnxRuntime>> 
   return [`${version}, ${fromHere(file)}`, { path: file, version }];
 }
 
-async function checkSharp(): Promise<Found<DoctorReport['sharp']>> {
+function checkSharp(): Found<DoctorReport['sharp']> {
   try {
-    const { versions } = (await import('sharp')).default;
+    const { versions } = createRequire(__filename)('sharp') as typeof Sharp; // as image.ts does: import() takes another file
     const { sharp, vips } = versions;
     return [`${sharp}, libvips ${vips}`, { version: sharp, libvips: vips }];
   } catch (cause) {

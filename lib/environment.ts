@@ -5,4 +5,14 @@ export const environment = {
     const path = process.env['FKINV_ONNXRUNTIME'];
     return path === '' ? undefined : path;
   },
+  /** `NO_COLOR` (anything) takes the command's colours away, `FORCE_COLOR` (anything but 0 and false) gives them to a pipe too; undefined where neither is set. */
+  get colours(): boolean | undefined {
+    if ((process.env['NO_COLOR'] ?? '') !== '') return false;
+    const force = process.env['FORCE_COLOR'];
+    return force === undefined ? undefined : force !== '0' && force !== 'false';
+  },
+  /** `TERM=dumb`: a terminal on which the command draws no progress bar, as it cannot be drawn over. */
+  get isDumbTerminal(): boolean {
+    return process.env['TERM'] === 'dumb';
+  },
 };

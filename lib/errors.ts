@@ -1,4 +1,7 @@
-/** Every code an {@link FkinvError} can carry, and what to do about it. Codes are stable; messages are not. */
+/**
+ * Every code an {@link FkinvError} can carry, and what to do about it. Codes are stable; messages are not.
+ * @enum
+ */
 export const errorCodes = {
   INVALID_OPTION: 'An option is unknown, of the wrong type or out of its range: the message names it and the range.',
   IDENTICAL_PARTICLES:
@@ -31,7 +34,7 @@ export const errorCodes = {
   ORT_VERSION:
     'ONNX Runtime is too old, or a second one was asked for in one process: install the pinned onnxruntime-node.',
   ADDON_NOT_FOUND:
-    'The native addon is not built for this platform: npm rebuild fkinv-native, with a C++ compiler and CMake.',
+    'No native addon of the package loads on this machine: build one with npm rebuild fkinv-native --ignore-scripts=false, a C++20 compiler and CMake.',
   OUT_OF_MEMORY: 'An allocation failed: use fewer particles, a smaller maxBatch or a shorter length.',
   INTERNAL: 'A fault of this package: please report it with the message.',
 } as const;
@@ -41,10 +44,12 @@ export type ErrorCode = keyof typeof errorCodes;
 
 /** The one error this package throws or rejects with; what it came from is its `cause`. */
 export class FkinvError extends Error {
+  /** `FkinvError`. */
   override readonly name = 'FkinvError';
-  /** Stable, for programs. */
+  /** What kind of failure it is: stable, for programs. */
   readonly code: ErrorCode;
 
+  /** `message` says what was wrong, where, and what to do; `options.cause` is what it came from. */
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
     super(message, options);
     this.code = code;

@@ -6,17 +6,23 @@ import { enlarge, type Pixels } from './enlarge';
 import { FkinvError, messageOf } from './errors';
 import { pathOf } from './validate';
 
-/** Pixels that are already decoded: 8 bits a channel, rows from the top, channels interleaved. */
+/** Pixels that are already decoded: 8-bit sRGB, rows from the top, channels interleaved, nothing between rows. */
 export interface RawImage {
-  /** width × height × channels bytes. */
+  /** width × height × channels bytes; alpha is not premultiplied. Copied when the call begins to read it. */
   data: Uint8Array;
+  /** Pixels of a row: 1 or more. */
   width: number;
+  /** Rows: 1 or more. */
   height: number;
   /** 1 grey, 2 grey + alpha, 3 RGB, 4 RGB + alpha. */
   channels: 1 | 2 | 3 | 4;
 }
 
-/** A file's path or `file:` URL, the bytes of an image file, or raw pixels. */
+/**
+ * A file's path or `file:` URL, the bytes of an image file (a Buffer, a Uint8Array), or raw pixels. A file is of any format that
+ * libvips as sharp ships it reads: JPEG, PNG, WebP, AVIF, GIF (its first frame), TIFF, SVG. At most 268 million pixels. EXIF rotation is applied,
+ * transparency laid onto white, everything made 8-bit sRGB.
+ */
 export type ImageInput = string | URL | Uint8Array | RawImage;
 
 const edge = z.int().min(1).max(8192);

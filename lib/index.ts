@@ -1,3 +1,7 @@
+/**
+ * From a reference image to an edit-friendly prompt. {@link Inverter} is where to begin.
+ * @module fkinv-native
+ */
 export { FkinvError, errorCodes, type ErrorCode } from './errors';
 export type { ImageInput, RawImage } from './image';
 export type { Coupling, Inversion, Particle, Timings, TraceStep } from './inversion';

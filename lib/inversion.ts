@@ -42,11 +42,17 @@ export interface Coupling {
 
 /** One particle at the end. */
 export interface Particle {
+  /** Its text. */
   prompt: string;
+  /** r_CLIP of its text, −1 to 1. */
   rewardClip: number;
+  /** r_edit of its text, at most 1. */
   rewardEdit: number;
+  /** λ_CLIP·rewardClip + λ_edit·rewardEdit, what the particles are ranked by. */
   reward: number;
+  /** Log-probability of its tokens, each as it was drawn along its trajectory, in nats: 0 or less. */
   logProb: number;
+  /** The dLLM's token ids of all N positions. */
   tokens: number[];
   /** Its slot among the K, by which {@link TraceStep} lists it. */
   slot: number;
@@ -89,5 +95,13 @@ export interface Timings {
    * `decodeImage`, `encodeImage`, then for all steps together: `denoise` (the dLLM), `pass` (the one read of the logits),
    * `guess`, `decodeText` (tokens to text), `tokenizeText` (text to CLIP ids), `encodeText` (CLIP), `reward`, `resample`, `propose`.
    */
-  stages: Record<string, { ms: number; calls: number }>;
+  stages: Record<
+    string,
+    {
+      /** Milliseconds, of all its calls together. */
+      ms: number;
+      /** How often it ran. */
+      calls: number;
+    }
+  >;
 }

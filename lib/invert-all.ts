@@ -2,7 +2,7 @@ import { z } from 'zod';
 import { FkinvError, messageOf } from './errors';
 import { isRaw, type ImageInput } from './image';
 import type { Inversion } from './inversion';
-import { invertAllSchema, invertSchema, type ImageOptions, type InvertAllOptions, type InvertOptions } from './options';
+import { invertSchema, type ImageOptions, type InvertAllOptions, type InvertOptions } from './options';
 import { given, resolveOptions, rowsOfForward, sharingKey, type ResolvedOptions } from './resolved-options';
 import type { Models } from './sampler';
 import { invertTogether, type Job } from './together';
@@ -39,7 +39,7 @@ interface Call {
 /**
  * Inverts `items` as many at a time as a forward has room for, in order. The source is closed when the consumer stops, or
  * when `signal` ends the call: then it rejects with the signal's reason, once the results that are done were given.
- * Options of the call are validated here, at once.
+ * What the options of the call come to for the model is checked here, at once.
  * @internal
  */
 export function invertAll(
@@ -48,7 +48,6 @@ export function invertAll(
   options: InvertAllOptions,
   signal: AbortSignal,
 ): AsyncGenerator<Inversion | FkinvError, void, undefined> {
-  validate(invertAllSchema, options, 'options of invertAll');
   const { maxBatch, ...rest } = options;
   const given = { ...rest, signal };
   const resolved = resolveOptions(given, models.dllm);

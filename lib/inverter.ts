@@ -12,7 +12,7 @@ import { ModelFolder } from './model-folder';
 import { native } from './native';
 import { findOnnxRuntime } from './onnxruntime';
 import { invertAll, picturesOf, type ImageItems } from './invert-all';
-import { type InvertAllOptions, type InvertOptions } from './options';
+import { invertAllSchema, type InvertAllOptions, type InvertOptions } from './options';
 import { resolveOptions, rowsOfForward } from './resolved-options';
 import type { Models } from './sampler';
 import { invertTogether } from './together';
@@ -52,12 +52,16 @@ export class Inverter {
   readonly #end = new AbortController();
 
   private constructor(models: Models) {
+    if (!isLoaded(models)) throw new FkinvError('INVALID_OPTION', 'new Inverter: use await Inverter.load() instead');
     this.#models = models;
   }
 
   /**
    * Loads the models onto an engine of their own.
-   * @throws FkinvError `INVALID_OPTION`, `MODEL_*`, `TOKENIZER_MISMATCH`, `ORT_NOT_FOUND` or `ORT_VERSION`
+   * @param options - The models' folders and the engine's threads; default the embedded demo models.
+   * @returns The Inverter, ready to use; dispose of it when it is no longer needed.
+   * @throws FkinvError `INVALID_OPTION`, `MODEL_NOT_FOUND`, `MODEL_INVALID`, `MODEL_INTERFACE`, `TOKENIZER_MISMATCH`,
+   *   `ORT_NOT_FOUND`, `ORT_VERSION` or `OUT_OF_MEMORY`
    */
   static async load(options: LoadOptions = {}): Promise<Inverter> {
     const { dllm, clip, threads } = validate(loadSchema, options, 'options of load');
@@ -76,9 +80,13 @@ export class Inverter {
   /**
    * Recovers a prompt of `image`, or of several images as one reference: CLIP's embeddings of them are averaged (a
    * dLLM with a vision graph of its own takes one image only).
-   * @throws FkinvError `INVALID_OPTION`, `TEMPLATE_INVALID`, `IDENTICAL_PARTICLES`, `BATCH_TOO_LARGE`, `IMAGE_*`,
-   *   `INVALID_PIXELS`, `ABORTED`, `DISPOSED`, or what a broken model gives (`MODEL_RUN`, `INVALID_LOGITS`,
-   *   `INVALID_EMBEDDING`, `NOTHING_LEFT`, `DEGENERATE_WEIGHTS`)
+   * @param image - An image, or a list of at least one.
+   * @param options - Every option has a default, and a range that is checked before anything runs.
+   * @returns The prompt with its rewards, all particles, the similarity and the trace.
+   * @throws FkinvError `INVALID_OPTION`, `TEMPLATE_INVALID`, `IDENTICAL_PARTICLES`, `BATCH_TOO_LARGE`, `IMAGE_NOT_FOUND`,
+   *   `IMAGE_INVALID`, `IMAGE_TOO_LARGE`, `INVALID_PIXELS`, `NOTHING_LEFT` (too much is banned), `ABORTED`, `DISPOSED`,
+   *   `OUT_OF_MEMORY`, or what a broken model gives (`MODEL_RUN`, `MODEL_INVALID`, `INVALID_LOGITS`,
+   *   `INVALID_EMBEDDING`, `DEGENERATE_WEIGHTS`)
    */
   async invert(image: ImageInput | readonly ImageInput[], options: InvertOptions = {}): Promise<Inversion> {
     this.#checkDisposed();
@@ -97,6 +105,9 @@ export class Inverter {
    * `{ image, seed, … }`; those of equal options but for the seed share forwards. Images are read a batch at a time, and a
    * batch is full before any of it is inverted (`maxBatch` equal to `particles` makes it one image); stopping early closes
    * the source, and nothing goes on.
+   * @param images - Any iterable or async iterable of images, of lists of images (one reference each) and of images with options.
+   * @param options - Of every image that has none of its own.
+   * @returns The results, an {@link Inversion} or an {@link FkinvError} an image.
    * @throws FkinvError for the options of the call as {@link invert} does, at once; `INPUT_FAILED` when the iterable
    *   throws, once the images before it are done; `ABORTED` and `DISPOSED`, which end the iteration once the results that
    *   are done were given
@@ -106,7 +117,7 @@ export class Inverter {
     options: InvertAllOptions = {},
   ): AsyncGenerator<Inversion | FkinvError, void, undefined> {
     this.#checkDisposed();
-    const { signal } = options;
+    const { signal } = validate(invertAllSchema, options, 'options of invertAll');
     const ended = AbortSignal.any(signal === undefined ? [this.#end.signal] : [signal, this.#end.signal]);
     return this.#guardEach(invertAll(this.#models, images, options, ended), signal);
   }
@@ -154,6 +165,7 @@ export class Inverter {
     for (const graph of [clip.vision, clip.text, dllm.model, dllm.tower?.graph]) graph?.session.dispose();
   }
 
+  /** {@link dispose}, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }
@@ -161,6 +173,11 @@ export class Inverter {
   #checkDisposed(): void {
     if (this.#disposal !== undefined) throw disposed();
   }
+}
+
+/** Whether these are what {@link Inverter.load} made: a program without types can call the constructor. */
+function isLoaded(models: unknown): models is Models {
+  return typeof models === 'object' && models !== null && 'engine' in models && models.engine instanceof native.Engine;
 }
 
 /** @internal Defaults of a manifest that never work together are its fault, and no caller's. Throws `MODEL_INVALID`. */

@@ -1,3 +1,8 @@
+/**
+ * The engine's kernels on the CPU, one call each, synchronous on the calling thread: for profiling and for tests. Their arithmetic is in
+ * docs/kernels.md.
+ * @module fkinv-native/kernels
+ */
 import { z } from 'zod';
 import { FkinvError } from './errors';
 import { native } from './native';
@@ -5,8 +10,6 @@ import { logitsTypes, resamplingSchemes, type LogitsType, type ResamplingScheme 
 import { integer, validate } from './validate';
 
 export type { LogitsType, ResamplingScheme };
-
-// The engine's kernels on the CPU, one call each, synchronous on the calling thread: for profiling and for tests.
 
 function fail(message: string): never {
   throw new FkinvError('INVALID_OPTION', message);
@@ -62,6 +65,9 @@ const couplingSchema = z.strictObject({
 /**
  * The pass and the merge over `logits` [states, positions, vocab], and the disentanglement reward of each state.
  * −inf suppresses a token.
+ * @param logits - [states, positions, vocab], row-major; at least one state.
+ * @param options - The shape of `logits`, and which positions count.
+ * @returns Similarity, reward and row statistics of each state.
  * @throws FkinvError `INVALID_OPTION`, `INVALID_LOGITS` (NaN, +inf) or `NOTHING_LEFT` (a row of −inf)
  */
 export function coupling(logits: LogitsArray, options: CouplingOptions): CouplingResult {
@@ -116,7 +122,9 @@ const drawSchema = z.strictObject({
 
 /**
  * One token a row of `logits` [rows, vocab] from softmax(logits/τ) over what topK and topP keep, by inverse CDF on two levels: exact in the tail.
- * @returns a token id a row
+ * @param logits - [rows, vocab], row-major; −inf suppresses a token.
+ * @param options - How to draw, and two uniforms a row.
+ * @returns A token id of each row [rows], 0 to vocab − 1.
  * @throws FkinvError `INVALID_OPTION`, `INVALID_LOGITS` or `NOTHING_LEFT`
  */
 export function draw(logits: LogitsArray, options: DrawOptions): Int32Array {
@@ -131,6 +139,7 @@ export function draw(logits: LogitsArray, options: DrawOptions): Int32Array {
 
 /** How {@link resample} draws. */
 export interface ResampleOptions {
+  /** How ancestors are drawn; none by default. */
   scheme: ResamplingScheme;
   /** K uniforms in [0, 1); `systematic` reads the first only. */
   u: Float64Array;
@@ -142,10 +151,21 @@ const resampleSchema = z.strictObject({
 });
 
 /**
- * Ancestors of K particles with log-weights `logWeights` [K], and the effective sample size (1 to K).
+ * Ancestors of K particles with log-weights `logWeights` [K], and the effective sample size.
+ * @param logWeights - [K], in nats; −inf is a weight of 0.
+ * @param options - The scheme and its uniforms.
+ * @returns The particle that each of the K slots continues, and how many particles the weights are worth.
  * @throws FkinvError `INVALID_OPTION` or `DEGENERATE_WEIGHTS` (none finite, or any NaN or +inf)
  */
-export function resample(logWeights: Float64Array, options: ResampleOptions): { ancestors: Int32Array; ess: number } {
+export function resample(
+  logWeights: Float64Array,
+  options: ResampleOptions,
+): {
+  /** [K], each 0 to K − 1. */
+  ancestors: Int32Array;
+  /** Effective sample size (Σw)² / Σw², 1 to K. */
+  ess: number;
+} {
   const { scheme, u } = validate(resampleSchema, options, 'options of resample');
   if (!(logWeights instanceof Float64Array) || logWeights.length === 0) fail('logWeights: must be a Float64Array');
   if (u.length !== logWeights.length) fail(`u: must have ${logWeights.length} entries, one a particle`);
@@ -160,6 +180,9 @@ function words(name: string, values: ArrayLike<number>, count: number): Uint32Ar
 
 /**
  * Philox4x32-10: four random 32-bit words of a counter of four words and a key of two.
+ * @param counter - Four words, 0 to 2³² − 1.
+ * @param key - Two words, 0 to 2³² − 1.
+ * @returns Four words.
  * @throws FkinvError `INVALID_OPTION`
  */
 export function philox(counter: ArrayLike<number>, key: ArrayLike<number>): Uint32Array {

@@ -240,17 +240,35 @@ export interface NativeAddon {
   philox(counter: Uint32Array, key: Uint32Array): Uint32Array;
 }
 
-function load(): NativeAddon {
+const root = path.join(__dirname, '..');
+
+/** The file of the addon: build/Release, else the prebuild that fits. */
+function find(): string {
   try {
-    const addon = nodeGypBuild(path.join(__dirname, '..')) as NativeAddon;
+    return nodeGypBuild.resolve(root);
+  } catch (cause) {
+    throw new FkinvError(
+      'ADDON_NOT_FOUND',
+      `there is no native addon for ${process.platform}-${process.arch}: the package has no prebuilt one, and none was ` +
+        'built (npm does not where install scripts are off). Build it: npm rebuild fkinv-native --ignore-scripts=false, ' +
+        'which needs CMake and a C++20 compiler',
+      { cause },
+    );
+  }
+}
+
+function load(): NativeAddon {
+  const file = find();
+  try {
+    const addon = nodeGypBuild(root) as NativeAddon;
     addon.setErrorClass(FkinvError);
     process.on('exit', () => addon.stopEngines());
     return addon;
   } catch (cause) {
     throw new FkinvError(
       'ADDON_NOT_FOUND',
-      `the native addon could not be loaded on ${process.platform}-${process.arch} (${messageOf(cause)}): ` +
-        'run npm rebuild fkinv-native, with CMake and a C++20 compiler installed',
+      `the native addon ${file} does not load on this machine (${messageOf(cause)}). Build one for it: ` +
+        'npm rebuild fkinv-native --ignore-scripts=false, which needs CMake and a C++20 compiler',
       { cause },
     );
   }

@@ -2,12 +2,28 @@
 
 /** Which positions open first (open.h). */
 export const orders = ['random', 'confidence', 'entropy', 'margin'] as const;
+/**
+ * Which masked positions open at a step: `random` each by chance (MDLM), the others equal counts a step, most certain
+ * first: by the drawn token's probability (`confidence`, LLaDA), the row's entropy (`entropy`, Dream) or its two largest
+ * probabilities' difference (`margin`, Dream).
+ * @useDeclaredType
+ */
 export type Order = (typeof orders)[number];
 
 /** How ancestors are drawn from the weights (resample.h). */
 export const resamplingSchemes = ['multinomial', 'stratified', 'residual', 'systematic'] as const;
+/**
+ * How K ancestors are drawn in proportion to the weights: `multinomial` independently, `stratified` one from each K-th of
+ * their sum, `systematic` the same with one random number, `residual` the whole multiples first and the rest by chance. Equal
+ * weights keep every particle in all but the first.
+ * @useDeclaredType
+ */
 export type ResamplingScheme = (typeof resamplingSchemes)[number];
 
 /** Types of logits (logits.h). */
 export const logitsTypes = ['float32', 'float16', 'bfloat16'] as const;
+/**
+ * Type of logits: `float32` in a Float32Array, the bits of `float16` or `bfloat16` in a Uint16Array.
+ * @useDeclaredType
+ */
 export type LogitsType = (typeof logitsTypes)[number];

@@ -1,6 +1,7 @@
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { FkinvError, type ErrorCode } from './errors';
+import { didYouMean } from './suggest';
 
 /** Faults that one message names: a long list of numbers can have thousands. */
 const mostFaults = 8;
@@ -14,12 +15,19 @@ export function validate<S extends z.ZodType>(
 ): z.output<S> {
   const parsed = schema.safeParse(value);
   if (parsed.success) return parsed.data;
-  const faults = parsed.error.issues.map(({ path, message }) =>
-    path.length > 0 ? `${path.join('.')}: ${message}` : message,
-  );
+  const faults = parsed.error.issues.flatMap((issue) => {
+    const messages = issue.code === 'unrecognized_keys' ? unknownKeys(schema, issue) : [issue.message];
+    return messages.map((message) => (issue.path.length > 0 ? `${issue.path.join('.')}: ${message}` : message));
+  });
   const named = faults.slice(0, mostFaults).join('; ');
   const more = faults.length > mostFaults ? `; and ${faults.length - mostFaults} more` : '';
   throw new FkinvError(code, `${what}: ${named}${more}`, { cause: parsed.error });
+}
+
+/** A message of each, with the keys of `schema` that were probably meant. */
+function unknownKeys(schema: z.ZodType, { keys, path }: z.core.$ZodIssueUnrecognizedKeys): string[] {
+  const known = path.length === 0 && schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
+  return keys.map((key) => `unknown key "${key}"${didYouMean(key, known)}`);
 }
 
 /** A finite number between `min` and `max`, both allowed. */

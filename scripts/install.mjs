@@ -7,6 +7,7 @@ import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { howToInstall, missingTools } from './toolchain.mjs';
 
 const require = createRequire(import.meta.url);
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
@@ -27,10 +28,12 @@ function stampOfSources() {
 
 /** Why the addon does not load, or '' when it does: in a process of its own, one that crashes must not take npm down. */
 function loadFault(env = {}) {
-  const load = `require(${JSON.stringify(require.resolve('node-gyp-build'))})(${JSON.stringify(root)})`;
+  const load = `
+    try { require(${JSON.stringify(require.resolve('node-gyp-build'))})(${JSON.stringify(root)}); }
+    catch (error) { console.error(error.message); process.exit(1); }`;
   const options = { env: { ...process.env, ...env }, encoding: 'utf8' };
   const { status, signal, stderr } = spawnSync(process.execPath, ['-e', load], options);
-  return status === 0 ? '' : `${stderr || `it ended with ${signal ?? status}`}`;
+  return status === 0 ? '' : stderr.trim().split('\n').at(0) || `it ended with ${signal ?? status}`;
 }
 
 function compile(command) {
@@ -44,27 +47,40 @@ function build(stamp) {
   rmSync(stampFile, { force: true });
   compile(isCurrent ? 'rebuild' : 'compile');
   const fault = loadFault();
-  if (fault !== '') throw new Error(`the addon was built, and Node cannot load it: ${fault}`);
+  if (fault !== '') throw new Error(`Node cannot load what was built: ${fault}`);
   writeFileSync(stampFile, stamp);
 }
 
+const isBuilt = () => existsSync(path.join(root, 'build', 'Release', 'fkinv_native.node'));
+const hasPrebuilds = () => existsSync(path.join(root, 'prebuilds'));
+
 function isUpToDate(stamp) {
-  const isBuilt = existsSync(stampFile) && readFileSync(stampFile, 'utf8') === stamp;
-  if (isBuilt) return loadFault() === '';
-  const isStale = existsSync(path.join(root, 'build', 'Release', 'fkinv_native.node'));
-  return !isStale && existsSync(path.join(root, 'prebuilds')) && loadFault({ PREBUILDS_ONLY: '1' }) === '';
+  if (existsSync(stampFile) && readFileSync(stampFile, 'utf8') === stamp) return loadFault() === '';
+  return !isBuilt() && hasPrebuilds() && loadFault({ PREBUILDS_ONLY: '1' }) === '';
+}
+
+/** Why an addon has to be built here. */
+function reason() {
+  if (isBuilt()) return 'the sources of the addon have changed';
+  if (!hasPrebuilds()) return 'there is no prebuilt addon here';
+  return `no prebuilt addon fits: ${loadFault({ PREBUILDS_ONLY: '1' })}`;
+}
+
+function fail(...lines) {
+  console.error(['fkinv-native: the native addon could not be built.', ...lines].join('\n  '));
+  process.exit(1);
 }
 
 const stamp = stampOfSources();
 if (!isUpToDate(stamp)) {
+  const why = reason();
+  const missing = missingTools();
+  if (missing.length > 0) {
+    fail(`It has to be (${why}), and that needs`, ...missing.map((tool) => `- ${tool}`), `Install: ${howToInstall()}`);
+  }
   try {
     build(stamp);
   } catch (error) {
-    console.error(
-      `fkinv-native: no prebuilt addon fits this machine, and building one failed: ${error.message}\n` +
-        'It needs CMake 3.20 or newer, make or ninja, and a C++20 compiler: on Debian, apt-get install cmake make g++; ' +
-        'on macOS, xcode-select --install and CMake.',
-    );
-    process.exit(1);
+    fail(`Why it has to be: ${why}`, `What failed: ${error.message}`, 'What the compiler said is above.');
   }
 }

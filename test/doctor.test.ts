@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
+import sharp from 'sharp';
 import type { Check } from '../lib/checks';
 import type { DoctorReport } from '../lib/doctor';
 import { errorCodes } from '../lib/errors';
@@ -104,6 +105,13 @@ async function copyOfPackage({
     await symlink(path.join(root, 'build', 'Release'), path.join(at, 'build', 'Release'));
   }
   return at;
+}
+
+/** Makes the shared library `file` of C. */
+async function compile(file: string, source: string): Promise<void> {
+  const code = path.join(workspace, `${path.basename(file)}.c`);
+  await writeFile(code, source);
+  await promisify(execFile)('cc', ['-shared', '-fPIC', '-o', file, code]);
 }
 
 test('all is well here, and the report has what a report of a fault needs', async (t) => {
@@ -206,6 +214,16 @@ test('an addon that does not load', async (t) => {
   t.regex(check(report, 'addon').remedy ?? '', /npm rebuild fkinv-native/);
 });
 
+test('an addon that crashes', async (t) => {
+  const at = await copyOfPackage({ addon: false, models: false });
+  const file = path.join(at, 'build', 'Release', 'fkinv_native.node');
+  await mkdir(path.dirname(file), { recursive: true });
+  await compile(file, '#include <stdlib.h>\n__attribute__((constructor)) static void crash(void) { abort(); }');
+  const report = await examine(t, at);
+  t.deepEqual(failed(report), ['addon']);
+  t.regex(check(report, 'addon').detail, /ended the process that loaded it with SIGABRT$/);
+});
+
 test('FKINV_ONNXRUNTIME names nothing', async (t) => {
   const report = await examine(t, root, { env: { FKINV_ONNXRUNTIME: '/no/such/library.so' } });
   t.deepEqual(failed(report), ['onnxruntime']);
@@ -216,15 +234,14 @@ test('FKINV_ONNXRUNTIME names nothing', async (t) => {
 
 test('ONNX Runtime is too old', async (t) => {
   const library = path.join(workspace, 'libold.so');
-  await writeFile(
-    `${library}.c`,
+  await compile(
+    library,
     `#include <stdint.h>
     static const void* api(uint32_t version) { return 0; }
     static const char* version(void) { return "1.17.0"; }
     static const struct { const void* (*a)(uint32_t); const char* (*b)(void); } base = {api, version};
     const void* OrtGetApiBase(void) { return &base; }`,
   );
-  await promisify(execFile)('cc', ['-shared', '-fPIC', '-o', library, `${library}.c`]);
   const report = await examine(t, root, { env: { FKINV_ONNXRUNTIME: library } });
   t.deepEqual(failed(report), ['onnxruntime']);
   t.is(check(report, 'onnxruntime').code, 'ORT_VERSION');
@@ -289,6 +306,18 @@ test('a model folder that is not there, or is broken', async (t) => {
   t.deepEqual(failed(report), ['clip graphs']);
   t.is(check(report, 'clip graphs').code, 'MODEL_INVALID');
   t.is(check(report, 'dllm graphs').detail, 'not run: clip graphs comes first');
+});
+
+test('a picture that the embedded models do not recover', async (t) => {
+  const at = await copyOfPackage({ models: false });
+  const black = { create: { width: 8, height: 8, channels: 3, background: 'black' } } as const;
+  await sharp(black)
+    .png()
+    .toFile(path.join(at, 'examples', 'bells.png'));
+  const report = await examine(t, at);
+  t.deepEqual(failed(report), ['inversion']);
+  t.is(check(report, 'inversion').code, 'INTERNAL');
+  t.regex(check(report, 'inversion').detail, /has rewardClip 0\.\d+, below 0\.85$/);
 });
 
 test('a model that cannot be inverted with, and a picture that is missing', async (t) => {

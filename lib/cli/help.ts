@@ -1,0 +1,34 @@
+import type { Command } from 'commander';
+import { coloursOf, helpColours } from './colours';
+
+/** Columns of a help text: the terminal's, but no lines too long to read. */
+function widthOf(stream: NodeJS.WriteStream): number {
+  return Math.min(stream.isTTY ? stream.columns : 80, 100);
+}
+
+/** Gives `program`, and the commands added to it later, the look of their help texts. */
+export function styleHelp(program: Command): void {
+  const { bold, cyan, dim } = helpColours;
+  const { stdout, stderr } = process;
+  program
+    .configureOutput({
+      getOutHasColors: () => coloursOf(stdout).isColorSupported,
+      getErrHasColors: () => coloursOf(stderr).isColorSupported,
+      getOutHelpWidth: () => widthOf(stdout),
+      getErrHelpWidth: () => widthOf(stderr),
+      outputError: () => undefined, // run.ts reports it, as every other error
+    })
+    .configureHelp({
+      styleTitle: bold,
+      styleCommandText: cyan,
+      styleSubcommandText: cyan,
+      styleOptionTerm: cyan,
+      styleArgumentText: dim,
+      optionDescription: ({ description }) => description, // which has choices and default in it
+    });
+}
+
+/** A list under a heading, for the end of a help text. */
+export function section(heading: string, lines: string[]): string {
+  return `\n${helpColours.bold(heading)}\n${lines.map((line) => `  ${line}`).join('\n')}`;
+}

@@ -1,0 +1,107 @@
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { LoadOptions } from '../inverter';
+import { invertAllSchema, type InvertAllOptions } from '../options';
+
+type NumericOption =
+  | 'length'
+  | 'minLength'
+  | 'particles'
+  | 'steps'
+  | 'blockLength'
+  | 'guesses'
+  | 'essThreshold'
+  | 'lambdaClip'
+  | 'lambdaEdit'
+  | 'temperature'
+  | 'topK'
+  | 'topP'
+  | 'seed'
+  | 'maxBatch';
+type ChoiceOption = 'order' | 'resampling' | 'couplingOver';
+
+/** What the flags of `fkinv invert` come to. */
+export interface Flags extends LoadOptions, Omit<InvertAllOptions, 'signal' | 'onStep'> {
+  asOne?: true;
+  json?: true;
+  quiet?: true;
+  verbose?: true;
+}
+
+/** `text` as a number, or as a bigint where only that is exact; NaN for what is neither. */
+function numberOf(text: string): number | bigint {
+  if (text.trim() === '') return NaN;
+  const value = Number(text);
+  return Number.isInteger(value) && !Number.isSafeInteger(value) && /^\d+$/.test(text) ? BigInt(text) : value;
+}
+
+/** The default of an option in its schema; a few fit themselves to others, and have none there. */
+function defaultOf(name: NumericOption | ChoiceOption): string | undefined {
+  return invertAllSchema.shape[name].safeParse(undefined).data?.toString();
+}
+
+/** A flag of the option `name`, held to the option's schema; `byDefault` is for one that has no default there. */
+function number(flags: string, name: NumericOption, what: string, range: string, byDefault = defaultOf(name)): Option {
+  return new Option(flags, `${what} (${range}; default ${byDefault})`).argParser((text: string) => {
+    const parsed = invertAllSchema.shape[name].safeParse(numberOf(text));
+    if (parsed.success) return parsed.data;
+    throw new InvalidArgumentError(`It ${parsed.error.issues[0]?.message ?? 'is invalid'}.`);
+  });
+}
+
+/** The same, of one that is one of a few words. */
+function choice(flags: string, name: ChoiceOption, what: string): Option {
+  const choices = invertAllSchema.shape[name].unwrap().options;
+  return new Option(flags, `${what} (${choices.join(', ')}; default ${defaultOf(name)})`).choices(choices);
+}
+
+/** Words and token ids of a list such as `cat,hot dog,#17`. */
+function bannedOf(text: string): (string | number)[] {
+  const entries = text.split(',').map((entry) => entry.trim());
+  if (entries.includes('')) throw new InvalidArgumentError('It must be words or #ids, separated by commas.');
+  return entries.map((entry) => (/^#\d+$/.test(entry) ? Number(entry.slice(1)) : entry));
+}
+
+function threadsOf(text: string): number {
+  const threads = Number(text);
+  if (Number.isInteger(threads) && threads >= 1 && threads <= 256) return threads;
+  throw new InvalidArgumentError('It must be a whole number from 1 to 256.');
+}
+
+/** Adds the flags to the command, in groups under headings. */
+export function addInvertFlags(command: Command): Command {
+  return command
+    .optionsGroup('Prompt:')
+    .addOption(number('--length <N>', 'length', 'the most tokens of the prompt', "1 to the model's limit"))
+    .addOption(number('--min-length <N>', 'minLength', 'positions that cannot end it', '1 to length', '4'))
+    .option('--template <text>', 'fixed text around spans of free tokens: "a photo of [6]"; write [[ for [')
+    .option('--banned <list>', 'words that it never contains: "cat,hot dog"; #17 is a token id', bannedOf)
+    .option('--as-one', 'one prompt of all images, of their average')
+    .optionsGroup('Sampler:')
+    .addOption(number('--particles <K>', 'particles', 'prompts that are refined together', '1 to 1024'))
+    .addOption(number('--steps <T>', 'steps', 'denoising steps', '1 to 1000'))
+    .addOption(number('--seed <n>', 'seed', 'of every random draw', '0 to 2^64 − 1'))
+    .addOption(choice('--order <order>', 'order', 'which positions open first'))
+    .addOption(number('--block-length <n>', 'blockLength', 'positions of a block', '1 to length', 'one block'))
+    .addOption(number('--guesses <φ>', 'guesses', 'clean guesses of a particle at each step', '1 to 64'))
+    .addOption(choice('--resampling <scheme>', 'resampling', 'how ancestors are drawn'))
+    .addOption(
+      number('--ess-threshold <x>', 'essThreshold', 'resample below this share of K; 1 always, 0 never', '0 to 1'),
+    )
+    .addOption(number('--temperature <τ>', 'temperature', 'of the draws', '0, or 0.06 to 10'))
+    .addOption(number('--top-k <k>', 'topK', 'draw from the k most probable tokens', '1 or more', 'all'))
+    .addOption(number('--top-p <p>', 'topP', 'draw from the fewest tokens of this mass', 'above 0, to 1'))
+    .optionsGroup('Rewards:')
+    .addOption(number('--lambda-clip <λ>', 'lambdaClip', 'weight of rewardClip; 0 is off', '0 to 10000'))
+    .addOption(number('--lambda-edit <λ>', 'lambdaEdit', 'weight of rewardEdit; 0 is off', '0 to 10000'))
+    .addOption(choice('--coupling-over <which>', 'couplingOver', 'which positions count in rewardEdit'))
+    .optionsGroup('Models:')
+    .option('--dllm <folder>', 'diffusion language model (default: the embedded demo model)')
+    .option('--clip <folder>', 'CLIP (default: the embedded demo model)')
+    .option('--threads <n>', 'threads of the engine (1 to 256; default all, at most 8)', threadsOf)
+    .addOption(number('--max-batch <rows>', 'maxBatch', 'the most rows of one forward', 'particles to 65536', '64'))
+    .optionsGroup('Output:')
+    .option('--json', 'the whole result: an object for one image, JSON lines for more')
+    .option('-q, --quiet', 'the prompt alone, a line an image; no progress, no warnings')
+    .option('--verbose', 'the stack of an error too')
+    .helpOption('-h, --help', 'print this');
+}

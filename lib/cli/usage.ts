@@ -1,0 +1,40 @@
+import { existsSync } from 'node:fs';
+import type { Command, CommanderError } from 'commander';
+import { didYouMean } from '../suggest';
+
+/** What is wrong with the command line `args`, in one line, and what was probably meant. */
+export function faultOf(error: CommanderError, program: Command, args: string[]): string {
+  const [first = ''] = args;
+  const command = program.commands.find((each) => each.name() === first);
+  if (command === undefined && first !== '' && !first.startsWith('-')) return unknownCommand(first, program);
+  const message = error.message.replace(/^error: /, '');
+  const [, flag] = /^unknown option '(--?[^'=]+)/.exec(message) ?? [];
+  if (flag !== undefined) return message + instead(flag, command ?? program, program);
+  return error.code === 'commander.missingArgument' ? `${message} (see ${nameOf(command ?? program)} --help)` : message;
+}
+
+function unknownCommand(word: string, program: Command): string {
+  const names = program
+    .createHelp()
+    .visibleCommands(program)
+    .map((command) => command.name());
+  const isFile = /\.\w+$/.test(word) || existsSync(word);
+  const meant = isFile ? ` (did you mean fkinv invert ${word}?)` : didYouMean(word, names);
+  return `unknown command '${word}'${meant || ` (see ${nameOf(program)} --help)`}`;
+}
+
+/** What to write in place of an unknown `flag` of `command`. */
+function instead(flag: string, command: Command, program: Command): string {
+  const owner = program.commands.find((each) => command === program && flagsOf(each).includes(flag));
+  if (owner !== undefined) return ` (it is one of ${nameOf(owner)}, and stands after it)`;
+  return didYouMean(flag, flagsOf(command)) || ` (see ${nameOf(command)} --help)`;
+}
+
+function flagsOf(command: Command): string[] {
+  const options = command.createHelp().visibleOptions(command);
+  return options.flatMap(({ long }) => long ?? []);
+}
+
+function nameOf(command: Command): string {
+  return command.parent === null ? command.name() : `${nameOf(command.parent)} ${command.name()}`;
+}

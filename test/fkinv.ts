@@ -1,0 +1,34 @@
+// The command, as a shell runs it, for tests of the command line.
+import { execFile } from 'node:child_process';
+import path from 'node:path';
+
+export const root = path.join(__dirname, '..');
+export const cli = path.join(root, 'dist', 'cli.js');
+export const bells = path.join(root, 'examples', 'bells.png');
+export const squids = path.join(root, 'examples', 'squids.png');
+/** Flags of an inversion that is soon done. */
+export const quick = ['--particles', '2', '--steps', '3'];
+
+export interface Outcome {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+/** What a test runner or a CI sets for its own colours is not for the command. */
+const environment = { ...process.env };
+delete environment['NO_COLOR'];
+delete environment['FORCE_COLOR'];
+
+export function fkinvIn(env: NodeJS.ProcessEnv, ...args: string[]): Promise<Outcome> {
+  const options = { maxBuffer: 2 ** 26, env: { ...environment, ...env } };
+  return new Promise((resolve) => {
+    const child = execFile(process.execPath, [cli, ...args], options, (_, stdout, stderr) => {
+      resolve({ code: child.exitCode, stdout, stderr });
+    });
+  });
+}
+
+export function fkinv(...args: string[]): Promise<Outcome> {
+  return fkinvIn({}, ...args);
+}

@@ -1,0 +1,80 @@
+// What the command draws on a terminal; util-linux's `script` gives it one.
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import test from 'ava';
+import { bells, cli, quick, squids } from './fkinv';
+
+const escape = '\u001b';
+const hideCursor = '\u001b[?25l';
+const showCursor = '\u001b[?25h';
+const bold = '\u001b[1m';
+
+/** What `fkinv …args` writes to a terminal of so many columns; `onText` is given what there is so far, and the keyboard. */
+async function onTerminal(
+  args: string[],
+  { env = {}, columns = 80, onText }: { env?: NodeJS.ProcessEnv; columns?: number; onText?: OnText } = {},
+): Promise<string> {
+  const command = [process.execPath, cli, ...args].map((word) => `'${word}'`).join(' ');
+  const environment: NodeJS.ProcessEnv = { ...process.env, TERM: 'xterm-256color', ...env };
+  delete environment['FORCE_COLOR'];
+  const child = spawn('script', ['-qec', `stty cols ${columns}; ${command}; echo "code $?"`, '/dev/null'], {
+    env: environment,
+  });
+  let text = '';
+  child.stdout.on('data', (chunk: Buffer) => {
+    text += chunk.toString();
+    onText?.(text, (keys) => child.stdin.write(keys));
+  });
+  await once(child, 'close');
+  return text;
+}
+type OnText = (text: string, type: (keys: string) => void) => void;
+
+const terminal = spawnSync('script', ['-qec', 'true', '/dev/null']).status === 0 ? test : test.skip;
+
+terminal('a bar while it works, which leaves nothing behind', async (t) => {
+  const text = await onTerminal(['invert', bells, ...quick]);
+  t.regex(text, /bells\.png \[[=-]{34}\] \d+ %/);
+  t.true(text.includes(hideCursor) && text.lastIndexOf(showCursor) > text.lastIndexOf(hideCursor));
+  const [, after = ''] = text.split(showCursor);
+  t.regex(after, /code 0/);
+  t.true(after.includes(bold), 'the prompt stands out');
+});
+
+terminal('a narrow terminal has a short bar, and the end of the name', async (t) => {
+  const text = await onTerminal(['invert', bells, ...quick], { columns: 30 });
+  t.regex(text, /…\S*\.png \[[=-]{9}\] \d+ %/);
+});
+
+terminal('several images are one bar, which counts those that fail', async (t) => {
+  const text = await onTerminal(['invert', bells, 'missing.png', squids, '--max-batch', '2', ...quick]);
+  t.regex(text, /3 images \[[=-]{34}\] \d+ %/);
+  t.regex(text, /3 images \[=+\] 100 %/);
+});
+
+terminal('no bar with --quiet, nor on a dumb terminal; no colours there, nor with NO_COLOR', async (t) => {
+  const quiet = await onTerminal(['invert', bells, '--quiet', ...quick]);
+  t.notRegex(quiet, /\[[=-]+\]/);
+  t.regex(quiet, /^[\w ,]+\r\ncode 0\r\n$/);
+  const dumb = await onTerminal(['invert', bells, ...quick], { env: { TERM: 'dumb' } });
+  t.false(dumb.includes(escape));
+  t.notRegex(dumb, /\[[=-]+\]/);
+  const plain = await onTerminal(['invert', bells, ...quick], { env: { NO_COLOR: '1' } });
+  t.regex(plain, /\[[=-]+\]/);
+  t.false(plain.includes(bold));
+});
+
+terminal('Ctrl-C takes the bar away and gives the cursor back', async (t) => {
+  let isTyped = false;
+  const text = await onTerminal(['invert', bells, '--steps', '1000'], {
+    onText(shown, type) {
+      if (isTyped || !/\] [1-9]\d* %/.test(shown)) return;
+      isTyped = true;
+      type('\u0003');
+    },
+  });
+  const after = text.slice(text.lastIndexOf(showCursor));
+  t.true(text.lastIndexOf(showCursor) > text.lastIndexOf(hideCursor));
+  t.regex(after, /interrupted\r\ncode 130\r\n$/);
+  t.notRegex(after, / %/);
+});

@@ -68,7 +68,7 @@ const topP = 'must be a number above 0, to 1';
 const seed = 'must be a whole number from 0 to 2^64 − 1 (above 2^53 − 1 as a bigint)';
 const banned = 'must be a list of words and token ids';
 
-/** @internal The options, their ranges and defaults: lib/cli/invert.ts holds its flags to the same schema. */
+/** @internal The options, their ranges and defaults: lib/cli/invert-flags.ts holds its flags to the same schema. */
 export const invertSchema = z.strictObject({
   length: integer(1, 4096).default(28),
   minLength: integer(1, 4096).optional(),

@@ -89,18 +89,18 @@ function declarationsFrom(file: string, found = new Set<string>()): Set<string> 
 
 /** What a user needs: the compiled code, the models, what the addon is built from where no prebuilt one fits, the notices. */
 const contents = [
-  /^(package\.json|README\.md|LICENSE)$/,
+  /^(package\.json|README\.md|CHANGELOG\.md|LICENSE)$/,
   /^dist\/.+\.js$/,
   /^dist\/[^/]+\.d\.ts$/,
   /^models\/(NOTICE|README)\.md$/,
   /^models\/(dllm|clip)\/([^/]+\.(onnx|json)|SHA256SUMS)$/,
   /^examples\/bells\.png$/,
-  /^(CMakeLists\.txt|scripts\/install\.mjs)$/,
-  /^(binding|cpp)\/.+\.(cpp|h)$/,
+  /^(CMakeLists\.txt|scripts\/(install|toolchain)\.mjs)$/,
+  /^(binding|cpp)\/.+\.(cpp|h|map)$/,
   /^cpp\/ort\/include\/LICENSE$/,
 ];
-/** What a working copy may not have yet. */
-const later = /^(prebuilds\/[^/]+\/[^/]+\.node|CHANGELOG\.md)$/;
+/** What a working copy need not have. */
+const later = /^prebuilds\/[^/]+\/[^/]+\.node$/;
 
 test('the tarball holds what a user needs, and nothing else', async (t) => {
   const pack = 'npm pack --ignore-scripts --silent --pack-destination build/package';

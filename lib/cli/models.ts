@@ -37,8 +37,8 @@ function textOf(report: FolderReport): string {
       ? []
       : [['licence', licence ?? 'not stated'] as Line, ['weights', weightType ?? 'not stated'] as Line]),
   ];
-  const width = lines.reduce((widest, [name = '']) => Math.max(widest, name.length), 0);
-  const shown = lines.map(([name = '', value = '']) => `  ${colours.dim(name.padEnd(width))}  ${value}\n`);
+  const width = lines.reduce((widest, [name]) => Math.max(widest, name.length), 0);
+  const shown = lines.map(([name, value]) => `  ${colours.dim(name.padEnd(width))}  ${value}\n`);
   return `${colours.bold(fromHere(folder))}\n${shown.join('')}${linesOf(checks, '  ')}`;
 }
 

@@ -241,36 +241,40 @@ export interface NativeAddon {
 }
 
 const root = path.join(__dirname, '..');
+const remedy =
+  'run npm rebuild fkinv-native --ignore-scripts=false, with CMake 3.20, make and a C++20 compiler installed';
 
-/** The file of the addon: build/Release, else the prebuild that fits. */
-function find(): string {
+/** The addon's file: build/Release, else the prebuild that fits. */
+function locate(): string {
   try {
     return nodeGypBuild.resolve(root);
   } catch (cause) {
     throw new FkinvError(
       'ADDON_NOT_FOUND',
-      `there is no native addon for ${process.platform}-${process.arch}: the package has no prebuilt one, and none was ` +
-        'built (npm does not where install scripts are off). Build it: npm rebuild fkinv-native --ignore-scripts=false, ' +
-        'which needs CMake and a C++20 compiler',
+      `there is no native addon for ${process.platform}-${process.arch}: no prebuilt one fits, and none was built ` +
+        `(npm ran without install scripts, or could not build): ${remedy}`,
       { cause },
     );
   }
 }
 
+/** Why a file that is there does not load; glibc's loader names the version it lacks, not the one it has. */
+function loadFault(file: string, message: string): string {
+  const needed = /GLIBC_([\d.]+)' not found/.exec(message)?.[1];
+  if (needed === undefined) return `the native addon ${file} does not load (${message})`;
+  const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } };
+  return `the native addon ${file} needs glibc ${needed}, and this machine has ${header.glibcVersionRuntime ?? 'another libc'}`;
+}
+
 function load(): NativeAddon {
-  const file = find();
+  const file = locate();
   try {
     const addon = nodeGypBuild(root) as NativeAddon;
     addon.setErrorClass(FkinvError);
     process.on('exit', () => addon.stopEngines());
     return addon;
   } catch (cause) {
-    throw new FkinvError(
-      'ADDON_NOT_FOUND',
-      `the native addon ${file} does not load on this machine (${messageOf(cause)}). Build one for it: ` +
-        'npm rebuild fkinv-native --ignore-scripts=false, which needs CMake and a C++20 compiler',
-      { cause },
-    );
+    throw new FkinvError('ADDON_NOT_FOUND', `${loadFault(file, messageOf(cause))}: ${remedy}`, { cause });
   }
 }
 

@@ -1,16 +1,17 @@
 // The install script: leaves at once when an addon that loads is there, and builds it with cmake-js otherwise.
 // npm runs it again at odd moments (npx from a clone does), so it must be quick and safe to repeat.
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { howToInstall, missingTools } from './toolchain.mjs';
+import { installCommands, missingTools } from './toolchain.mjs';
 
 const require = createRequire(import.meta.url);
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
+const addon = path.join(root, 'build', 'Release', 'fkinv_native.node');
 const stampFile = path.join(root, 'build', 'Release', 'fkinv-sources.sha256');
 
 /** What the addon in build/Release is made from: its sources' content, not their dates, which git does not keep. */
@@ -28,59 +29,70 @@ function stampOfSources() {
 
 /** Why the addon does not load, or '' when it does: in a process of its own, one that crashes must not take npm down. */
 function loadFault(env = {}) {
-  const load = `
-    try { require(${JSON.stringify(require.resolve('node-gyp-build'))})(${JSON.stringify(root)}); }
-    catch (error) { console.error(error.message); process.exit(1); }`;
+  const load = `require(${JSON.stringify(require.resolve('node-gyp-build'))})(${JSON.stringify(root)})`;
+  const code = `try { ${load} } catch ({ message }) { console.error(message.split('\\n')[0]); process.exit(1); }`;
   const options = { env: { ...process.env, ...env }, encoding: 'utf8' };
-  const { status, signal, stderr } = spawnSync(process.execPath, ['-e', load], options);
-  return status === 0 ? '' : stderr.trim().split('\n').at(0) || `it ended with ${signal ?? status}`;
+  const { status, signal, stderr } = spawnSync(process.execPath, ['-e', code], options);
+  return status === 0 ? '' : stderr.trim() || `the process that loads it ends with ${signal ?? status}`;
+}
+
+function isBuilt(stamp) {
+  return existsSync(stampFile) && readFileSync(stampFile, 'utf8') === stamp && loadFault() === '';
+}
+
+/** Why no prebuild is used, or '' when one is. */
+function prebuildFault() {
+  if (process.env.PREBUILDS_ONLY) return loadFault();
+  if (existsSync(addon)) return 'build/Release, which goes before prebuilds, is of other sources or does not load';
+  if (existsSync(path.join(root, '.git'))) return 'this is a clone, whose prebuilds may be of other sources';
+  return loadFault();
 }
 
 function compile(command) {
   const cmakeJs = require.resolve('cmake-js/bin/cmake-js');
   const parallel = String(availableParallelism());
-  execFileSync(process.execPath, [cmakeJs, command, '--parallel', parallel], { cwd: root, stdio: 'inherit' });
+  const { status, signal } = spawnSync(process.execPath, [cmakeJs, command, '--parallel', parallel], {
+    cwd: root,
+    stdio: 'inherit',
+  });
+  return status === 0 ? '' : `cmake-js ${command}, whose output is above, ends with ${signal ?? status}`;
 }
 
+/** Builds the addon; returns why that fails, or ''. */
 function build(stamp) {
   const isCurrent = existsSync(stampFile) && readFileSync(stampFile, 'utf8') === stamp; // and yet it does not load
   rmSync(stampFile, { force: true });
-  compile(isCurrent ? 'rebuild' : 'compile');
-  const fault = loadFault();
-  if (fault !== '') throw new Error(`Node cannot load what was built: ${fault}`);
-  writeFileSync(stampFile, stamp);
+  const fault = compile(isCurrent ? 'rebuild' : 'compile') || loadFault();
+  if (fault === '') writeFileSync(stampFile, stamp);
+  return fault;
 }
 
-const isBuilt = () => existsSync(path.join(root, 'build', 'Release', 'fkinv_native.node'));
-const hasPrebuilds = () => existsSync(path.join(root, 'prebuilds'));
-
-function isUpToDate(stamp) {
-  if (existsSync(stampFile) && readFileSync(stampFile, 'utf8') === stamp) return loadFault() === '';
-  return !isBuilt() && hasPrebuilds() && loadFault({ PREBUILDS_ONLY: '1' }) === '';
-}
-
-/** Why an addon has to be built here. */
-function reason() {
-  if (isBuilt()) return 'the sources of the addon have changed';
-  if (!hasPrebuilds()) return 'there is no prebuilt addon here';
-  return `no prebuilt addon fits: ${loadFault({ PREBUILDS_ONLY: '1' })}`;
-}
-
-function fail(...lines) {
-  console.error(['fkinv-native: the native addon could not be built.', ...lines].join('\n  '));
+/** Ends the script with what is wrong and what installs `tools`. */
+function fail(faults, tools) {
+  console.error('fkinv-native: there is no native addon for this machine:');
+  for (const fault of faults) console.error(`  - ${fault}`);
+  if (tools.length > 0)
+    console.error('Install what a build needs, then run npm rebuild fkinv-native (in a clone, npm install):');
+  for (const command of installCommands(tools)) console.error(`  ${command}`);
   process.exit(1);
 }
 
-const stamp = stampOfSources();
-if (!isUpToDate(stamp)) {
-  const why = reason();
+function main() {
+  const stamp = stampOfSources();
+  if (!process.env.PREBUILDS_ONLY && isBuilt(stamp)) return;
+  const fault = prebuildFault();
+  if (fault === '') return;
+  if (process.env.PREBUILDS_ONLY) fail([`PREBUILDS_ONLY is set, and no prebuild loads: ${fault}`], []);
   const missing = missingTools();
-  if (missing.length > 0) {
-    fail(`It has to be (${why}), and that needs`, ...missing.map((tool) => `- ${tool}`), `Install: ${howToInstall()}`);
-  }
-  try {
-    build(stamp);
-  } catch (error) {
-    fail(`Why it has to be: ${why}`, `What failed: ${error.message}`, 'What the compiler said is above.');
-  }
+  if (missing.length > 0)
+    fail(
+      [fault, ...missing.map((each) => each.fault)],
+      missing.map(({ tool }) => tool),
+    );
+  console.log(`fkinv-native: builds its addon from source, for a minute or two (${fault})`);
+  const buildFault = build(stamp);
+  // Every tool is there, but for Visual Studio's compiler, which is not looked for.
+  if (buildFault !== '') fail([fault, buildFault], process.platform === 'win32' ? ['compiler'] : []);
 }
+
+main();

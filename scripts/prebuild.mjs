@@ -1,7 +1,7 @@
-// npm run prebuild: the addon for this platform in prebuilds/, where the tarball takes it from. It is built in a folder of
-// its own, so that a developer's build/Release stays what it was.
-import { spawnSync } from 'node:child_process';
-import { mkdirSync } from 'node:fs';
+// npm run prebuild: prebuilds/<platform>-<arch>/fkinv-native[.<libc>].node, and what it asks of the machine that loads
+// it. It is built in a folder of its own: build/Release is the developer's.
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -10,20 +10,18 @@ import prebuildify from 'prebuildify';
 const scripts = path.dirname(fileURLToPath(import.meta.url));
 const root = path.dirname(scripts);
 const workspace = path.join(root, 'build', 'prebuild');
-const builder = path.join(scripts, 'prebuild-build.mjs');
-const quoted = (text) => `"${text}"`;
+const builder = path.join(scripts, 'prebuild-cmake.mjs');
 
 mkdirSync(workspace, { recursive: true });
 await promisify(prebuildify)({
+  cwd: workspace,
+  out: root,
   name: 'fkinv-native',
   napi: true,
-  targets: [],
-  tagLibc: process.platform === 'linux',
   strip: true,
-  cwd: workspace, // it takes the addon from build/Release in here
-  out: root,
-  nodeGyp: process.platform === 'win32' ? `${quoted(process.execPath)} ${quoted(builder)}` : builder, // by a shell there
+  tagLibc: process.platform === 'linux', // elsewhere prebuildify would write glibc
+  // prebuildify starts it through the shell on Windows, where a script is no program, and as a program elsewhere.
+  nodeGyp: process.platform === 'win32' ? `"${process.execPath}" "${builder}"` : builder,
 });
-
-const { status } = spawnSync(process.execPath, [path.join(scripts, 'glibc.mjs')], { stdio: 'inherit' });
-process.exitCode = status ?? 1;
+rmSync(workspace, { recursive: true });
+execFileSync(process.execPath, [path.join(scripts, 'glibc.mjs')], { stdio: 'inherit' });

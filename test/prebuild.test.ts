@@ -1,145 +1,181 @@
-// What a stranger meets who has no fitting addon: the install script without its tools, the error of the package itself, and
-// what a developer is told of a binary's needs. test/long/prebuild.long.ts makes a prebuild and uses it.
-import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from 'node:fs';
+// What a stranger's npm install meets: copies of the package, with and without an addon, tools and compilers.
+import { execFile } from 'node:child_process';
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 
 const root = path.join(__dirname, '..');
-const prebuild = path.join('prebuilds', `${process.platform}-${process.arch}`, 'fkinv-native.node');
+const addon = path.join(root, 'build', 'Release', 'fkinv_native.node');
+const { glibcVersionRuntime } = (process.report.getReport() as { header: { glibcVersionRuntime?: string } }).header;
+const onGlibc = glibcVersionRuntime === undefined ? test.skip : test;
+const onPosix = process.platform === 'win32' ? test.skip : test;
+const isDebian = existsSync('/etc/debian_version');
+const prebuild = `fkinv-native${process.platform === 'linux' ? (glibcVersionRuntime ? '.glibc' : '.musl') : ''}.node`;
 
-/** A copy of the package without an addon, as the tarball is laid out where no prebuild fits. */
-function packageCopy(): string {
-  const folder = path.join(mkdtempSync(path.join(tmpdir(), 'fkinv-')), 'pâckage of a stranger');
-  for (const part of ['package.json', 'CMakeLists.txt', 'scripts', 'binding', 'cpp', 'dist']) {
-    cpSync(path.join(root, part), path.join(folder, part), { recursive: true });
-  }
-  symlinkSync(path.join(root, 'node_modules'), path.join(folder, 'node_modules'));
+interface Ended {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+function run(args: string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> {
+  return new Promise((resolve) => {
+    const options = { env: { ...process.env, CXX: undefined, ...env }, cwd: tmpdir(), timeout: 60_000 };
+    const child = execFile(process.execPath, args, options, (_, stdout, stderr) => {
+      resolve({ code: child.exitCode, stdout, stderr });
+    });
+  });
+}
+
+function temporary(t: ExecutionContext): string {
+  const folder = mkdtempSync(path.join(tmpdir(), 'fkinv-prebuild-'));
+  t.teardown(() => {
+    rmSync(folder, { recursive: true });
+  });
   return folder;
 }
 
-/** A folder for the PATH with these commands in it, and nothing else. */
-function commands(folder: string, scripts: Record<string, string>): string {
-  const bin = path.join(folder, 'bin');
-  mkdirSync(bin);
-  for (const [name, script] of Object.entries(scripts))
-    writeFileSync(path.join(bin, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
-  return bin;
+/** A copy of the package as npm unpacks it, without an addon, or with a prebuilt one made by `write`. */
+function packageCopy(t: ExecutionContext, write?: (file: string) => void): string {
+  const folder = temporary(t);
+  for (const name of ['package.json', 'CMakeLists.txt', 'binding', 'cpp', 'dist', 'scripts'])
+    cpSync(path.join(root, name), path.join(folder, name), { recursive: true });
+  symlinkSync(path.join(root, 'node_modules'), path.join(folder, 'node_modules'), 'junction');
+  const prebuilds = path.join(folder, 'prebuilds', `${process.platform}-${process.arch}`);
+  mkdirSync(prebuilds, { recursive: true });
+  write?.(path.join(prebuilds, prebuild));
+  return folder;
 }
 
-function node(args: string[], cwd: string, env: NodeJS.ProcessEnv = {}): { status: number | null; output: string } {
-  const { status, stdout, stderr } = spawnSync(process.execPath, args, {
-    cwd,
-    env: { ...process.env, ...env },
-    encoding: 'utf8',
+/** A folder for PATH with the machine's own tools less those that are `missing`, and stand-ins that only tell a version. */
+function tools(t: ExecutionContext, missing: readonly string[], versions: Record<string, string> = {}): string {
+  const folder = temporary(t);
+  for (const name of ['cmake', 'ninja', 'make', 'c++', 'g++', 'clang++']) {
+    const places = (process.env['PATH'] ?? '').split(path.delimiter).map((place) => path.join(place, name));
+    const real = places.find((place) => existsSync(place));
+    if (name in versions) writeFileSync(path.join(folder, name), standIn(versions[name] ?? ''), { mode: 0o755 });
+    else if (real !== undefined && !missing.includes(name)) symlinkSync(real, path.join(folder, name));
+  }
+  return folder;
+}
+
+function standIn(version: string): string {
+  return `#!/bin/sh\n[ "$1" = --version ] && echo '${version}'\n`;
+}
+
+/** The addon, asking for a glibc that there will not be soon. */
+function writeTooNew(file: string): void {
+  writeFileSync(file, readFileSync(addon, 'latin1').replace(/GLIBC_2\.\d\d(?=\0)/g, 'GLIBC_9.99'), 'latin1');
+}
+
+function install(folder: string, PATH: string): Promise<Ended> {
+  return run([path.join(folder, 'scripts', 'install.mjs')], { PATH });
+}
+
+test('a prebuilt addon that loads: the install script is silent, and needs no tool', async (t) => {
+  const folder = packageCopy(t, (file) => {
+    copyFileSync(addon, file);
   });
-  return { status, output: stdout + stderr };
+  t.deepEqual(await install(folder, ''), { code: 0, stdout: '', stderr: '' });
+  const use = `require(${JSON.stringify(folder)}); console.log(Object.keys(require.cache).find((it) => /fkinv.native[^/]*node$/.test(it)))`;
+  const { stdout, stderr } = await run(['-e', use], { PREBUILDS_ONLY: '1' });
+  t.regex(stdout, /prebuilds.*fkinv-native/);
+  t.is(stderr, '');
+});
+
+const compilers = ['c++', 'g++', 'clang++'];
+const makers = ['make', 'ninja'];
+const noCmake = 'CMake is missing: 3.20 or newer is needed';
+const noMake = 'make (or ninja) is missing';
+const noCompiler = 'a C++20 compiler is missing: GCC 11 or Clang 14, or newer';
+const oldCmake = 'CMake is too old: 3.20 is needed, cmake is version 3.16.3';
+const oldCompiler = 'the C++ compiler is too old: C++20 of GCC 11 or Clang 14 is needed, CXX or c++ is c++ (GCC) 8.5.0';
+for (const [title, missing, versions, faults, packages] of [
+  ['nothing', ['cmake', ...makers, ...compilers], {}, [noCmake, noMake, noCompiler], 'cmake make g++'],
+  ['no CMake', ['cmake'], {}, [noCmake], 'cmake'],
+  ['an old CMake', [], { cmake: 'cmake version 3.16.3' }, [oldCmake], 'cmake'],
+  ['no make', makers, {}, [noMake], 'make'],
+  ['no compiler', compilers, {}, [noCompiler], 'g++'],
+  ['an old compiler', [], { 'c++': 'c++ (GCC) 8.5.0' }, [oldCompiler], 'g++'],
+] as const) {
+  onPosix(`a build with ${title}: what is missing, and the command that installs it`, async (t) => {
+    const { code, stdout, stderr } = await install(packageCopy(t), tools(t, missing, versions));
+    t.deepEqual({ code, stdout }, { code: 1, stdout: '' });
+    const [first, none, ...rest] = stderr.split('\n');
+    t.is(first, 'fkinv-native: there is no native addon for this machine:');
+    t.regex(none ?? '', /^ {2}- No native build was found for platform=/);
+    const advice = 'Install what a build needs, then run npm rebuild fkinv-native (in a clone, npm install):';
+    t.deepEqual(rest.slice(0, faults.length + 1), [...faults.map((fault) => `  - ${fault}`), advice]);
+    const commands = rest.slice(faults.length + 1);
+    if (isDebian) t.deepEqual(commands, [`  apt-get install ${packages}    (Debian, Ubuntu)`, '']);
+    else t.not(commands.length, 0);
+  });
 }
 
-test('without a prebuild and without tools, the install script says what is missing and how to get it', (t) => {
-  const folder = packageCopy();
-  const { status, output } = node(['scripts/install.mjs'], folder, { PATH: commands(folder, {}), CXX: '' });
-  t.is(status, 1);
-  const lines = output.trim().split('\n');
-  t.is(lines[0], 'fkinv-native: the native addon could not be built.');
-  t.is(lines[1], '  It has to be (there is no prebuilt addon here), and that needs');
-  t.is(lines[2], '  - CMake 3.20 or newer: there is no cmake in the PATH');
-  t.is(lines[3], '  - a C++20 compiler: there is no c++, g++ or clang++ in the PATH');
-  t.is(lines[4], '  - make or ninja: neither is in the PATH');
-  t.regex(lines[5] ?? '', /^ {2}Install: .*CMake|cmake/);
-  t.is(lines.length, 6, 'and nothing else');
+onGlibc(
+  'a prebuilt addon for a newer glibc: the reason is said, by the install script and by the library',
+  async (t) => {
+    const folder = packageCopy(t, writeTooNew);
+    const { code, stderr } = await install(folder, '');
+    t.is(code, 1);
+    t.regex(stderr, /^ {2}- .*version `GLIBC_9\.99' not found \(required by .*fkinv-native\.glibc\.node\)$/m);
+    t.regex(stderr, /CMake is missing/);
+
+    const { stdout } = await load(folder);
+    t.regex(
+      stdout,
+      /^ADDON_NOT_FOUND the native addon \/.*fkinv-native\.glibc\.node needs glibc 9\.99, and this machine/,
+    );
+    t.true(
+      stdout.includes(`has ${glibcVersionRuntime}: run npm rebuild fkinv-native --ignore-scripts=false, with CMake`),
+      stdout,
+    );
+  },
+);
+
+test('a prebuilt addon that is no library: the file and the loader’s message', async (t) => {
+  const folder = packageCopy(t, (file) => {
+    writeFileSync(file, 'not a library');
+  });
+  const { stdout } = await load(folder);
+  t.regex(stdout, /^ADDON_NOT_FOUND the native addon \/.*fkinv-native.*\.node does not load \(.+\): run npm rebuild/);
 });
 
-test('tools that are too old are told from tools that are missing', (t) => {
-  const folder = packageCopy();
-  const old = {
-    cmake: 'echo cmake version 3.18.4',
-    make: 'echo GNU Make 4.3',
-    'g++': 'if [ "$1" = --version ]; then echo "g++ 8.5.0"; else exit 1; fi',
-  };
-  const { status, output } = node(['scripts/install.mjs'], folder, { PATH: commands(folder, old), CXX: '' });
-  t.is(status, 1);
-  t.true(output.includes('- CMake 3.20 or newer: the one in the PATH is 3.18\n'), output);
-  t.true(output.includes('- a C++20 compiler: g++ 8.5.0 is too old, or its headers are not installed'), output);
-  t.false(output.includes('make or ninja'), output);
-});
-
-test('a compiler that CXX names and that is not there is said to be that', (t) => {
-  const folder = packageCopy();
-  const { output } = node(['scripts/install.mjs'], folder, { PATH: commands(folder, {}), CXX: 'nowhere++' });
-  t.true(output.includes('- a C++20 compiler: there is no nowhere++\n'), output);
-});
-
-test('a prebuild that does not load: why, before it is built anew', (t) => {
-  const folder = packageCopy();
-  mkdirSync(path.dirname(path.join(folder, prebuild)), { recursive: true });
-  writeFileSync(path.join(folder, prebuild), 'this is no shared library');
-  const { status, output } = node(['scripts/install.mjs'], folder, { PATH: commands(folder, {}) });
-  t.is(status, 1);
-  t.regex(output, /It has to be \(no prebuilt addon fits: .*fkinv-native\.node: .+\), and that needs\n/);
-});
-
-test('a build that fails ends with what failed, below the compiler’s own words', (t) => {
-  const folder = packageCopy();
-  writeFileSync(path.join(folder, 'cpp', 'engine.cpp'), 'this is no C++\n');
-  const { status, output } = node(['scripts/install.mjs'], folder);
-  t.is(status, 1);
-  t.regex(output, /engine\.cpp/);
-  t.regex(output, /the native addon could not be built\.\n {2}Why it has to be: there is no prebuilt addon here\n/);
-});
-
-const caught = `
-  try { require('./dist'); } catch (error) { console.log(error.name, error.code, error.message); }`;
-
-test('the package without an addon throws ADDON_NOT_FOUND and says how to build one', (t) => {
-  const { status, output } = node(['-e', caught], packageCopy());
-  t.is(status, 0);
-  t.regex(output, /^FkinvError ADDON_NOT_FOUND there is no native addon for \w+-\w+: .*npm rebuild fkinv-native/);
-});
-
-test('an addon that does not load is named, with the loader’s reason', (t) => {
-  const folder = packageCopy();
-  const file = path.join(folder, prebuild);
-  mkdirSync(path.dirname(file), { recursive: true });
-  writeFileSync(file, 'this is no shared library');
-  const { status, output } = node(['-e', caught], folder);
-  t.is(status, 0);
-  t.true(output.startsWith(`FkinvError ADDON_NOT_FOUND the native addon ${file} does not load`), output);
-  t.regex(output, /invalid ELF header|file too short|not a mach-o|slice is not valid/i);
-});
-
-const addon = path.join(root, 'build', 'Release', 'fkinv_native.node');
-const onLinux = (title: string, body: (t: ExecutionContext) => void): void => {
-  if (process.platform === 'linux') test(title, body);
-  else test.skip(`${title}: only Linux has a glibc`, body);
-};
-
-onLinux('scripts/glibc.mjs says what a binary needs, and fails on what may not be shipped', (t) => {
-  const { status, output } = node(['scripts/glibc.mjs', addon], root);
-  t.is(status, 1, 'a developer’s build has the machine’s libstdc++');
-  t.regex(output, /needs (glibc [\d.]+ or newer \(\w+.*\)|musl); opens .*libstdc\+\+/);
-  t.regex(output, /error: .* needs libstdc\+\+\.so\.6, libgcc_s\.so\.1 of the machine: link them statically/);
-});
-
-onLinux('--at-most refuses a newer glibc', (t) => {
-  const ofNode = path.join(root, 'node_modules', 'onnxruntime-node', 'bin', 'napi-v6', 'linux', process.arch);
-  const library = path.join(ofNode, 'libonnxruntime.so.1'); // a binary whose need is known: 2.28 in its symbols
-  t.regex(
-    node(['scripts/glibc.mjs', '--at-most', '2.27', library], root).output,
-    /error: .* needs glibc 2\.28, at most 2\.27 is allowed/,
+test('no addon at all: the platform, and what builds one', async (t) => {
+  const { stdout } = await load(packageCopy(t));
+  t.true(
+    stdout.startsWith(
+      `ADDON_NOT_FOUND there is no native addon for ${process.platform}-${process.arch}: no prebuilt one fits, and none ` +
+        'was built (npm ran without install scripts, or could not build): run npm rebuild fkinv-native --ignore-scripts=false, with CMake 3.20, ' +
+        'make and a C++20 compiler installed',
+    ),
+    stdout,
   );
-  t.notRegex(node(['scripts/glibc.mjs', '--at-most', '2.28', library], root).output, /at most/);
 });
 
-test('scripts/glibc.mjs on a binary of another system, and on none', (t) => {
-  const folder = packageCopy();
-  const none = node(['scripts/glibc.mjs'], folder);
-  t.is(none.status, 1);
-  t.is(none.output, 'error: there is no prebuilt addon: npm run prebuild\n');
-  mkdirSync(path.join(folder, 'prebuilds', 'win32-x64'), { recursive: true });
-  writeFileSync(path.join(folder, 'prebuilds', 'win32-x64', 'fkinv-native.node'), 'MZ');
-  const other = node(['scripts/glibc.mjs'], folder);
-  t.is(other.status, 0);
-  t.regex(other.output, /win32-x64.*: not of Linux, nothing to check/);
+/** Requires the package of a folder, which throws. */
+function load(folder: string): Promise<Ended> {
+  const use = `try { require(${JSON.stringify(folder)}); } catch ({ code, message }) { console.log(code, message); }`;
+  return run(['-e', use]);
+}
+
+onGlibc('glibc.mjs finds what keeps an ordinary build from being a prebuild', async (t) => {
+  const script = path.join(root, 'scripts', 'glibc.mjs');
+  const { code, stdout, stderr } = await run([script, '--at-most', '2.5', addon]);
+  t.is(code, 1);
+  t.regex(stdout, /fkinv_native\.node: \d\.\d\d MB\n {2}glibc 2\.\d+ or newer, for \w+/);
+  t.regex(stderr, /FAULT: it needs glibc 2\.\d+, and may need 2\.5 at most: build it on an older distribution/);
+  t.regex(stderr, /FAULT: it needs libstdc\+\+\.so\.6, which belongs inside/);
+  t.regex(stderr, /FAULT: it has debug symbols/);
 });

@@ -1,54 +1,87 @@
-// A prebuild made as a release makes it, and used in place of build/Release.
-import { execFileSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readdirSync, symlinkSync } from 'node:fs';
+// npm run prebuild in a copy of the package, and the library on what it made.
+import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'ava';
+import { root, run } from './child';
 
-const root = path.join(__dirname, '..', '..');
-const folder = path.join(mkdtempSync(path.join(tmpdir(), 'fkinv-')), 'a folder');
+const copy = mkdtempSync(path.join(tmpdir(), 'fkinv-prebuild-'));
+const prebuilds = path.join(copy, 'prebuilds', `${process.platform}-${process.arch}`);
+const bells = path.join(root, 'examples', 'bells.png');
+let printed = '';
 
-const node = (...args: string[]): string =>
-  execFileSync(process.execPath, args, {
-    cwd: folder,
-    env: { ...process.env, PREBUILDS_ONLY: '1' },
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-
-test.before('npm run prebuild', (t) => {
-  for (const part of ['package.json', 'CMakeLists.txt', 'scripts', 'binding', 'cpp', 'dist', 'models', 'examples']) {
-    cpSync(path.join(root, part), path.join(folder, part), { recursive: true });
-  }
-  symlinkSync(path.join(root, 'node_modules'), path.join(folder, 'node_modules'));
-  const output = execFileSync('npm', ['run', 'prebuild'], { cwd: folder, encoding: 'utf8' });
-  t.log(output.trim().split('\n').at(-1));
+test.before(async (t) => {
+  for (const name of ['package.json', 'CMakeLists.txt', 'binding', 'cpp', 'dist', 'models', 'scripts'])
+    cpSync(path.join(root, name), path.join(copy, name), { recursive: true });
+  symlinkSync(path.join(root, 'node_modules'), path.join(copy, 'node_modules'), 'junction');
+  const { code, stdout, stderr } = await run(process.execPath, [path.join(copy, 'scripts', 'prebuild.mjs')]);
+  t.is(code, 0, stderr);
+  printed = stdout.slice(stdout.lastIndexOf('.node: ') - 30);
+  t.log(printed);
 });
 
-test('it is where node-gyp-build looks, and a developer’s build is not touched', (t) => {
-  const name = process.platform === 'linux' ? 'fkinv-native.glibc.node' : 'fkinv-native.node';
-  t.deepEqual(readdirSync(path.join(folder, 'prebuilds', `${process.platform}-${process.arch}`)), [name]);
-  t.deepEqual(readdirSync(path.join(folder, 'build')), ['prebuild']);
+test.after.always(() => {
+  rmSync(copy, { recursive: true });
 });
 
-test('the install script finds nothing to do', (t) => {
-  t.is(node(path.join('scripts', 'install.mjs')), '');
+function check(...args: string[]) {
+  return run(process.execPath, [path.join(copy, 'scripts', 'glibc.mjs'), ...args]);
+}
+
+test.serial('one binary, named for the libc where there are two; no build stays', (t) => {
+  const names = readdirSync(prebuilds);
+  t.is(names.length, 1);
+  t.regex(names[0] ?? '', process.platform === 'linux' ? /^fkinv-native\.(glibc|musl)\.node$/ : /^fkinv-native\.node$/);
+  t.deepEqual(readdirSync(path.join(copy, 'build')), []);
 });
 
-test('it inverts as build/Release does, beside an onnxruntime-node loaded before or after', (t) => {
-  const invert = `
-    const { Inverter } = require('./dist');
-    const inverter = await Inverter.load({ threads: 1 });
-    const { prompt, tokens, rewardClip } = await inverter.invert('examples/bells.png', { seed: 3 });
-    console.log(JSON.stringify({ prompt, tokens, rewardClip }));
-    await inverter.dispose();`;
-  const other = `await require('onnxruntime-node').InferenceSession.create('models/clip/text_model.onnx');`;
-  const run = (code: string): string => node('-e', `(async () => { ${code} })()`);
-  const expected = execFileSync(process.execPath, ['-e', `(async () => { ${invert} })()`], {
-    cwd: root,
-    encoding: 'utf8',
-  });
-  t.is(run(invert), expected);
-  t.is(run(other + invert), expected);
-  t.is(run(invert + other), expected);
+test.serial('what it needs is said: no C++ runtime, and the glibc, which may be too new', async (t) => {
+  if (!printed.includes('  glibc ')) return t.pass('not for glibc');
+  t.regex(printed, /\n {2}glibc 2\.\d+ or newer, for \w+/);
+  t.notRegex(printed, /libstdc\+\+|libgcc_s|FAULT/);
+  t.is((await check('--at-most', '2.99')).code, 0);
+  const tooNew = await check('--at-most', '2.5');
+  t.is(tooNew.code, 1);
+  t.regex(tooNew.stderr, /FAULT: it needs glibc 2\.\d+, and may need 2\.5 at most: build it on an older distribution/);
+  t.notRegex(tooNew.stderr, /belongs inside|symbols/);
+});
+
+/** Inverts the bells with the package of a folder, beside onnxruntime-node, which brings a C++ runtime of its own. */
+function invert(folder: string, env: NodeJS.ProcessEnv) {
+  const code = `
+    const ort = require(${JSON.stringify(require.resolve('onnxruntime-node'))});
+    const { Inverter, FkinvError } = require(${JSON.stringify(folder)});
+    (async () => {
+      const inverter = await Inverter.load({ threads: 1 });
+      const { prompt, rewardClip, tokens } = await inverter.invert(${JSON.stringify(bells)}, { seed: 1n });
+      const failed = await inverter.invert('none.png').catch((error) => error);
+      const unread = await ort.InferenceSession.create(Buffer.from('no graph')).catch((error) => error);
+      await inverter.dispose();
+      const addon = Object.keys(require.cache).filter((name) => /fkinv.*[.]node$/.test(name));
+      console.log(JSON.stringify({ prompt, rewardClip, tokens: [...tokens] }));
+      console.log(failed instanceof FkinvError, unread instanceof Error, addon.length, addon[0]);
+    })();`;
+  return run(process.execPath, ['-e', code], env);
+}
+
+test.serial('the library inverts with it as with the build, with onnxruntime-node in the process', async (t) => {
+  const [ours, theirs] = [await invert(root, {}), await invert(copy, { PREBUILDS_ONLY: '1' })];
+  for (const { code, stderr } of [ours, theirs]) t.deepEqual({ code, stderr }, { code: 0, stderr: '' });
+  const [expected] = ours.stdout.split('\n');
+  const [inversion, rest] = theirs.stdout.split('\n');
+  t.is(inversion, expected);
+  t.true(rest?.startsWith(`true true 1 ${prebuilds}`), rest);
+});
+
+test.serial('where it does not load, the install script says why and builds from source', async (t) => {
+  const [name = ''] = readdirSync(prebuilds);
+  writeFileSync(path.join(prebuilds, name), readFileSync(path.join(prebuilds, name)).subarray(0, 1000));
+  const script = path.join(copy, 'scripts', 'install.mjs');
+  const first = await run(process.execPath, [script]);
+  t.is(first.code, 0, first.stderr);
+  t.regex(first.stdout, /^fkinv-native: builds its addon from source, for a minute or two \(.+\)\n/);
+  t.true(first.stdout.includes(name), 'the file that does not load');
+  const { code, stdout, stderr } = await run(process.execPath, [script]);
+  t.deepEqual({ code, stdout, stderr }, { code: 0, stdout: '', stderr: '' });
+  t.is((await invert(copy, {})).stdout.split('\n')[0], (await invert(root, {})).stdout.split('\n')[0]);
 });

@@ -5,7 +5,8 @@ import path from 'node:path';
 import nodeGypBuild from 'node-gyp-build';
 import type Sharp from 'sharp';
 import { Examination, Fault, fromHere, type Check } from './checks';
-import { errorCodes, messageOf } from './errors';
+import { environment } from './environment';
+import { errorCodes, FkinvError, messageOf } from './errors';
 import type { Place } from './model-check';
 import { examineFiles, type FilesReport, type ModelFile, type ModelKind } from './model-files';
 import { ModelFolder } from './model-folder';
@@ -125,12 +126,18 @@ function addonFile(): string {
 }
 
 async function checkOnnxRuntime(hasAddon: boolean): Promise<Found<OnnxRuntime>> {
-  const file = findOnnxRuntime();
-  if (!hasAddon) return [`${fromHere(file)}, not opened: addon comes first`, { path: file, version: null }];
-  const { native } = await import('./native.js');
-  await new native.Engine(file, 1).dispose();
-  const version = native.onnxRuntimeVersion();
-  return [`${version}, ${fromHere(file)}`, { path: file, version }];
+  try {
+    const file = findOnnxRuntime();
+    if (!hasAddon) return [`${fromHere(file)}, not opened: addon comes first`, { path: file, version: null }];
+    const { native } = await import('./native.js');
+    await new native.Engine(file, 1).dispose();
+    const version = native.onnxRuntimeVersion();
+    return [`${version}, ${fromHere(file)}`, { path: file, version }];
+  } catch (error) {
+    if (environment.onnxruntime === undefined || !(error instanceof FkinvError)) throw error;
+    const remedy = 'Unset FKINV_ONNXRUNTIME, or let it name a libonnxruntime as new as the one of onnxruntime-node.';
+    throw new Fault(error.message, remedy, error.code, { cause: error });
+  }
 }
 
 function checkSharp(): Found<DoctorReport['sharp']> {

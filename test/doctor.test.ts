@@ -228,6 +228,7 @@ test('FKINV_ONNXRUNTIME names nothing', async (t) => {
   const report = await examine(t, root, { env: { FKINV_ONNXRUNTIME: '/no/such/library.so' } });
   t.deepEqual(failed(report), ['onnxruntime']);
   t.is(check(report, 'onnxruntime').code, 'ORT_NOT_FOUND');
+  t.regex(check(report, 'onnxruntime').remedy ?? '', /^Unset FKINV_ONNXRUNTIME/);
   t.true(check(report, 'kernels').ok);
   t.is(check(report, 'dllm graphs').detail, 'not run: onnxruntime comes first');
 });

@@ -192,7 +192,7 @@ test('a folder of no kind, or none', async (t) => {
   }
   const { code, stdout } = await fkinv('models', empty);
   t.is(code, 1);
-  t.regex(stdout, /✗ kind {2}.*is no model folder/);
+  t.regex(stdout, /^.*empty\n {2}✗ kind {2}.*is no model folder/);
 });
 
 test('a manifest that cannot be read', async (t) => {

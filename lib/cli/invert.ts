@@ -49,14 +49,14 @@ async function invertEach(files: string[], flags: Flags): Promise<number> {
   const { Inverter } = await import('../inverter.js'); // here, so that the other commands work where it does not load
   const inverter = await Inverter.load(load);
   const images = asOne === true ? [files] : files;
-  const bar =
-    quiet === true
-      ? undefined
-      : new StepBar(images.length === 1 ? files.join(', ') : `${images.length} images`, images.length);
+  const several = images.length > 1;
+  const output = { json: json === true, quiet: quiet === true, verbose: verbose === true, several };
+  const label = several ? `${images.length} images` : files.join(', ');
+  const bar = new StepBar(label, images.length, !output.quiet);
   const interrupt = new AbortController();
   const onInterrupt = (): void => {
     interrupt.abort();
-    bar?.clear(); // at once: a second signal ends the process
+    bar.clear(); // at once: a second signal ends the process
   };
   for (const signal of interrupts) process.once(signal, onInterrupt); // before, the signal itself ends the process
   let failed = 0;
@@ -65,23 +65,18 @@ async function invertEach(files: string[], flags: Flags): Promise<number> {
       ...options,
       signal: interrupt.signal,
       onStep({ step, steps }, index) {
-        if (!interrupt.signal.aborted) bar?.update(index, step, steps);
+        if (!interrupt.signal.aborted) bar.update(index, step, steps);
       },
     });
     let index = 0;
     for await (const result of results) {
-      const name = [images[index] ?? []].flat().join(', ');
-      bar?.finish(index);
-      if (result instanceof FkinvError) {
-        failed++;
-        reportError(result, verbose === true, name);
-      }
-      if (json === true) printJson(images[index] ?? [], result);
-      else if (!(result instanceof FkinvError)) print(result, name, quiet === true, images.length > 1);
-      index++;
+      const image = images[index] ?? [];
+      bar.finish(index++);
+      if (result instanceof FkinvError) failed++;
+      show(image, result, output);
     }
   } catch (error) {
-    bar?.clear();
+    bar.clear();
     if (!interrupt.signal.aborted) throw error;
     process.stderr.write('interrupted\n');
     return exitCodes.interrupted;
@@ -92,8 +87,29 @@ async function invertEach(files: string[], flags: Flags): Promise<number> {
   return failed > 0 ? exitCodes.failed : exitCodes.done;
 }
 
-/** One line: `image` is a file, or the files of one reference. */
-function printJson(image: string | string[], result: Inversion | FkinvError): void {
+/** An image's file, or the files of one reference. */
+type Image = string | string[];
+
+interface Output {
+  json: boolean;
+  quiet: boolean;
+  verbose: boolean;
+  /** Whether there are several images, so that each is named. */
+  several: boolean;
+}
+
+/** Prints what came of `image`. */
+function show(image: Image, result: Inversion | FkinvError, { json, quiet, verbose, several }: Output): void {
+  const name = [image].flat().join(', ');
+  if (result instanceof FkinvError) reportError(result, verbose, name);
+  if (json) printJson(image, result);
+  else if (result instanceof FkinvError) return;
+  else if (quiet) process.stdout.write(`${result.prompt}\n`);
+  else print(result, name, several);
+}
+
+/** The whole of it in one line. */
+function printJson(image: Image, result: Inversion | FkinvError): void {
   const shown = result instanceof FkinvError ? { error: { code: result.code, message: result.message } } : result;
   // A seed over 2^53 − 1 is a bigint, which JSON has not: written as a string, as the flag takes it.
   const line = JSON.stringify({ image, ...shown }, (_, value: unknown) =>
@@ -102,14 +118,10 @@ function printJson(image: string | string[], result: Inversion | FkinvError): vo
   process.stdout.write(`${line}\n`);
 }
 
-/** The prompt, and unless `quiet` its rewards and warnings; with the image's name where there are `several`. */
-function print(inversion: Inversion, name: string, quiet: boolean, several: boolean): void {
+/** The prompt, with the image's name where there are `several`, its rewards and warnings. */
+function print(inversion: Inversion, name: string, several: boolean): void {
   const { stdout, stderr } = process;
   const { prompt, rewardClip, rewardEdit, reward, seed, timings, warnings } = inversion;
-  if (quiet) {
-    stdout.write(`${prompt}\n`);
-    return;
-  }
   const facts = [
     `rewardClip ${rewardClip.toFixed(4)}`,
     `rewardEdit ${rewardEdit.toFixed(4)}`,

@@ -28,13 +28,14 @@ export function addModelsCommand(program: Command, finish: (code: number) => voi
 }
 
 function textOf(report: FolderReport): string {
-  const { folder, graphs, facts, checks, licence, weightType } = report;
+  const { folder, kind, graphs, facts, checks, licence, weightType } = report;
   const colours = coloursOf(process.stdout);
   const lines = [
     ...graphs.flatMap((graph) => linesOfGraph(folder, graph)),
     ...(facts === null ? [] : 'vocabulary' in facts ? linesOfDllm(facts) : linesOfClip(facts)),
-    ['licence', licence ?? 'not stated'],
-    ['weights', weightType ?? 'not stated'],
+    ...(kind === null
+      ? []
+      : [['licence', licence ?? 'not stated'] as Line, ['weights', weightType ?? 'not stated'] as Line]),
   ];
   const width = lines.reduce((widest, [name = '']) => Math.max(widest, name.length), 0);
   const shown = lines.map(([name = '', value = '']) => `  ${colours.dim(name.padEnd(width))}  ${value}\n`);

@@ -4,7 +4,7 @@ import { environment } from '../environment';
 /** Brackets, percentage and spaces around the bar, and the cursor's column. */
 const around = 11;
 
-/** The steps of all images of a call as one bar on stderr; nothing where that is no terminal, or a dumb one. */
+/** The steps of all images of a call as one bar on stderr; nothing where that is no terminal or a dumb one, or none is wanted. */
 export class StepBar {
   readonly #bar: SingleBar | undefined;
   readonly #label: string = '';
@@ -15,9 +15,10 @@ export class StepBar {
   constructor(
     label: string,
     private readonly images: number,
+    isWanted: boolean,
   ) {
     const { isTTY, columns } = process.stderr;
-    if (!isTTY || environment.isDumbTerminal) return;
+    if (!isWanted || !isTTY || environment.isDumbTerminal) return;
     const room = (columns || 80) - around;
     const barsize = Math.max(4, Math.min(40, Math.floor(room / 2)));
     this.#label = shortened(label, room - barsize);

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import type { Command, CommanderError } from 'commander';
 import { didYouMean } from '../suggest';
 
@@ -18,7 +18,7 @@ function unknownCommand(word: string, program: Command): string {
     .createHelp()
     .visibleCommands(program)
     .map((command) => command.name());
-  const isFile = /\.\w+$/.test(word) || existsSync(word);
+  const isFile = /\.\w+$/.test(word) || statSync(word, { throwIfNoEntry: false })?.isFile() === true;
   const meant = isFile ? ` (did you mean fkinv invert ${word}?)` : didYouMean(word, names);
   return `unknown command '${word}'${meant || ` (see ${nameOf(program)} --help)`}`;
 }

@@ -32,15 +32,18 @@ async function outputOf({ language, code }: Block, name: string, workspace: stri
   return stdout + stderr;
 }
 
-/** The npm scripts that a block of nothing but `npm test`, `npm run …` and comments calls. */
-function scriptsOf({ language, code }: Block): string[] | undefined {
-  const commands = code
-    .replaceAll(/\s+#.*$/gm, '')
-    .split(/\n|&&/)
-    .map((line) => line.trim())
+/** The lines of a block, without comments behind them. */
+const linesOf = ({ code }: Block): string[] =>
+  code
+    .split('\n')
+    .map((line) => line.replace(/ +# .*$/, '').trim())
     .filter((line) => line !== '');
+
+/** The npm scripts that a block of nothing but `npm test`, `npm run …` and comments calls. */
+function scriptsOf(block: Block): string[] | undefined {
+  const commands = linesOf(block).flatMap((line) => line.split(' && '));
   const calls = commands.map((command) => /^npm (?:run )?([\w:]+)$/.exec(command)?.[1]);
-  return language === 'sh' && calls.every((name) => name !== undefined) ? calls : undefined;
+  return block.language === 'sh' && calls.every((name) => name !== undefined) ? calls : undefined;
 }
 
 /** Nothing runs the block itself: another file must, or other blocks. */
@@ -51,8 +54,8 @@ function checkUnrun(t: ExecutionContext, document: string, block: Block, later: 
     t.notThrows(() => JSON.parse(block.code) as unknown);
   } else if (block.runBy !== undefined) {
     const runner = read(block.runBy);
-    const lines = block.code.trim().split('\n');
-    t.true(runner.includes(document) || lines.every((line) => runner.includes(line)), `${block.runBy} runs it`);
+    const isThere = runner.includes(document) || linesOf(block).every((line) => runner.includes(line));
+    t.true(isThere, `${block.runBy} runs it`);
   } else if (calls !== undefined) {
     for (const call of calls) t.true(call === 'install' || call in scripts, `npm run ${call}`);
   } else {

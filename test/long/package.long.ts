@@ -1,5 +1,5 @@
 // The packed tarball as a stranger meets it (scripts/check-package.mjs) on each Node that is supported, and where no
-// prebuilt addon fits. Needs the npm registry.
+// prebuilt addon fits: `npm install fkinv-native`, of a tarball in place of the registry. Needs the registry for the rest.
 import { execFile, type ExecFileException } from 'node:child_process';
 import { copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

@@ -1,11 +1,11 @@
 // The addon's entry: registers the classes and functions that lib/native.ts describes.
-#include <dlfcn.h>
 #include <napi.h>
 
 #include "addon_data.h"
 #include "args.h"
 #include "cpp/build_facts.h"
 #include "cpp/ort/library.h"
+#include "cpp/platform.h"
 #include "engine.h"
 #include "kernels.h"
 #include "particles.h"
@@ -14,12 +14,6 @@
 
 namespace fkinv::binding {
 namespace {
-
-// A worker that alone loaded the addon would unload it at exit, under threads that may still be returning.
-void pinLibrary() {
-  Dl_info self;
-  if (dladdr(reinterpret_cast<void*>(&pinLibrary), &self) != 0) dlopen(self.dli_fname, RTLD_NOW | RTLD_NODELETE);
-}
 
 // setErrorClass(FkinvError): what failures are thrown as.
 void setErrorClass(const Napi::CallbackInfo& info) {
@@ -42,7 +36,8 @@ Napi::Value build(const Napi::CallbackInfo& info) {
 Napi::Value onnxRuntimeVersion(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), ort::version()); }
 
 Napi::Object initialise(Napi::Env env, Napi::Object exports) {
-  pinLibrary();
+  // A worker that alone loaded the addon would unload it at exit, under threads that may still be returning.
+  platform::pinOwnLibrary();
   auto* data = new AddonData();
   env.SetInstanceData(data);
   const Napi::Function session = SessionClass::define(env), tensor = TensorClass::define(env);

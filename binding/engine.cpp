@@ -3,6 +3,7 @@
 #include "args.h"
 #include "cpp/error.h"
 #include "cpp/ort/library.h"
+#include "cpp/platform.h"
 #include "errors.h"
 #include "session.h"
 
@@ -17,7 +18,7 @@ Napi::Function EngineClass::define(Napi::Env env) {
 EngineClass::EngineClass(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   Value().TypeTag(&kTag);
   guard(info.Env(), [&] {
-    ort::open(toString(info[0]));
+    ort::open(platform::toPath(toString(info[0])));
     jobs_ = Jobs::create(info.Env(), toInt(info[1]));
   });
 }
@@ -36,7 +37,7 @@ Napi::Value EngineClass::load(const Napi::CallbackInfo& info) {
   auto cancel = std::make_shared<CancelToken>();
   return owner->run(
       env, cancel,
-      [path = toString(info[0]), optimization = static_cast<GraphOptimizationLevel>(toInt(info[1])),
+      [path = platform::toPath(toString(info[0])), optimization = static_cast<GraphOptimizationLevel>(toInt(info[1])),
        device = owner->engine(env).device(),
        cancel] { return std::make_shared<ort::Session>(path, optimization, *device, *cancel); },
       [jobs = owner](Napi::Env e, const std::shared_ptr<ort::Session>& session) -> Napi::Value {

@@ -6,10 +6,10 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <thread>
 
 #include "cancel.h"
 #include "device.h"
+#include "platform.h"
 
 namespace fkinv {
 
@@ -50,7 +50,7 @@ class Engine {
   std::deque<Job> queue_;
   std::shared_ptr<CancelToken> running_;
   bool closed_ = false, stopping_ = false;
-  std::thread thread_;
+  platform::Thread thread_;
 };
 
 }  // namespace fkinv

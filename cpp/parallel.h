@@ -6,8 +6,9 @@
 #include <exception>
 #include <functional>
 #include <mutex>
-#include <thread>
 #include <vector>
+
+#include "platform.h"
 
 namespace fkinv {
 
@@ -29,7 +30,7 @@ class ThreadPool {
   void work();
   void loop();
 
-  std::vector<std::thread> workers_;
+  std::vector<platform::Thread> workers_;
   std::mutex mutex_;
   std::condition_variable wake_, done_;
   const std::function<void(int64_t)>* piece_ = nullptr;

@@ -1,11 +1,12 @@
 import { execFile } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
-import { findOnnxRuntime } from '../lib/onnxruntime';
+import { FkinvError } from '../lib/errors';
+import { findOnnxRuntime, shippedOnnxRuntime } from '../lib/onnxruntime';
 
 // A process can hold one ONNX Runtime, so each of these is of a process of its own.
 
@@ -95,6 +96,49 @@ function impostor(name: string, version: string): Promise<string> {
     `,
   );
 }
+
+const onnxruntimeNode = path.dirname(require.resolve('onnxruntime-node/package.json'));
+
+/** The platforms that onnxruntime-node has a library for: its package holds those of all of them. */
+function platformsShipped(): string[] {
+  const bin = path.join(onnxruntimeNode, 'bin', 'napi-v6');
+  return readdirSync(bin).flatMap((platform) => readdirSync(path.join(bin, platform)).map((a) => `${platform}-${a}`));
+}
+
+test('every library that onnxruntime-node ships is found, and its neighbours beside it', (t) => {
+  const shipped = platformsShipped();
+  t.deepEqual(shipped.sort(), ['darwin-arm64', 'linux-arm64', 'linux-x64', 'win32-arm64', 'win32-x64']);
+  for (const target of shipped) {
+    const [platform = '', arch = ''] = target.split('-');
+    const file = shippedOnnxRuntime(platform, arch, platform === 'linux' ? 'glibc' : null);
+    t.true(existsSync(path.join(onnxruntimeNode, file)), file);
+    t.true(existsSync(path.join(onnxruntimeNode, path.dirname(file), 'onnxruntime_binding.node')), file);
+  }
+});
+
+test('a platform that onnxruntime-node ships nothing for is told what to name, and where to get it', (t) => {
+  const refused: [platform: string, arch: string, libc: string | null, ...named: string[]][] = [
+    ['linux', 'x64', 'musl', 'linux-x64 with musl', 'apk add onnxruntime'],
+    ['linux', 'arm64', 'musl', 'linux-arm64 with musl', 'apk add onnxruntime'],
+    ['linux', 'riscv64', 'glibc', 'linux-riscv64:', 'build one'],
+    ['darwin', 'x64', null, 'darwin-x64:', 'brew install onnxruntime'],
+    ['win32', 'ia32', null, 'win32-ia32:', 'build one'],
+    ['freebsd', 'x64', null, 'freebsd-x64:', 'build one'],
+  ];
+  const { dependencies } = versionOf(path.join(root, 'package.json'));
+  const pinned = `onnxruntime-node@${dependencies['onnxruntime-node'] ?? '?'}`;
+  for (const [platform, arch, libc, ...named] of refused) {
+    const error = t.throws(() => shippedOnnxRuntime(platform, arch, libc), { instanceOf: FkinvError });
+    t.is(error.code, 'ORT_NOT_FOUND');
+    for (const name of [pinned, `1.${apiVersion} or a later 1.x`, 'FKINV_ONNXRUNTIME', ...named]) {
+      t.true(error.message.includes(name), `"${name}" in "${error.message}"`);
+    }
+  }
+});
+
+test('a C library that could not be told is taken for glibc', (t) => {
+  t.is(shippedOnnxRuntime('linux', 'x64', null), shippedOnnxRuntime('linux', 'x64', 'glibc'));
+});
 
 test('FKINV_ONNXRUNTIME names a file that does not exist', async (t) => {
   await refuses(t, path.join(folder, 'libmissing.so'), 'ORT_NOT_FOUND', 'FKINV_ONNXRUNTIME', 'no such file');
@@ -190,9 +234,8 @@ test('the library that is loaded is the pinned one, by its package and by its ow
   const pinned = dependencies['onnxruntime-node'] ?? '';
   const file = findOnnxRuntime();
   t.true(existsSync(file));
-  const installed = path.dirname(require.resolve('onnxruntime-node/package.json'));
-  t.true(file.startsWith(installed + path.sep));
-  t.is(versionOf(path.join(installed, 'package.json')).version, pinned);
+  t.true(file.startsWith(onnxruntimeNode + path.sep));
+  t.is(versionOf(path.join(onnxruntimeNode, 'package.json')).version, pinned);
 
   const asker = path.join(folder, 'asker');
   await writeFile(

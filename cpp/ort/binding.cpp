@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "../platform.h"
+
 namespace fkinv::ort {
 namespace {
 constexpr const char* kCode = "MODEL_RUN";
@@ -97,7 +99,7 @@ std::vector<Binding::Failure> Binding::run(int64_t rows, CancelToken& cancel, st
   std::vector<Failure> failures;
   for (std::size_t i = 0; i < messages.size(); ++i) {
     if (messages[i].empty()) continue;
-    const std::string what = "running " + session_->path().string() + ": " + messages[i];
+    const std::string what = "running " + platform::toUtf8(session_->path()) + ": " + messages[i];
     failures.push_back({static_cast<int64_t>(i), Error(kCode, what)});
   }
   return failures;

@@ -1,15 +1,16 @@
 #include "library.h"
 
-#include <dlfcn.h>
-
-#include <cstdlib>
 #include <mutex>
+#include <sstream>
 #include <string>
 
 #include "../error.h"
+#include "../platform.h"
 
 namespace fkinv::ort {
 namespace {
+
+using platform::toUtf8;
 
 struct Library {
   std::filesystem::path path;
@@ -24,20 +25,23 @@ Library library;
 constexpr const char* kRemedy = ": install the one this package is pinned to, npm install onnxruntime-node@1.29.0";
 
 Library load(const std::filesystem::path& path) {
-  void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (handle == nullptr) {
-    throw Error("ORT_NOT_FOUND", "ONNX Runtime could not be opened (" + std::string(dlerror()) + ")" + kRemedy);
+  void* handle = nullptr;
+  try {
+    handle = platform::openLibrary(path);
+  } catch (const std::runtime_error& error) {
+    throw Error("ORT_NOT_FOUND", "ONNX Runtime could not be opened (" + std::string(error.what()) + ")" + kRemedy);
   }
-  const auto getApiBase = reinterpret_cast<const OrtApiBase* (*)()>(dlsym(handle, "OrtGetApiBase"));
+  const auto getApiBase = reinterpret_cast<decltype(&OrtGetApiBase)>(platform::findSymbol(handle, "OrtGetApiBase"));
   if (getApiBase == nullptr) {
-    throw Error("ORT_NOT_FOUND", path.string() + " is not ONNX Runtime: it has no OrtGetApiBase" + kRemedy);
+    throw Error("ORT_NOT_FOUND", toUtf8(path) + " is not ONNX Runtime: it has no OrtGetApiBase" + kRemedy);
   }
   Library found = {path, getApiBase()->GetVersionString()};
   // Asking an older library for a newer API prints to stderr: compare first. API n came with release 1.n.
   int major = 0, minor = 0;
-  std::sscanf(found.version.c_str(), "%d.%d", &major, &minor);
+  char dot = 0;
+  std::istringstream(found.version) >> major >> dot >> minor;
   if (major != 1 || minor < ORT_API_VERSION || (found.api = getApiBase()->GetApi(ORT_API_VERSION)) == nullptr) {
-    throw Error("ORT_VERSION", "ONNX Runtime " + found.version + " was found at " + path.string() + ", 1." +
+    throw Error("ORT_VERSION", "ONNX Runtime " + found.version + " was found at " + toUtf8(path) + ", 1." +
                                    std::to_string(ORT_API_VERSION) + " or a later 1.x is needed" + kRemedy);
   }
   return found;
@@ -49,18 +53,18 @@ void open(const std::filesystem::path& path) {
   std::lock_guard lock(mutex);
   if (library.api != nullptr) {
     if (library.path == path) return;
-    throw Error("ORT_VERSION", "ONNX Runtime " + library.version + " is already open from " + library.path.string() +
-                                   ", and a process can hold one: " + path.string() + " was asked for");
+    throw Error("ORT_VERSION", "ONNX Runtime " + library.version + " is already open from " + toUtf8(library.path) +
+                                   ", and a process can hold one: " + toUtf8(path) + " was asked for");
   }
   // ONNX Runtime 1.29's telemetry: a database in the home folder, a log in /tmp for each process, and a thread that
   // reads freed memory as the process exits. A user's own setting stands.
-  setenv("ORT_DISABLE_TELEMETRY", "1", 0);
+  platform::setDefaultVariable("ORT_DISABLE_TELEMETRY", "1");
   Library found = load(path);
   OrtStatus* status = found.api->CreateEnv(ORT_LOGGING_LEVEL_FATAL, "fkinv", &found.environment);
   if (status != nullptr) {
     const std::string message = found.api->GetErrorMessage(status);
     found.api->ReleaseStatus(status);
-    throw Error("ORT_VERSION", "ONNX Runtime at " + path.string() + " could not start: " + message);
+    throw Error("ORT_VERSION", "ONNX Runtime at " + toUtf8(path) + " could not start: " + message);
   }
   library = found;
 }

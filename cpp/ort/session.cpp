@@ -1,6 +1,7 @@
 #include "session.h"
 
 #include "../error.h"
+#include "../platform.h"
 
 namespace fkinv::ort {
 namespace {
@@ -106,7 +107,7 @@ Session::Session(const std::filesystem::path& path, GraphOptimizationLevel optim
     api().ReleaseStatus(status);
     cancel.check();
   }
-  check(status, kCode, ("could not load " + path.string() + " as an ONNX model").c_str());
+  check(status, kCode, ("could not load " + platform::toUtf8(path) + " as an ONNX model").c_str());
   session_.reset(raw);
   inputs_ =
       describeAll(raw, &OrtApi::SessionGetInputCount, &OrtApi::SessionGetInputName, &OrtApi::SessionGetInputTypeInfo);

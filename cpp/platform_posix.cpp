@@ -1,0 +1,64 @@
+// Linux (glibc and musl) and macOS.
+#include <dlfcn.h>
+#include <pthread.h>
+
+#include <cstdlib>
+#include <stdexcept>
+#include <system_error>
+#include <utility>
+
+#include "platform.h"
+
+namespace fkinv::platform {
+
+void* openLibrary(const std::filesystem::path& path) {
+  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (library == nullptr) throw std::runtime_error(dlerror());
+  return library;
+}
+
+void* findSymbol(void* library, const char* name) { return dlsym(library, name); }
+
+void pinOwnLibrary() {
+  Dl_info self;
+  if (dladdr(reinterpret_cast<void*>(&pinOwnLibrary), &self) != 0) dlopen(self.dli_fname, RTLD_NOW | RTLD_NODELETE);
+}
+
+void setDefaultVariable(const char* name, const char* value) { setenv(name, value, 0); }
+
+namespace {
+
+using Body = std::function<void()>;
+
+constexpr std::size_t kStackBytes = std::size_t{8} << 20;
+
+void* runBody(void* body) {
+  (*std::unique_ptr<Body>(static_cast<Body*>(body)))();
+  return nullptr;
+}
+
+}  // namespace
+
+struct Thread::Handle {
+  pthread_t thread;
+};
+
+Thread::Thread(Body body) : handle_(std::make_unique<Handle>()) {
+  auto owned = std::make_unique<Body>(std::move(body));
+  pthread_attr_t attributes;
+  int fault = pthread_attr_init(&attributes);
+  if (fault == 0) {
+    fault = pthread_attr_setstacksize(&attributes, kStackBytes);
+    if (fault == 0) fault = pthread_create(&handle_->thread, &attributes, &runBody, owned.get());
+    pthread_attr_destroy(&attributes);
+  }
+  if (fault != 0) throw std::system_error(fault, std::generic_category(), "a thread could not be started");
+  static_cast<void>(owned.release());  // the thread's now
+}
+
+Thread::~Thread() = default;
+Thread::Thread(Thread&&) noexcept = default;
+
+void Thread::join() { pthread_join(handle_->thread, nullptr); }
+
+}  // namespace fkinv::platform

@@ -28,12 +28,19 @@ function stampOfSources() {
 }
 
 /** Why the addon does not load, or '' when it does: in a process of its own, one that crashes must not take npm down. */
-function loadFault(env = {}) {
-  const load = `require(${JSON.stringify(require.resolve('node-gyp-build'))})(${JSON.stringify(root)})`;
-  const code = `try { ${load} } catch ({ message }) { console.error(message.split('\\n')[0]); process.exit(1); }`;
-  const options = { env: { ...process.env, ...env }, encoding: 'utf8' };
-  const { status, signal, stderr } = spawnSync(process.execPath, ['-e', code], options);
-  return status === 0 ? '' : stderr.trim() || `the process that loads it ends with ${signal ?? status}`;
+function loadFault() {
+  const firstLine = (message) => message.trim().split('\n')[0];
+  let file;
+  try {
+    file = require('node-gyp-build').path(root);
+  } catch ({ message }) {
+    return firstLine(message);
+  }
+  const code = `try { require(${JSON.stringify(file)}) } catch ({ message }) { console.error(message); process.exit(1) }`;
+  const { status, signal, stderr } = spawnSync(process.execPath, ['-e', code], { encoding: 'utf8' });
+  if (status === 0) return '';
+  const reason = firstLine(stderr) || `the process that loads it ends with ${signal ?? status}`;
+  return reason.includes(file) ? reason : `${file}: ${reason}`;
 }
 
 function isBuilt(stamp) {

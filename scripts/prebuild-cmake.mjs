@@ -12,7 +12,7 @@ const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const architecture = process.argv.filter((argument) => argument.startsWith('--arch='));
 const places = ['--directory', root, '--out', path.resolve('build')];
 const parallel = ['--parallel', String(availableParallelism())];
-const options = [...places, ...parallel, ...architecture, '--CDFKINV_STATIC_RUNTIME=ON'];
+const options = [...places, ...parallel, ...architecture, '--CDFKINV_PREBUILD=ON'];
 try {
   execFileSync(process.execPath, [require.resolve('cmake-js/bin/cmake-js'), 'rebuild', ...options], {
     stdio: 'inherit',

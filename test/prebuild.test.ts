@@ -148,6 +148,8 @@ test('a prebuilt addon that is no library: the file and the loader’s message',
   const folder = packageCopy(t, (file) => {
     writeFileSync(file, 'not a library');
   });
+  const { stderr } = await install(folder, '');
+  t.regex(stderr, /^ {2}- \/.*fkinv-native[^/]*\.node: .+$/m);
   const { stdout } = await load(folder);
   t.regex(stdout, /^ADDON_NOT_FOUND the native addon \/.*fkinv-native.*\.node does not load \(.+\): run npm rebuild/);
 });

@@ -30,12 +30,14 @@ export function addModelsCommand(program: Command, finish: (code: number) => voi
 function textOf(report: FolderReport): string {
   const { folder, kind, graphs, facts, checks, licence, weightType } = report;
   const colours = coloursOf(process.stdout);
-  const lines = [
+  const stated: Line[] = [
+    ['licence', licence ?? 'not stated'],
+    ['weights', weightType ?? 'not stated'],
+  ];
+  const lines: Line[] = [
     ...graphs.flatMap((graph) => linesOfGraph(folder, graph)),
     ...(facts === null ? [] : 'vocabulary' in facts ? linesOfDllm(facts) : linesOfClip(facts)),
-    ...(kind === null
-      ? []
-      : [['licence', licence ?? 'not stated'] as Line, ['weights', weightType ?? 'not stated'] as Line]),
+    ...(kind === null ? [] : stated),
   ];
   const width = lines.reduce((widest, [name]) => Math.max(widest, name.length), 0);
   const shown = lines.map(([name, value]) => `  ${colours.dim(name.padEnd(width))}  ${value}\n`);

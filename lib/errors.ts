@@ -34,7 +34,7 @@ export const errorCodes = {
   ORT_VERSION:
     'ONNX Runtime is too old, or a second one was asked for in one process: install the pinned onnxruntime-node.',
   ADDON_NOT_FOUND:
-    'No native addon of the package loads on this machine: build one with npm rebuild fkinv-native --ignore-scripts=false, a C++20 compiler and CMake.',
+    'No native addon of the package loads on this machine: build one with node node_modules/fkinv-native/scripts/install.mjs, CMake and a C++20 compiler.',
   OUT_OF_MEMORY: 'An allocation failed: use fewer particles, a smaller maxBatch or a shorter length.',
   INTERNAL: 'A fault of this package: please report it with the message.',
 } as const;

@@ -241,8 +241,8 @@ export interface NativeAddon {
 }
 
 const root = path.join(__dirname, '..');
-const remedy =
-  'run npm rebuild fkinv-native --ignore-scripts=false, with CMake 3.20, make and a C++20 compiler installed';
+// Not npm rebuild: where install scripts are off it does nothing, and says nothing.
+const remedy = `build one with node "${path.join(root, 'scripts', 'install.mjs')}", CMake 3.20, make and a C++20 compiler`;
 
 /** The addon's file: build/Release, else the prebuild that fits. */
 function locate(): string {

@@ -115,6 +115,20 @@ function checkUses(name, project, binary) {
   check(`${name}: fkinv doctor`, project, 'npx fkinv doctor --json', { env, faultOf: isWell });
 }
 
+/** onnxruntime-node has no library for musl and for Macs with Intel processors: the addon must load, and say so. */
+function checkWithoutOnnxRuntime(name, project, binary) {
+  const env = environmentOf(binary);
+  const isKnown = (output) => (output === '6627e8d5' ? undefined : 'it is not 6627e8d5');
+  check(`${name}: the kernels`, project, 'node kernels.cjs', { env, faultOf: isKnown });
+  const saysSo = (output) => {
+    const failed = JSON.parse(output).checks.filter(({ ok, remedy }) => !ok && remedy !== undefined);
+    const isIt = failed.length === 1 && failed[0].code === 'ORT_NOT_FOUND';
+    return isIt ? undefined : 'something else than ONNX Runtime is missing';
+  };
+  const doctor = 'npx fkinv doctor --json || node --eval 0'; // it ends with 1
+  check(`${name}: fkinv doctor says that ONNX Runtime is missing`, project, doctor, { env, faultOf: saysSo });
+}
+
 function sizeOf(folder) {
   const entries = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
   return entries.reduce((sum, { parentPath, name }) => sum + statSync(path.join(parentPath, name)).size, 0);
@@ -136,6 +150,9 @@ function checkSizes(project) {
   }
 }
 
+const isMusl = process.platform === 'linux' && process.report.getReport().header.glibcVersionRuntime === undefined;
+const isIntelMac = process.platform === 'darwin' && process.arch === 'x64';
+const hasOnnxRuntime = process.env.FKINV_ONNXRUNTIME !== undefined || !(isMusl || isIntelMac);
 const modes = { 'no install scripts': '--ignore-scripts', 'install scripts': '' };
 const folder = mkdtempSync(path.join(tmpdir(), 'fkinv stränger ')); // a space and a letter that is not ASCII, as homes have
 try {
@@ -146,11 +163,14 @@ try {
     checkTypes(mode, project);
     for (const binary of binaries) {
       const version = spawnSync(binary, ['--version'], { encoding: 'utf8' }).stdout.trim();
-      checkUses(`${mode}, Node ${version}`, project, binary);
+      const checkNode = hasOnnxRuntime ? checkUses : checkWithoutOnnxRuntime;
+      checkNode(`${mode}, Node ${version}`, project, binary);
     }
   }
-  const isOne = prompts.size === 1 && [...prompts][0].includes('bells');
-  report('the same prompt from all, of bells', isOne ? undefined : [...prompts].join('\n'));
+  if (hasOnnxRuntime) {
+    const isOne = prompts.size === 1 && [...prompts][0].includes('bells');
+    report('the same prompt from all, of bells', isOne ? undefined : [...prompts].join('\n'));
+  }
 } finally {
   rmSync(folder, { recursive: true, force: true });
 }

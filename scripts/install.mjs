@@ -78,8 +78,7 @@ function build(stamp) {
 function fail(faults, tools) {
   console.error('fkinv-native: there is no native addon for this machine:');
   for (const fault of faults) console.error(`  - ${fault}`);
-  if (tools.length > 0)
-    console.error('Install what a build needs, then run npm rebuild fkinv-native (in a clone, npm install):');
+  if (tools.length > 0) console.error('Install what a build needs, and try again:');
   for (const command of installCommands(tools)) console.error(`  ${command}`);
   process.exit(1);
 }

@@ -194,13 +194,13 @@ test('no addon: the rest is looked at, and the commands say what to do', async (
 
   const text = await node([cli(at), 'doctor']);
   t.is(text.code, 1);
-  t.regex(text.stdout, /^✗ addon .*\n +→ .*npm rebuild fkinv-native/m);
+  t.regex(text.stdout, /^✗ addon .*\n +→ .*build one with node .*scripts\/install\.mjs/m);
   t.regex(text.stdout, /1 of 10 checks failed\.\n$/);
   for (const args of [['--help'], ['--version'], ['doctor', '--help']]) t.is((await node([cli(at), ...args])).code, 0);
   for (const args of [['models'], ['invert', 'examples/bells.png']]) {
     const { code, stderr } = await node([cli(at), ...args]);
     t.is(code, 1);
-    t.regex(stderr, /^error: .*npm rebuild fkinv-native.*\(ADDON_NOT_FOUND\)\n$/);
+    t.regex(stderr, /^error: .*build one with node .*scripts\/install\.mjs.*\(ADDON_NOT_FOUND\)\n$/);
   }
 });
 
@@ -211,7 +211,7 @@ test('an addon that does not load', async (t) => {
   const report = await examine(t, at);
   t.deepEqual(failed(report), ['addon']);
   t.regex(check(report, 'addon').detail, /fkinv_native\.node does not load: /);
-  t.regex(check(report, 'addon').remedy ?? '', /npm rebuild fkinv-native/);
+  t.regex(check(report, 'addon').remedy ?? '', /node ".*scripts.install\.mjs"/);
 });
 
 test('an addon that crashes', async (t) => {

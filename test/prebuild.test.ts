@@ -115,7 +115,7 @@ for (const [title, missing, versions, faults, packages] of [
     const [first, none, ...rest] = stderr.split('\n');
     t.is(first, 'fkinv-native: there is no native addon for this machine:');
     t.regex(none ?? '', /^ {2}- No native build was found for platform=/);
-    const advice = 'Install what a build needs, then run npm rebuild fkinv-native (in a clone, npm install):';
+    const advice = 'Install what a build needs, and try again:';
     t.deepEqual(rest.slice(0, faults.length + 1), [...faults.map((fault) => `  - ${fault}`), advice]);
     const commands = rest.slice(faults.length + 1);
     if (isDebian) t.deepEqual(commands, [`  apt-get install ${packages}    (Debian, Ubuntu)`, '']);
@@ -138,7 +138,7 @@ onGlibc(
       /^ADDON_NOT_FOUND the native addon \/.*fkinv-native\.glibc\.node needs glibc 9\.99, and this machine/,
     );
     t.true(
-      stdout.includes(`has ${glibcVersionRuntime}: run npm rebuild fkinv-native --ignore-scripts=false, with CMake`),
+      stdout.includes(`has ${glibcVersionRuntime}: build one with node "${folder}/scripts/install.mjs", CMake`),
       stdout,
     );
   },
@@ -151,16 +151,20 @@ test('a prebuilt addon that is no library: the file and the loader’s message',
   const { stderr } = await install(folder, '');
   t.regex(stderr, /^ {2}- \/.*fkinv-native[^/]*\.node: .+$/m);
   const { stdout } = await load(folder);
-  t.regex(stdout, /^ADDON_NOT_FOUND the native addon \/.*fkinv-native.*\.node does not load \(.+\): run npm rebuild/);
+  t.regex(
+    stdout,
+    /^ADDON_NOT_FOUND the native addon \/.*fkinv-native.*\.node does not load \(.+\): build one with node/,
+  );
 });
 
 test('no addon at all: the platform, and what builds one', async (t) => {
-  const { stdout } = await load(packageCopy(t));
+  const folder = packageCopy(t);
+  const { stdout } = await load(folder);
   t.true(
     stdout.startsWith(
       `ADDON_NOT_FOUND there is no native addon for ${process.platform}-${process.arch}: no prebuilt one fits, and none ` +
-        'was built (npm ran without install scripts, or could not build): run npm rebuild fkinv-native --ignore-scripts=false, with CMake 3.20, ' +
-        'make and a C++20 compiler installed',
+        'was built (npm ran without install scripts, or could not build): build one with node ' +
+        `"${path.join(folder, 'scripts', 'install.mjs')}", CMake 3.20, make and a C++20 compiler`,
     ),
     stdout,
   );

@@ -7,8 +7,8 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
 import sharp from 'sharp';
-import type { Check } from '../lib/checks';
-import type { DoctorReport } from '../lib/doctor';
+import type { Check } from '../lib/examine/checks';
+import type { DoctorReport } from '../lib/examine/installation';
 import { errorCodes } from '../lib/errors';
 
 const root = path.join(__dirname, '..');

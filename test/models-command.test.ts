@@ -6,9 +6,9 @@ import { cp, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/pro
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'ava';
-import type { Check } from '../lib/checks';
+import type { Check } from '../lib/examine/checks';
 import { errorCodes } from '../lib/errors';
-import { examineFolders, type FolderReport } from '../lib/examine-folders';
+import { examineFolders, type FolderReport } from '../lib/examine/folders';
 import { native } from '../lib/native';
 import { findOnnxRuntime } from '../lib/onnxruntime';
 import { float32, int64, node, onnxFile, type Graph } from './onnx/builder';

@@ -1,4 +1,4 @@
-import type { Check } from '../checks';
+import type { Check } from '../examine/checks';
 import { coloursOf } from './colours';
 
 /** The checks as lines for people: a mark, the name, what was found; under one that failed, what to do. */

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import type { DoctorReport } from '../doctor';
+import type { DoctorReport } from '../examine/installation';
 import { linesOf } from './checks';
 import { coloursOf } from './colours';
 import { exitCodes } from './report';
@@ -19,7 +19,7 @@ export function addDoctorCommand(program: Command, finish: (code: number) => voi
     .option('--clip <folder>', 'CLIP (default: the embedded demo model)')
     .option('--json', 'print the whole report: versions, the library in use, hashes of the models, checks')
     .action(async ({ json, ...options }: Flags) => {
-      const { examineInstallation } = await import('../doctor.js');
+      const { examineInstallation } = await import('../examine/installation.js');
       const report = await examineInstallation(options);
       process.stdout.write(json === true ? `${JSON.stringify(report)}\n` : textOf(report));
       finish(report.ok ? exitCodes.done : exitCodes.failed);

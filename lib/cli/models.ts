@@ -1,8 +1,8 @@
 import path from 'node:path';
 import type { Command } from 'commander';
-import { fromHere } from '../checks';
-import type { FolderReport } from '../examine-folders';
-import type { ClipFacts, DllmFacts, GraphFacts } from '../model-check';
+import { fromHere } from '../examine/checks';
+import type { FolderReport } from '../examine/folders';
+import type { ClipFacts, DllmFacts, GraphFacts } from '../examine/graphs';
 import type { NativeTensorInfo } from '../native';
 import { linesOf } from './checks';
 import { coloursOf } from './colours';
@@ -16,7 +16,7 @@ export function addModelsCommand(program: Command, finish: (code: number) => voi
     .argument('[folder...]', 'folders of a dLLM or a CLIP; a dLLM is held against the CLIP given with it')
     .option('--json', 'print the whole reports, a JSON line a folder')
     .action(async (folders: string[], { json }: { json?: true }) => {
-      const { examineFolders } = await import('../examine-folders.js');
+      const { examineFolders } = await import('../examine/folders.js');
       const reports = await examineFolders(folders);
       process.stdout.write(
         json === true

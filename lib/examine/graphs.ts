@@ -1,12 +1,12 @@
 import { Fault, type Examination } from './checks';
-import { Clip } from './clip';
-import { Dllm } from './dllm';
-import { errorCodes, FkinvError } from './errors';
-import { preparedSize } from './image';
-import { checkDefaults } from './inverter';
-import { manifestName, type SamplerDefaults } from './manifest';
-import type { Graph, ModelFolder } from './model-folder';
-import type { NativeEngine, NativeTensorInfo } from './native';
+import { Clip } from '../clip';
+import { Dllm } from '../dllm';
+import { errorCodes, FkinvError } from '../errors';
+import { preparedSize } from '../image';
+import { checkDefaults } from '../inverter';
+import { manifestName, type SamplerDefaults } from '../manifest';
+import type { Graph, ModelFolder } from '../model-folder';
+import type { NativeEngine, NativeTensorInfo } from '../native';
 import { clipParity, dllmParity, holds, type ParityResult } from './parity';
 
 /** A graph and its tensors; dynamic axes are −1. */

@@ -1,5 +1,5 @@
 import path from 'node:path';
-import { FkinvError, errorCodes, messageOf, type ErrorCode } from './errors';
+import { FkinvError, errorCodes, messageOf, type ErrorCode } from '../errors';
 
 /** One thing that was looked at. */
 export interface Check {

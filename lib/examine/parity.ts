@@ -1,10 +1,10 @@
 import { z } from 'zod';
-import type { Clip } from './clip';
-import type { Dllm } from './dllm';
-import { FkinvError, messageOf } from './errors';
-import { tokenId } from './manifest';
-import type { ModelFolder } from './model-folder';
-import type { NativeDllmGraph, NativeInput } from './native';
+import type { Clip } from '../clip';
+import type { Dllm } from '../dllm';
+import { FkinvError, messageOf } from '../errors';
+import { tokenId } from '../manifest';
+import type { ModelFolder } from '../model-folder';
+import type { NativeDllmGraph, NativeInput } from '../native';
 
 // Parity: a graph is run on inputs whose outputs the model gave before it was exported. docs/manifest.md has the format.
 

@@ -1,6 +1,6 @@
 import path from 'node:path';
 import { Examination, type Check } from './checks';
-import { Clip } from './clip';
+import { Clip } from '../clip';
 import {
   examineClip,
   examineDllm,
@@ -9,11 +9,11 @@ import {
   type GraphFacts,
   type Loaded,
   type Place,
-} from './model-check';
-import { examineFiles, kindOf, type FilesReport, type ModelKind } from './model-files';
-import { ModelFolder } from './model-folder';
-import { native, type NativeEngine } from './native';
-import { findOnnxRuntime } from './onnxruntime';
+} from './graphs';
+import { examineFiles, kindOf, type FilesReport, type ModelKind } from './files';
+import { ModelFolder } from '../model-folder';
+import { native, type NativeEngine } from '../native';
+import { findOnnxRuntime } from '../onnxruntime';
 import type { ParityResult } from './parity';
 
 /** What was found in one model folder. What could not be looked at is null, or empty. */
@@ -29,7 +29,7 @@ export interface FolderReport extends FilesReport {
   checks: Check[];
 }
 
-const embedded = (kind: ModelKind): string => path.join(__dirname, '..', 'models', kind);
+const embedded = (kind: ModelKind): string => path.join(__dirname, '..', '..', 'models', kind);
 
 /**
  * Examines model folders, by default the embedded ones, and gives their reports in order. A dLLM that takes a CLIP's

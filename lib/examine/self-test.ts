@@ -1,13 +1,13 @@
 import path from 'node:path';
-import { FkinvError } from './errors';
-import type { Inversion } from './inversion';
-import { Inverter, type LoadOptions } from './inverter';
-import type { InvertOptions } from './options';
+import { FkinvError } from '../errors';
+import type { Inversion } from '../inversion';
+import { Inverter, type LoadOptions } from '../inverter';
+import type { InvertOptions } from '../options';
 
 // One inversion, and what must be true of it on every machine: for `fkinv doctor`.
 
 /** The picture of the self-test. */
-export const picture = path.join(__dirname, '..', 'examples', 'bells.png');
+export const picture = path.join(__dirname, '..', '..', 'examples', 'bells.png');
 
 /** Below what the embedded models give that picture (0.90 to 0.94 by seed), and above what they give one they do not know. */
 const leastRewardClip = 0.85;

@@ -1,6 +1,6 @@
-import { FkinvError } from './errors';
-import { coupling, draw, philox, resample } from './kernels';
-import { resamplingSchemes } from './schemes';
+import { FkinvError } from '../errors';
+import { coupling, draw, philox, resample } from '../kernels';
+import { resamplingSchemes } from '../schemes';
 
 // Cases of the kernels whose answers are known, for `fkinv doctor`: what they come to in float64, or in whole numbers.
 

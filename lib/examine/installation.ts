@@ -5,14 +5,14 @@ import path from 'node:path';
 import nodeGypBuild from 'node-gyp-build';
 import type Sharp from 'sharp';
 import { Examination, Fault, fromHere, type Check } from './checks';
-import { environment } from './environment';
-import { errorCodes, FkinvError, messageOf } from './errors';
-import type { Place } from './model-check';
-import { examineFiles, type FilesReport, type ModelFile, type ModelKind } from './model-files';
-import { ModelFolder } from './model-folder';
-import type { NativeBuild } from './native';
-import { findOnnxRuntime } from './onnxruntime';
-import type { InvertOptions } from './options';
+import { environment } from '../environment';
+import { errorCodes, FkinvError, messageOf } from '../errors';
+import type { Place } from './graphs';
+import { examineFiles, type FilesReport, type ModelFile, type ModelKind } from './files';
+import { ModelFolder } from '../model-folder';
+import type { NativeBuild } from '../native';
+import { findOnnxRuntime } from '../onnxruntime';
+import type { InvertOptions } from '../options';
 import { systemFacts, type SystemFacts } from './system';
 
 // What is wrong with an installation, and what to do. The addon, ONNX Runtime, sharp and the models may each be what is
@@ -46,7 +46,7 @@ interface OnnxRuntime {
 /** The models, and what was found of their files. */
 type Models = Record<ModelKind, { folder: ModelFolder; report: FilesReport }>;
 
-const root = path.join(__dirname, '..');
+const root = path.join(__dirname, '..', '..');
 
 /** Looks at the whole installation. What fails is a check of the report, and the rest still runs. */
 export async function examineInstallation(options: DoctorOptions = {}): Promise<DoctorReport> {
@@ -93,7 +93,7 @@ async function checkAddon(): Promise<Found<DoctorReport['addon']>> {
   const file = addonFile();
   expectNoCrash(file);
   try {
-    const { native } = await import('./native.js');
+    const { native } = await import('../native.js');
     const build = native.build();
     return [`${fromHere(file)}, ${build.compiler}, ${build.instructionSet}`, { path: file, ...build }];
   } catch (error) {
@@ -129,7 +129,7 @@ async function checkOnnxRuntime(hasAddon: boolean): Promise<Found<OnnxRuntime>> 
   try {
     const file = findOnnxRuntime();
     if (!hasAddon) return [`${fromHere(file)}, not opened: addon comes first`, { path: file, version: null }];
-    const { native } = await import('./native.js');
+    const { native } = await import('../native.js');
     await new native.Engine(file, 1).dispose();
     const version = native.onnxRuntimeVersion();
     return [`${version}, ${fromHere(file)}`, { path: file, version }];
@@ -174,8 +174,8 @@ async function examineModels(exam: Examination, models: Models, given: DoctorOpt
     for (const name of ['clip graphs', 'dllm graphs', 'inversion']) exam.skip(name, missing);
     return;
   }
-  const { native } = await import('./native.js');
-  const { examineClip, examineDllm } = await import('./model-check.js');
+  const { native } = await import('../native.js');
+  const { examineClip, examineDllm } = await import('./graphs.js');
   const engine = new native.Engine(findOnnxRuntime(), 1);
   const place = (kind: ModelKind): Place => ({
     exam,

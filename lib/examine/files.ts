@@ -2,9 +2,9 @@ import { readFile, readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import type { Examination } from './checks';
-import { FkinvError } from './errors';
-import { clipManifest, dllmManifest, fileName, manifestName } from './manifest';
-import { sha256, type ModelFolder } from './model-folder';
+import { FkinvError } from '../errors';
+import { clipManifest, dllmManifest, fileName, manifestName } from '../manifest';
+import { sha256, type ModelFolder } from '../model-folder';
 
 // What lies in a model folder, without loading any of it.
 

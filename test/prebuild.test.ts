@@ -7,6 +7,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  realpathSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -39,7 +40,7 @@ function run(args: string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> {
 }
 
 function temporary(t: ExecutionContext): string {
-  const folder = mkdtempSync(path.join(tmpdir(), 'fkinv-prebuild-'));
+  const folder = mkdtempSync(path.join(realpathSync(tmpdir()), 'fkinv-prebuild-')); // a link on macOS
   t.teardown(() => {
     rmSync(folder, { recursive: true });
   });
@@ -122,6 +123,12 @@ for (const [title, missing, versions, faults, packages] of [
     else t.not(commands.length, 0);
   });
 }
+
+onPosix('an empty CXX is none, as it is to CMake', async (t) => {
+  const env = { PATH: tools(t, makers), CXX: '' };
+  const { stderr } = await run([path.join(packageCopy(t), 'scripts', 'install.mjs')], env);
+  t.true(stderr.includes(`\n  - ${noMake}\nInstall what a build needs`), stderr);
+});
 
 onGlibc(
   'a prebuilt addon for a newer glibc: the reason is said, by the install script and by the library',

@@ -1,11 +1,20 @@
 // npm run prebuild in a copy of the package, and the library on what it made.
-import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'ava';
 import { root, run } from './child';
 
-const copy = mkdtempSync(path.join(tmpdir(), 'fkinv-prebuild-'));
+const copy = mkdtempSync(path.join(realpathSync(tmpdir()), 'fkinv-prebuild-')); // a link on macOS
 const prebuilds = path.join(copy, 'prebuilds', `${process.platform}-${process.arch}`);
 const bells = path.join(root, 'examples', 'bells.png');
 let printed = '';

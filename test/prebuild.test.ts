@@ -130,6 +130,14 @@ onPosix('an empty CXX is none, as it is to CMake', async (t) => {
   t.true(stderr.includes(`\n  - ${noMake}\nInstall what a build needs`), stderr);
 });
 
+test('a package folder that cannot be written to', async (t) => {
+  const folder = packageCopy(t);
+  writeFileSync(path.join(folder, 'build'), 'in the way');
+  const { code, stdout, stderr } = await run([path.join(folder, 'scripts', 'install.mjs')]);
+  t.deepEqual({ code, stdout }, { code: 1, stdout: '' });
+  t.regex(stderr, /\n {2}- the package's folder cannot be written to, .+ \(E\w+: .+\)\n$/);
+});
+
 onGlibc(
   'a prebuilt addon for a newer glibc: the reason is said, by the install script and by the library',
   async (t) => {

@@ -15,8 +15,11 @@ async function onTerminal(
   { env = {}, columns = 80, onText }: { env?: NodeJS.ProcessEnv; columns?: number; onText?: OnText } = {},
 ): Promise<string> {
   const command = [process.execPath, cli, ...args].map((word) => `'${word}'`).join(' ');
-  const environment: NodeJS.ProcessEnv = { ...process.env, TERM: 'xterm-256color', ...env };
+  const environment: NodeJS.ProcessEnv = { ...process.env };
   delete environment['FORCE_COLOR'];
+  delete environment['NO_COLOR'];
+  delete environment['CI']; // to Node, a terminal without colours
+  Object.assign(environment, { TERM: 'xterm-256color' }, env);
   const child = spawn('script', ['-qec', `stty cols ${columns}; ${command}; echo "code $?"`, '/dev/null'], {
     env: environment,
   });

@@ -58,6 +58,7 @@ test.serial('what it needs is said: no C++ runtime, and the glibc, which may be 
 /** Inverts the bells with the package of a folder, beside onnxruntime-node, which brings a C++ runtime of its own. */
 function invert(folder: string, env: NodeJS.ProcessEnv) {
   const code = `
+    process.env.ORT_DISABLE_TELEMETRY = '1'; // we turn off ours alone
     const ort = require(${JSON.stringify(require.resolve('onnxruntime-node'))});
     const { Inverter, FkinvError } = require(${JSON.stringify(folder)});
     (async () => {

@@ -52,9 +52,18 @@ function report(name, fault) {
 function check(name, project, command, { env = {}, faultOf = () => undefined } = {}) {
   const options = { cwd: project, shell: true, encoding: 'utf8', env: { ...process.env, ...env } };
   const { status, signal, stdout, stderr } = spawnSync(command, options);
-  const fault = status === 0 ? faultOf(stdout.trim()) : `it ended with ${signal ?? status}`;
+  const fault = status === 0 ? told(faultOf, stdout.trim()) : `it ended with ${signal ?? status}`;
   report(name, fault && `${command}: ${fault}\n${stdout}${stderr}`);
   return fault === undefined;
+}
+
+/** What is wrong with an output, one that is not even JSON included. */
+function told(faultOf, output) {
+  try {
+    return faultOf(output);
+  } catch (error) {
+    return error.message;
+  }
 }
 
 function makeProject(folder, name) {

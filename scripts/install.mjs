@@ -2,7 +2,16 @@
 // npm runs it again at odd moments (npx from a clone does), so it must be quick and safe to repeat.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
@@ -55,6 +64,18 @@ function prebuildFault() {
   return loadFault();
 }
 
+/** Why nothing can be built here, or '': a package for all users belongs to another than the one who uses it. */
+function folderFault() {
+  const folder = path.dirname(addon);
+  try {
+    mkdirSync(folder, { recursive: true });
+    accessSync(folder, constants.W_OK);
+    return '';
+  } catch ({ message }) {
+    return `the package's folder cannot be written to, which the user who installed it can (${message})`;
+  }
+}
+
 function compile(command) {
   const cmakeJs = require.resolve('cmake-js/bin/cmake-js');
   const parallel = String(availableParallelism());
@@ -95,6 +116,8 @@ function main() {
       [fault, ...missing.map((each) => each.fault)],
       missing.map(({ tool }) => tool),
     );
+  const unwritable = folderFault();
+  if (unwritable !== '') fail([fault, unwritable], []);
   console.log(`fkinv-native: builds its addon from source, for a minute or two (${fault})`);
   const buildFault = build(stamp);
   // Every tool is there, but for Visual Studio's compiler, which is not looked for.

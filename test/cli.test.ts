@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'ava';
@@ -114,6 +114,7 @@ test('--quiet: the prompt alone, a line an image; errors stay', async (t) => {
 
 test('a warning is a line on stderr, and none with --quiet', async (t) => {
   const clip = mkdtempSync(path.join(tmpdir(), 'fkinv-clip-'));
+  t.teardown(() => rmSync(clip, { recursive: true }));
   cpSync(path.join(root, 'models', 'clip'), clip, { recursive: true });
   const config = path.join(clip, 'tokenizer_config.json');
   writeFileSync(config, readFileSync(config, 'utf8').replace('"model_max_length": 48', '"model_max_length": 6'));
@@ -139,6 +140,7 @@ test('--as-one: one prompt of all images', async (t) => {
 
 test('an error is one line, and --verbose adds the stack and its cause', async (t) => {
   const folder = mkdtempSync(path.join(tmpdir(), 'fkinv-cli-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
   const broken = path.join(folder, 'broken.png');
   writeFileSync(broken, 'no image');
   const brief = await fkinv('invert', broken);

@@ -1,5 +1,5 @@
 import { execFile, spawnSync } from 'node:child_process';
-import { mkdtempSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -63,6 +63,7 @@ function inShell(shell: string, script: string): string {
   const cwd = workplace();
   const env = { ...process.env, HOME: cwd, PATH: `${cwd}${path.delimiter}${process.env['PATH']}` };
   const { stdout, stderr } = spawnSync(shell, ['-c', script], { cwd, env, encoding: 'utf8' });
+  rmSync(cwd, { recursive: true });
   return stdout + stderr;
 }
 

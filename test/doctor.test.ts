@@ -1,7 +1,7 @@
 // Each fault is made for real, in a copy of the package that shares this checkout's dependencies.
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readdir, readFile, realpath, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
@@ -16,7 +16,7 @@ const fixtures = path.join(__dirname, 'fixtures', 'models');
 
 let workspace: string;
 let count = 0;
-test.before(async () => (workspace = await mkdtemp(path.join(tmpdir(), 'fkinv-doctor-'))));
+test.before(async () => (workspace = await mkdtemp(path.join(await realpath(tmpdir()), 'fkinv-doctor-')))); // a link on macOS
 test.after.always(() => rm(workspace, { recursive: true }));
 
 interface Outcome {

@@ -267,6 +267,7 @@ test('messages name the pinned version', async (t) => {
 
 test('onnxruntime-node opens the same library beside us in one process', async (t) => {
   const script = `${load} (async () => {
+    process.env.ORT_DISABLE_TELEMETRY = '1'; // we turn off ours alone
     const ort = require('onnxruntime-node');
     const session = await ort.InferenceSession.create('models/clip/text_model.onnx');
     const result = await load();

@@ -7,6 +7,7 @@ import {
   mkdirSync,
   mkdtempSync,
   readFileSync,
+  realpathSync,
   rmSync,
   symlinkSync,
   writeFileSync,
@@ -39,7 +40,7 @@ function run(args: string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> {
 }
 
 function temporary(t: ExecutionContext): string {
-  const folder = mkdtempSync(path.join(tmpdir(), 'fkinv-prebuild-'));
+  const folder = mkdtempSync(path.join(realpathSync(tmpdir()), 'fkinv-prebuild-')); // a link on macOS
   t.teardown(() => {
     rmSync(folder, { recursive: true });
   });
@@ -122,6 +123,20 @@ for (const [title, missing, versions, faults, packages] of [
     else t.not(commands.length, 0);
   });
 }
+
+onPosix('an empty CXX is none, as it is to CMake', async (t) => {
+  const env = { PATH: tools(t, makers), CXX: '' };
+  const { stderr } = await run([path.join(packageCopy(t), 'scripts', 'install.mjs')], env);
+  t.true(stderr.includes(`\n  - ${noMake}\nInstall what a build needs`), stderr);
+});
+
+test('a package folder that cannot be written to', async (t) => {
+  const folder = packageCopy(t);
+  writeFileSync(path.join(folder, 'build'), 'in the way');
+  const { code, stdout, stderr } = await run([path.join(folder, 'scripts', 'install.mjs')]);
+  t.deepEqual({ code, stdout }, { code: 1, stdout: '' });
+  t.regex(stderr, /\n {2}- the package's folder cannot be written to, .+ \(E\w+: .+\)\n$/);
+});
 
 onGlibc(
   'a prebuilt addon for a newer glibc: the reason is said, by the install script and by the library',

@@ -1,7 +1,7 @@
 // What the command draws on a terminal; util-linux's `script` gives it one.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import test from 'ava';
+import test, { type ExecutionContext } from 'ava';
 import { bells, cli, quick, squids } from './fkinv';
 
 const escape = '\u001b';
@@ -15,8 +15,11 @@ async function onTerminal(
   { env = {}, columns = 80, onText }: { env?: NodeJS.ProcessEnv; columns?: number; onText?: OnText } = {},
 ): Promise<string> {
   const command = [process.execPath, cli, ...args].map((word) => `'${word}'`).join(' ');
-  const environment: NodeJS.ProcessEnv = { ...process.env, TERM: 'xterm-256color', ...env };
+  const environment: NodeJS.ProcessEnv = { ...process.env };
   delete environment['FORCE_COLOR'];
+  delete environment['NO_COLOR'];
+  delete environment['CI']; // to Node, a terminal without colours
+  Object.assign(environment, { TERM: 'xterm-256color' }, env);
   const child = spawn('script', ['-qec', `stty cols ${columns}; ${command}; echo "code $?"`, '/dev/null'], {
     env: environment,
   });
@@ -30,7 +33,12 @@ async function onTerminal(
 }
 type OnText = (text: string, type: (keys: string) => void) => void;
 
-const terminal = spawnSync('script', ['-qec', 'true', '/dev/null']).status === 0 ? test : test.skip;
+const hasTerminal = spawnSync('script', ['-qec', 'true', '/dev/null']).status === 0;
+
+function terminal(title: string, implementation: (t: ExecutionContext) => Promise<void>): void {
+  if (hasTerminal) test(title, implementation);
+  else test.skip(`${title} (needs util-linux's script)`, implementation);
+}
 
 terminal('a bar while it works, which leaves nothing behind', async (t) => {
   const text = await onTerminal(['invert', bells, ...quick]);

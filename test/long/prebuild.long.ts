@@ -1,11 +1,20 @@
 // npm run prebuild in a copy of the package, and the library on what it made.
-import { cpSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'ava';
 import { root, run } from './child';
 
-const copy = mkdtempSync(path.join(tmpdir(), 'fkinv-prebuild-'));
+const copy = mkdtempSync(path.join(realpathSync(tmpdir()), 'fkinv-prebuild-')); // a link on macOS
 const prebuilds = path.join(copy, 'prebuilds', `${process.platform}-${process.arch}`);
 const bells = path.join(root, 'examples', 'bells.png');
 let printed = '';
@@ -49,6 +58,7 @@ test.serial('what it needs is said: no C++ runtime, and the glibc, which may be 
 /** Inverts the bells with the package of a folder, beside onnxruntime-node, which brings a C++ runtime of its own. */
 function invert(folder: string, env: NodeJS.ProcessEnv) {
   const code = `
+    process.env.ORT_DISABLE_TELEMETRY = '1'; // we turn off ours alone
     const ort = require(${JSON.stringify(require.resolve('onnxruntime-node'))});
     const { Inverter, FkinvError } = require(${JSON.stringify(folder)});
     (async () => {

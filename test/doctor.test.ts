@@ -173,6 +173,16 @@ function masked(output: string): string {
     .replaceAll(/off by at most \S+/g, 'off by at most #');
 }
 
+test('a working directory that was deleted', async (t) => {
+  if (process.platform === 'win32') return t.pass(); // which lets nobody delete it
+  const script = `mkdir "$1" && cd "$1" && rmdir "$1" && exec "$2" "$3" doctor --json`;
+  const words = [path.join(workspace, 'deleted'), process.execPath, cli(root)];
+  const { stdout } = await promisify(execFile)('sh', ['-c', script, 'sh', ...words]);
+  const report = JSON.parse(stdout) as DoctorReport;
+  t.true(report.ok, JSON.stringify(report.checks));
+  t.true(check(report, 'addon').detail.startsWith(root));
+});
+
 test('models of one’s own', async (t) => {
   const args = ['--dllm', path.join(fixtures, 'dllm'), '--clip', path.join(fixtures, 'clip')];
   const report = await examine(t, root, { args });

@@ -2,7 +2,7 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { cp, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'ava';
@@ -173,7 +173,7 @@ test('the kind is by the manifest, the graphs or config.json', async (t) => {
   await cp(path.join(export2, 'onnx', 'text_model.onnx'), path.join(export2, 'onnx', 'model.onnx'));
   const inOnnx = await examine(export2);
   t.true(inOnnx.kind === 'clip' && inOnnx.ok, JSON.stringify(inOnnx.checks));
-  t.true(inOnnx.files.some(({ name }) => name === path.join('onnx', 'vision_model.onnx')));
+  t.true(inOnnx.files.some(({ name }) => name === 'onnx/vision_model.onnx'));
 
   await rm(path.join(export2, 'onnx'), { recursive: true });
   const without = await examine(export2);
@@ -227,10 +227,14 @@ test('files are held to the hashes of SHA256SUMS and of the manifest', async (t)
     .update(await readFile(path.join(folder, 'model.onnx')))
     .digest('hex');
   t.regex(check(await examine(folder), 'files').detail, /no SHA-256 is given/);
-  await writeFile(sums, `${sha256} *model.onnx\n`);
-  const right = await examine(folder);
-  t.true(right.ok);
-  t.regex(check(right, 'files').detail, /SHA-256 as given for 1/);
+  const count = (await examine(folder)).files.length;
+  for (const line of [`${sha256} *model.onnx\n`, `${sha256}  ./model.onnx\n`]) {
+    await writeFile(sums, line);
+    const right = await examine(folder);
+    t.true(right.ok);
+    t.regex(check(right, 'files').detail, /SHA-256 as given for 1/);
+    t.is(right.files.length, count, 'no file counts twice');
+  }
   await writeFile(sums, `${'0'.repeat(64)}  model.onnx\n`);
   t.regex(check(await examine(folder), 'files').detail, new RegExp(`${sha256}, and 0{64} is given`));
   await writeFile(sums, `${sha256}  weights.bin\n`);
@@ -238,6 +242,22 @@ test('files are held to the hashes of SHA256SUMS and of the manifest', async (t)
   await rm(sums);
   await writeFile(path.join(folder, 'fkinv.json'), JSON.stringify({ files: { 'model.onnx': '0'.repeat(64) } }));
   t.is(check(await examine(folder), 'files').code, 'MODEL_INVALID');
+});
+
+test('a file that is there and cannot be read is named, and no fault of the package', async (t) => {
+  const folder = await dllm({ graph: 'dllm_plain' });
+  await mkdir(path.join(folder, 'SHA256SUMS'));
+  const sums = check(await examine(folder), 'files');
+  t.like(sums, { ok: false, code: 'MODEL_NOT_FOUND' });
+  t.true(sums.detail.startsWith(`cannot read ${path.join(folder, 'SHA256SUMS')} (EISDIR`), sums.detail);
+  await rm(path.join(folder, 'SHA256SUMS'), { recursive: true });
+
+  if (process.platform !== 'linux') return;
+  await rm(path.join(folder, 'model.onnx'));
+  await symlink('/proc/self/mem', path.join(folder, 'model.onnx')); // a file whose first bytes not even root can read
+  const graph = check(await examine(folder), 'files');
+  t.like(graph, { ok: false, code: 'MODEL_NOT_FOUND' });
+  t.true(graph.detail.startsWith(`cannot read ${path.join(folder, 'model.onnx')} (EIO`), graph.detail);
 });
 
 test('external data counts among the files', async (t) => {

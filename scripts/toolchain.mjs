@@ -27,7 +27,8 @@ const cpp20 = '#include <bit>\n#include <span>\nstd::span<int> a; static_assert(
 function compilerFault() {
   const isThere = (program) => outputOf(program, ['--version']) !== undefined;
   if (!isThere('g++') && !isThere('clang++')) return 'a C++20 compiler is missing: GCC 11 or Clang 14, or newer';
-  const [compiler, ...flags] = process.env.CXX?.trim().split(/\s+/) ?? [['c++', 'g++', 'clang++'].find(isThere)];
+  const chosen = process.env.CXX?.trim() || ['c++', 'g++', 'clang++'].find(isThere); // CMake takes an empty CXX for none
+  const [compiler, ...flags] = chosen.split(/\s+/);
   if (outputOf(compiler, [...flags, '-std=c++20', '-fsyntax-only', '-x', 'c++', '-'], cpp20) !== undefined) return '';
   const version = outputOf(compiler, ['--version'])?.split('\n')[0] ?? `${compiler}, which does not run`;
   return `the C++ compiler is too old: C++20 of GCC 11 or Clang 14 is needed, CXX or c++ is ${version}`;

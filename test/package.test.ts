@@ -116,7 +116,7 @@ test('the tarball holds what a user needs, and nothing else', async (t) => {
   const sources = filesIn('lib', '.ts').filter((file) => !file.endsWith('.d.ts'));
   const compiled = sources.map((file) => file.replace(/^lib(.*)\.ts$/, 'dist$1.js'));
   const code = files.filter((file) => /^dist\/.*\.js$/.test(file));
-  t.deepEqual(code.sort(), compiled.sort(), 'dist/ has files that lib/ has not: delete it, and npm run build');
+  t.deepEqual(code.sort(), compiled.sort(), 'dist/ has files that lib/ has not: delete it, and npm run compile');
 
   const declarations = declarationsFrom('dist/kernels.d.ts', declarationsFrom('dist/index.d.ts'));
   t.deepEqual(files.filter((file) => file.endsWith('.d.ts')).sort(), [...declarations].sort());

@@ -123,6 +123,14 @@ for (const [title, missing, versions, faults, packages] of [
   });
 }
 
+onPosix('an empty CXX is none, as CMake has it', async (t) => {
+  const script = path.join(packageCopy(t), 'scripts', 'install.mjs');
+  const { code, stderr } = await run([script], { PATH: tools(t, ['cmake']), CXX: '' });
+  t.is(code, 1);
+  const [, , ...faults] = stderr.split('\n').filter((line) => line.startsWith('  - ') || line.startsWith('fkinv'));
+  t.deepEqual(faults, [`  - ${noCmake}`]);
+});
+
 onGlibc(
   'a prebuilt addon for a newer glibc: the reason is said, by the install script and by the library',
   async (t) => {

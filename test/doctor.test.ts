@@ -10,29 +10,15 @@ import sharp from 'sharp';
 import type { Check } from '../lib/checks';
 import type { DoctorReport } from '../lib/doctor';
 import { errorCodes } from '../lib/errors';
+import { blocksUnder } from './documents';
+import { node, root } from './fkinv';
 
-const root = path.join(__dirname, '..');
 const fixtures = path.join(__dirname, 'fixtures', 'models');
 
 let workspace: string;
 let count = 0;
 test.before(async () => (workspace = await mkdtemp(path.join(tmpdir(), 'fkinv-doctor-'))));
 test.after.always(() => rm(workspace, { recursive: true }));
-
-interface Outcome {
-  code: number | null;
-  stdout: string;
-  stderr: string;
-}
-
-function node(args: string[], env: NodeJS.ProcessEnv = {}, cwd = root): Promise<Outcome> {
-  return new Promise((resolve) => {
-    const options = { cwd, env: { ...process.env, ...env }, maxBuffer: 2 ** 26 };
-    const child = execFile(process.execPath, args, options, (_, stdout, stderr) =>
-      resolve({ code: child.exitCode, stdout, stderr }),
-    );
-  });
-}
 
 const cli = (at: string): string => path.join(at, 'dist', 'cli.js');
 
@@ -157,10 +143,10 @@ test('for people: a line a check, no colours when piped, and nothing on stderr',
 });
 
 test('README.md shows what it prints', async (t) => {
-  const readme = await readFile(path.join(root, 'README.md'), 'utf8');
-  const shown = readme.split('```sh\nnpx fkinv doctor\n```\n\n```text\n')[1] ?? '';
+  const [shown] = blocksUnder('README.md', 'Checking an installation');
   const { stdout } = await node([cli(root), 'doctor']);
-  t.is(masked(shown.slice(0, shown.indexOf('```'))), masked(stdout));
+  t.is(shown?.code, 'npx fkinv doctor\n');
+  t.is(masked(shown?.output ?? ''), masked(stdout));
 });
 
 /** Without what is of the machine. */

@@ -1,5 +1,4 @@
 // `fkinv models`: what it says of folders, right ones and wrong ones. test/fixtures/make_models.py tells what the graphs are.
-import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
@@ -11,12 +10,13 @@ import { errorCodes } from '../lib/errors';
 import { examineFolders, type FolderReport } from '../lib/examine-folders';
 import { native } from '../lib/native';
 import { findOnnxRuntime } from '../lib/onnxruntime';
+import { blocksUnder } from './documents';
+import { fkinv } from './fkinv';
 import { float32, int64, node, onnxFile, type Graph } from './onnx/builder';
 import { lladaVocab, wideF16 } from './onnx/models';
 
 type Json = Record<string, unknown>;
 
-const root = path.join(__dirname, '..');
 const fixtures = path.join(__dirname, 'fixtures', 'models');
 const clip = path.join(fixtures, 'clip');
 const weights = JSON.parse(readFileSync(path.join(fixtures, 'weights.json'), 'utf8')) as Record<string, number[][]>;
@@ -77,17 +77,6 @@ function caseOf(input_ids: number[], rowOf: (id: number) => number[] = (id) => t
 const four = [1, 3, 4, 1];
 const six = [5, 1, 3, 1, 4, 1];
 
-function fkinv(...args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  return new Promise((resolve) => {
-    const child = execFile(
-      process.execPath,
-      [path.join(root, 'dist', 'cli.js'), ...args],
-      { cwd: root },
-      (_, stdout, stderr) => resolve({ code: child.exitCode, stdout, stderr }),
-    );
-  });
-}
-
 // The command.
 
 test('the embedded models: listed by default, and in parity with what they were exported from', async (t) => {
@@ -129,24 +118,16 @@ test('for people: facts, then a line a check; the exit code is 1 where one fails
   t.is((await fkinv('models', right, clip)).code, 0);
 });
 
-/** Code blocks of a document that stand under `command`, and what they print. */
-function printed(document: string, command: string): string {
-  const text = readFileSync(path.join(root, document), 'utf8');
-  const block = text.split(`\`\`\`sh\n${command}\n\`\`\`\n\n\`\`\`text\n`)[1] ?? '';
-  return block.slice(0, block.indexOf('```'));
-}
-
 test('README.md shows what it prints of models/dllm', async (t) => {
   const { stdout } = await fkinv('models', 'models/dllm');
   const masked = (output: string): string => output.replace(/off by at most \S+/, 'off by at most #'); // by processor
-  t.is(masked(printed('README.md', 'npx fkinv models models/dllm')), masked(stdout));
+  const shown = blocksUnder('README.md', 'Checking an installation').find(({ code }) => code.includes('models/dllm'));
+  t.is(shown?.code, 'npx fkinv models models/dllm\n');
+  t.is(masked(shown?.output ?? ''), masked(stdout));
 });
 
 test('the cases of parity in docs/manifest.md hold', async (t) => {
-  const document = readFileSync(path.join(root, 'docs', 'manifest.md'), 'utf8');
-  const [ofDllm, ofClip] = [...document.matchAll(/```json\n(.*?)```/gs)]
-    .slice(-2)
-    .map(([, json = '']) => JSON.parse(json) as unknown);
+  const [ofDllm, ofClip] = blocksUnder('docs/manifest.md', 'Parity').map(({ code }) => JSON.parse(code) as unknown);
   for (const report of [await examine(await dllm({ graph: 'dllm_plain', parity: ofDllm })), await clipWith(ofClip)]) {
     t.true(report.ok, JSON.stringify(report.checks));
     t.is(report.parity.length, 2);

@@ -480,4 +480,6 @@ test('parity of a CLIP: the direction of its texts’ embeddings', async (t) => 
   t.regex(check(one, 'parity').detail, /all cases have the length 3/);
   const short = await clipWith([red, { ...redCat, text_embeds: [1, 2] }]);
   t.regex(check(short, 'parity').detail, /1\.text_embeds: has 2 numbers, an embedding 4/);
+  const nowhere = await clipWith([red, { ...redCat, text_embeds: [0, 0, 0, 0] }]);
+  t.regex(check(nowhere, 'parity').detail, /1\.text_embeds: must not be 0 everywhere/);
 });

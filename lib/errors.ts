@@ -36,7 +36,8 @@ export const errorCodes = {
     'ONNX Runtime is too old, or a second one was asked for in one process: install the pinned onnxruntime-node.',
   ADDON_NOT_FOUND:
     'No native addon of the package loads on this machine: build one with node node_modules/fkinv-native/scripts/install.mjs, CMake and a C++20 compiler.',
-  OUT_OF_MEMORY: 'An allocation failed: use fewer particles, a smaller maxBatch or a shorter length.',
+  OUT_OF_MEMORY:
+    'An allocation failed, or a thread could not be started: use fewer particles or threads, a smaller maxBatch or a shorter length.',
   INTERNAL: 'A fault of this package: please report it with the message.',
 } as const;
 

@@ -50,7 +50,7 @@ async function examine(
   }
   return report;
 }
-const names = ['node', 'addon', 'onnxruntime', 'sharp', 'kernels', 'clip files', 'dllm files'].concat([
+const names = ['node', 'addon', 'onnxruntime', 'sharp', 'tokenizers', 'kernels', 'clip files', 'dllm files'].concat([
   'clip graphs',
   'dllm graphs',
   'inversion',
@@ -191,7 +191,7 @@ test('no addon: the rest is looked at, and the commands say what to do', async (
   const text = await node([cli(at), 'doctor']);
   t.is(text.code, 1);
   t.regex(text.stdout, /^✗ addon .*\n +→ .*build one with node .*scripts\/install\.mjs/m);
-  t.regex(text.stdout, /1 of 10 checks failed\.\n$/);
+  t.regex(text.stdout, /1 of 11 checks failed\.\n$/);
   for (const args of [['--help'], ['--version'], ['doctor', '--help']]) t.is((await node([cli(at), ...args])).code, 0);
   for (const args of [['models'], ['invert', 'examples/bells.png']]) {
     const { code, stderr } = await node([cli(at), ...args]);
@@ -250,6 +250,9 @@ test('a dependency is missing', async (t) => {
   t.deepEqual(failed(withoutSharp), ['sharp']);
   t.regex(check(withoutSharp, 'sharp').remedy ?? '', /npm install/);
   t.true(check(withoutSharp, 'kernels').ok);
+  const withoutTokenizers = await examine(t, await copyOfPackage({ without: '@huggingface', models: false }));
+  t.deepEqual(failed(withoutTokenizers), ['tokenizers']);
+  t.regex(check(withoutTokenizers, 'tokenizers').remedy ?? '', /npm install/);
   const withoutRuntime = await examine(t, await copyOfPackage({ without: 'onnxruntime-node', models: false }));
   t.deepEqual(failed(withoutRuntime), ['onnxruntime']);
   t.is(check(withoutRuntime, 'onnxruntime').code, 'ORT_NOT_FOUND');

@@ -104,7 +104,7 @@ async function checkAddon(): Promise<Found<DoctorReport['addon']>> {
 }
 
 const rebuild =
-  'It is damaged, or was made for another machine, C library or release: build one for this machine with node ' +
+  'Most often it is damaged, or made for another machine, C library or release: build one for this machine with node ' +
   `"${path.join(root, 'scripts', 'install.mjs')}", CMake and a C++20 compiler.`;
 
 /** One that crashes must not take the report with it: a process of its own loads it first. */

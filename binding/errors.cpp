@@ -1,6 +1,7 @@
 #include "errors.h"
 
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "addon_data.h"
@@ -23,6 +24,9 @@ Napi::Error toJavaScript(Napi::Env env, std::exception_ptr failure) {
     return make(env, error.code, error.what());
   } catch (const std::bad_alloc&) {
     return make(env, "OUT_OF_MEMORY", "out of memory: use fewer particles, a smaller maxBatch or a shorter prompt");
+  } catch (const std::system_error& error) {
+    // Threads are all that the engine asks the system for and may be refused.
+    return make(env, "OUT_OF_MEMORY", std::string(error.what()) + ": use fewer threads, or allow the process more");
   } catch (const std::exception& error) {
     return make(env, "INTERNAL", std::string("the native engine failed: ") + error.what());
   }

@@ -17,7 +17,7 @@ export const errorCodes = {
     'The image has more than 268 million pixels, or would once resized for the model: scale or crop it first.',
   INVALID_PIXELS: 'Raw pixels do not fit their width, height and channels: data holds width × height × channels bytes.',
   MODEL_NOT_FOUND:
-    'A model folder, or a file of it, is missing: check the path that the message names, or fetch the file.',
+    'A file of a model folder is missing or cannot be read: the message names it. Check the path and its permissions, or fetch the file.',
   MODEL_INVALID:
     'A file of a model folder cannot be parsed, or says what cannot be: fetch or export it again, or mend what the message names.',
   MODEL_INTERFACE:
@@ -36,7 +36,8 @@ export const errorCodes = {
     'ONNX Runtime is too old, or a second one was asked for in one process: install the pinned onnxruntime-node.',
   ADDON_NOT_FOUND:
     'No native addon of the package loads on this machine: build one with node node_modules/fkinv-native/scripts/install.mjs, CMake and a C++20 compiler.',
-  OUT_OF_MEMORY: 'An allocation failed: use fewer particles, a smaller maxBatch or a shorter length.',
+  OUT_OF_MEMORY:
+    'An allocation failed, or a thread could not be started: use fewer particles or threads, a smaller maxBatch or a shorter length.',
   INTERNAL: 'A fault of this package: please report it with the message.',
 } as const;
 

@@ -30,23 +30,27 @@ export class ModelFolder {
   /** The JSON file `name`, with the fields of `schema`. Throws `MODEL_NOT_FOUND` or `MODEL_INVALID`. */
   async json<S extends z.ZodType>(name: string, schema: S): Promise<z.output<S>> {
     const file = this.file(name);
-    return parse(file, await readFile(file, 'utf8').catch(missing(file)), schema);
+    return parse(file, await readFile(file, 'utf8').catch(unreadable(file, ': a model folder needs it')), schema);
   }
 
   /** The same of a file that need not be there; then it reads as `{}`. */
   async optionalJson<S extends z.ZodType>(name: string, schema: S): Promise<z.output<S>> {
+    return parse(this.file(name), (await this.optionalText(name)) ?? '{}', schema);
+  }
+
+  /** The text of a file; undefined where there is none. Throws `MODEL_NOT_FOUND` where there is one that cannot be read. */
+  async optionalText(name: string): Promise<string | undefined> {
     const file = this.file(name);
-    const text = await readFile(file, 'utf8').catch((cause: unknown) =>
-      (cause as NodeJS.ErrnoException).code === 'ENOENT' ? '{}' : missing(file)(cause),
+    return readFile(file, 'utf8').catch((cause: unknown) =>
+      (cause as NodeJS.ErrnoException).code === 'ENOENT' ? undefined : unreadable(file)(cause),
     );
-    return parse(file, text, schema);
   }
 
   /** Holds files to their SHA-256, in hexadecimal, by name. Throws `MODEL_NOT_FOUND` or `MODEL_INVALID`. */
   async verify(hashes: Record<string, string>): Promise<void> {
     for (const [name, wanted] of Object.entries(hashes)) {
       const file = this.file(name);
-      const found = await sha256(file).catch(missing(file));
+      const found = await sha256(file);
       if (found !== wanted) {
         throw new FkinvError(
           'MODEL_INVALID',
@@ -90,18 +94,21 @@ function parse<S extends z.ZodType>(file: string, text: string, schema: S): z.ou
   return validate(schema, value, file, 'MODEL_INVALID');
 }
 
-/** SHA-256 of a file, in hexadecimal. */
+/** SHA-256 of a file, in hexadecimal. Throws `MODEL_NOT_FOUND`. */
 export async function sha256(file: string): Promise<string> {
   const hash = createHash('sha256');
-  for await (const chunk of createReadStream(file, { highWaterMark: 2 ** 20 })) hash.update(chunk as Buffer);
+  try {
+    for await (const chunk of createReadStream(file, { highWaterMark: 2 ** 20 })) hash.update(chunk as Buffer);
+  } catch (cause) {
+    return unreadable(file)(cause);
+  }
   return hash.digest('hex');
 }
 
-function missing(file: string) {
+/** Throws `MODEL_NOT_FOUND` for what reading `file` failed with. */
+export function unreadable(file: string, need = '') {
   return (cause: unknown): never => {
-    throw new FkinvError('MODEL_NOT_FOUND', `cannot read ${file} (${messageOf(cause)}): a model folder needs it`, {
-      cause,
-    });
+    throw new FkinvError('MODEL_NOT_FOUND', `cannot read ${file} (${messageOf(cause)})${need}`, { cause });
   };
 }
 

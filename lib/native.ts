@@ -1,4 +1,5 @@
 import path from 'node:path';
+import { versionSync } from 'detect-libc';
 import nodeGypBuild from 'node-gyp-build';
 import { FkinvError, messageOf, type ErrorCode } from './errors';
 
@@ -262,8 +263,7 @@ function locate(): string {
 function loadFault(file: string, message: string): string {
   const needed = /GLIBC_([\d.]+)' not found/.exec(message)?.[1];
   if (needed === undefined) return `the native addon ${file} does not load (${message})`;
-  const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } };
-  return `the native addon ${file} needs glibc ${needed}, and this machine has ${header.glibcVersionRuntime ?? 'another libc'}`;
+  return `the native addon ${file} needs glibc ${needed}, and this machine has ${versionSync() ?? 'an older one'}`;
 }
 
 function load(): NativeAddon {

@@ -1,8 +1,9 @@
-import { spawn } from 'node:child_process';
+import { exec, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { promisify } from 'node:util';
 import test from 'ava';
 import type { Inversion } from '../lib/inversion';
 import { bells, cli, fkinv, quick, root, squids } from './fkinv';
@@ -22,6 +23,13 @@ test('a reader that has enough ends it quietly', async (t) => {
   child.stdout.once('data', () => child.stdout.destroy());
   const [code] = (await once(child, 'close')) as [number | null];
   t.deepEqual({ code, stderr }, { code: 0, stderr: '' });
+});
+
+(existsSync('/dev/full') ? test : test.skip)('a full disk is one line on stderr, and no crash', async (t) => {
+  const command = `"${process.execPath}" "${cli}" --help >/dev/full`;
+  const { code, stderr } = await t.throwsAsync<Error & { code: number; stderr: string }>(promisify(exec)(command));
+  t.is(code, 1);
+  t.regex(stderr, /^error: stdout: ENOSPC.*\n$/);
 });
 
 test('several images: each line names its image', async (t) => {

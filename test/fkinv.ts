@@ -1,4 +1,4 @@
-// The command, as a shell runs it, for tests of the command line.
+// The command as a shell runs it, for tests.
 import { execFile } from 'node:child_process';
 import path from 'node:path';
 
@@ -20,13 +20,18 @@ const environment = { ...process.env };
 delete environment['NO_COLOR'];
 delete environment['FORCE_COLOR'];
 
-export function fkinvIn(env: NodeJS.ProcessEnv, ...args: string[]): Promise<Outcome> {
-  const options = { maxBuffer: 2 ** 26, env: { ...environment, ...env } };
+/** Node with `args`, in the package's folder. */
+export function node(args: string[], env: NodeJS.ProcessEnv = {}): Promise<Outcome> {
+  const options = { cwd: root, maxBuffer: 2 ** 26, env: { ...environment, ...env } };
   return new Promise((resolve) => {
-    const child = execFile(process.execPath, [cli, ...args], options, (_, stdout, stderr) => {
+    const child = execFile(process.execPath, args, options, (_, stdout, stderr) => {
       resolve({ code: child.exitCode, stdout, stderr });
     });
   });
+}
+
+export function fkinvIn(env: NodeJS.ProcessEnv, ...args: string[]): Promise<Outcome> {
+  return node([cli, ...args], env);
 }
 
 export function fkinv(...args: string[]): Promise<Outcome> {

@@ -1,8 +1,7 @@
 // `fkinv models`: what it says of folders, right ones and wrong ones. test/fixtures/make_models.py tells what the graphs are.
-import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { cp, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'ava';
@@ -11,12 +10,13 @@ import { errorCodes } from '../lib/errors';
 import { examineFolders, type FolderReport } from '../lib/examine/folders';
 import { native } from '../lib/native';
 import { findOnnxRuntime } from '../lib/onnxruntime';
+import { blocksUnder } from './documents';
+import { fkinv } from './fkinv';
 import { float32, int64, node, onnxFile, type Graph } from './onnx/builder';
 import { lladaVocab, wideF16 } from './onnx/models';
 
 type Json = Record<string, unknown>;
 
-const root = path.join(__dirname, '..');
 const fixtures = path.join(__dirname, 'fixtures', 'models');
 const clip = path.join(fixtures, 'clip');
 const weights = JSON.parse(readFileSync(path.join(fixtures, 'weights.json'), 'utf8')) as Record<string, number[][]>;
@@ -77,17 +77,6 @@ function caseOf(input_ids: number[], rowOf: (id: number) => number[] = (id) => t
 const four = [1, 3, 4, 1];
 const six = [5, 1, 3, 1, 4, 1];
 
-function fkinv(...args: string[]): Promise<{ code: number | null; stdout: string; stderr: string }> {
-  return new Promise((resolve) => {
-    const child = execFile(
-      process.execPath,
-      [path.join(root, 'dist', 'cli.js'), ...args],
-      { cwd: root },
-      (_, stdout, stderr) => resolve({ code: child.exitCode, stdout, stderr }),
-    );
-  });
-}
-
 // The command.
 
 test('the embedded models: listed by default, and in parity with what they were exported from', async (t) => {
@@ -129,24 +118,16 @@ test('for people: facts, then a line a check; the exit code is 1 where one fails
   t.is((await fkinv('models', right, clip)).code, 0);
 });
 
-/** Code blocks of a document that stand under `command`, and what they print. */
-function printed(document: string, command: string): string {
-  const text = readFileSync(path.join(root, document), 'utf8');
-  const block = text.split(`\`\`\`sh\n${command}\n\`\`\`\n\n\`\`\`text\n`)[1] ?? '';
-  return block.slice(0, block.indexOf('```'));
-}
-
 test('README.md shows what it prints of models/dllm', async (t) => {
   const { stdout } = await fkinv('models', 'models/dllm');
   const masked = (output: string): string => output.replace(/off by at most \S+/, 'off by at most #'); // by processor
-  t.is(masked(printed('README.md', 'npx fkinv models models/dllm')), masked(stdout));
+  const shown = blocksUnder('README.md', 'Checking an installation').find(({ code }) => code.includes('models/dllm'));
+  t.is(shown?.code, 'npx fkinv models models/dllm\n');
+  t.is(masked(shown?.output ?? ''), masked(stdout));
 });
 
 test('the cases of parity in docs/manifest.md hold', async (t) => {
-  const document = readFileSync(path.join(root, 'docs', 'manifest.md'), 'utf8');
-  const [ofDllm, ofClip] = [...document.matchAll(/```json\n(.*?)```/gs)]
-    .slice(-2)
-    .map(([, json = '']) => JSON.parse(json) as unknown);
+  const [ofDllm, ofClip] = blocksUnder('docs/manifest.md', 'Parity').map(({ code }) => JSON.parse(code) as unknown);
   for (const report of [await examine(await dllm({ graph: 'dllm_plain', parity: ofDllm })), await clipWith(ofClip)]) {
     t.true(report.ok, JSON.stringify(report.checks));
     t.is(report.parity.length, 2);
@@ -173,7 +154,7 @@ test('the kind is by the manifest, the graphs or config.json', async (t) => {
   await cp(path.join(export2, 'onnx', 'text_model.onnx'), path.join(export2, 'onnx', 'model.onnx'));
   const inOnnx = await examine(export2);
   t.true(inOnnx.kind === 'clip' && inOnnx.ok, JSON.stringify(inOnnx.checks));
-  t.true(inOnnx.files.some(({ name }) => name === path.join('onnx', 'vision_model.onnx')));
+  t.true(inOnnx.files.some(({ name }) => name === 'onnx/vision_model.onnx'));
 
   await rm(path.join(export2, 'onnx'), { recursive: true });
   const without = await examine(export2);
@@ -227,10 +208,14 @@ test('files are held to the hashes of SHA256SUMS and of the manifest', async (t)
     .update(await readFile(path.join(folder, 'model.onnx')))
     .digest('hex');
   t.regex(check(await examine(folder), 'files').detail, /no SHA-256 is given/);
-  await writeFile(sums, `${sha256} *model.onnx\n`);
-  const right = await examine(folder);
-  t.true(right.ok);
-  t.regex(check(right, 'files').detail, /SHA-256 as given for 1/);
+  const count = (await examine(folder)).files.length;
+  for (const line of [`${sha256} *model.onnx\n`, `${sha256}  ./model.onnx\n`]) {
+    await writeFile(sums, line);
+    const right = await examine(folder);
+    t.true(right.ok);
+    t.regex(check(right, 'files').detail, /SHA-256 as given for 1/);
+    t.is(right.files.length, count, 'no file counts twice');
+  }
   await writeFile(sums, `${'0'.repeat(64)}  model.onnx\n`);
   t.regex(check(await examine(folder), 'files').detail, new RegExp(`${sha256}, and 0{64} is given`));
   await writeFile(sums, `${sha256}  weights.bin\n`);
@@ -238,6 +223,22 @@ test('files are held to the hashes of SHA256SUMS and of the manifest', async (t)
   await rm(sums);
   await writeFile(path.join(folder, 'fkinv.json'), JSON.stringify({ files: { 'model.onnx': '0'.repeat(64) } }));
   t.is(check(await examine(folder), 'files').code, 'MODEL_INVALID');
+});
+
+test('a file that is there and cannot be read is named, and no fault of the package', async (t) => {
+  const folder = await dllm({ graph: 'dllm_plain' });
+  await mkdir(path.join(folder, 'SHA256SUMS'));
+  const sums = check(await examine(folder), 'files');
+  t.like(sums, { ok: false, code: 'MODEL_NOT_FOUND' });
+  t.true(sums.detail.startsWith(`cannot read ${path.join(folder, 'SHA256SUMS')} (EISDIR`), sums.detail);
+  await rm(path.join(folder, 'SHA256SUMS'), { recursive: true });
+
+  if (process.platform !== 'linux') return;
+  await rm(path.join(folder, 'model.onnx'));
+  await symlink('/proc/self/mem', path.join(folder, 'model.onnx')); // a file whose first bytes not even root can read
+  const graph = check(await examine(folder), 'files');
+  t.like(graph, { ok: false, code: 'MODEL_NOT_FOUND' });
+  t.true(graph.detail.startsWith(`cannot read ${path.join(folder, 'model.onnx')} (EIO`), graph.detail);
 });
 
 test('external data counts among the files', async (t) => {
@@ -479,4 +480,6 @@ test('parity of a CLIP: the direction of its texts’ embeddings', async (t) => 
   t.regex(check(one, 'parity').detail, /all cases have the length 3/);
   const short = await clipWith([red, { ...redCat, text_embeds: [1, 2] }]);
   t.regex(check(short, 'parity').detail, /1\.text_embeds: has 2 numbers, an embedding 4/);
+  const nowhere = await clipWith([red, { ...redCat, text_embeds: [0, 0, 0, 0] }]);
+  t.regex(check(nowhere, 'parity').detail, /1\.text_embeds: must not be 0 everywhere/);
 });

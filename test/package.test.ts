@@ -1,5 +1,5 @@
 import { exec, execFile } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import test from 'ava';
@@ -112,6 +112,11 @@ test('the tarball holds what a user needs, and nothing else', async (t) => {
   t.deepEqual(unknown, []);
   const missing = contents.filter((pattern) => !files.some((file) => pattern.test(file)));
   t.deepEqual(missing, []);
+
+  const bytes = files.filter((file) => !later.test(file)).map((file) => statSync(path.join(root, file)).size);
+  const readme = readFileSync(path.join(root, 'README.md'), 'utf8');
+  const stated = Number(/the package takes (\d+) MB/.exec(readme)?.[1]);
+  t.is(Math.round(bytes.reduce((sum, size) => sum + size, 0) / 1e6), stated, 'the size that README.md states');
 
   const sources = filesIn('lib', '.ts').filter((file) => !file.endsWith('.d.ts'));
   const compiled = sources.map((file) => file.replace(/^lib(.*)\.ts$/, 'dist$1.js'));

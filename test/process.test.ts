@@ -1,6 +1,6 @@
 // Whole processes that load the addon: how they end, and who else is in them. Each scenario is a script of its own, so
 // that a crash is an exit code here.
-import { execFile } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 
@@ -117,6 +117,12 @@ test.serial('a pending inversion keeps the process alive', async (t) => {
 });
 test.serial('a pending load keeps the process alive', async (t) => {
   endedWell(t, await run('alive.cjs', ['loading']), ['loaded', 'exit 0']);
+});
+
+const prlimit = spawnSync('prlimit').error === undefined ? test.serial : test.serial.skip;
+prlimit('a thread that the system refuses is an error, and the next Inverter works', async (t) => {
+  const expected = { ours: true, code: 'OUT_OF_MEMORY', isOfThread: true, works: true };
+  endedWell(t, await run('no-thread.cjs'), [expected]);
 });
 
 test.serial('ONNX Runtime’s telemetry is off: no files of its own', async (t) => {

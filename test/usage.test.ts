@@ -40,6 +40,7 @@ const wrong: [string[], RegExp][] = [
   [[path.join(root, 'LICENSE')], /did you mean fkinv invert .*LICENSE\?/],
   [['zebra'], /unknown command 'zebra' \(see fkinv --help\)\n$/],
   [['hlp'], /\(did you mean help\?\)/],
+  [['help', 'invrt'], /unknown command 'invrt' \(did you mean invert\?\)/],
 ];
 for (const [args, message] of wrong) {
   test(`wrong usage exits with 2: ${args.join(' ').replaceAll(root, '')}`, async (t) => {
@@ -60,6 +61,7 @@ test('the help of a command, however it is asked for', async (t) => {
   }
   t.true(asked.stdout.split('\n').every((line) => line.length <= 80));
   t.deepEqual(await fkinv('help', 'invert'), asked);
+  t.deepEqual(await fkinv('help'), await fkinv('--help'));
   t.regex((await fkinv('--version')).stdout, /^\d+\.\d+\.\d+\n$/);
 });
 

@@ -27,7 +27,7 @@ export function addCompleteCommand(program: Command): void {
   program
     .command('complete')
     .description('Print a script that completes commands, flags and files in a shell.')
-    .addArgument(new Argument('<shell>', shells.join(', ')).choices(shells))
+    .addArgument(new Argument('<shell>', 'whose script').choices(shells))
     .action(async (shell: string) => {
       if (shell === 'bash') process.stdout.write(bashScript);
       else (await import('@bomb.sh/tab')).script(shell, program.name(), program.name());

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { coloursOf, helpColours } from './colours';
+import { unknownCommand } from './usage';
 
 /** Columns of a help text: the terminal's, but no lines too long to read. */
 function widthOf(stream: NodeJS.WriteStream): number {
@@ -25,6 +26,19 @@ export function styleHelp(program: Command): void {
       styleOptionTerm: cyan,
       styleArgumentText: dim,
       optionDescription: ({ description }) => description, // which has choices and default in it
+    });
+}
+
+/** Adds `fkinv help` to `program`. */
+export function addHelpCommand(program: Command): void {
+  program
+    .command('help')
+    .description('Print the help of a command.')
+    .argument('[command]')
+    .action((name?: string) => {
+      const command = name === undefined ? program : program.commands.find((each) => each.name() === name);
+      if (command === undefined) program.error(unknownCommand(name ?? '', program));
+      command.outputHelp();
     });
 }
 

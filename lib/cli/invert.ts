@@ -59,7 +59,6 @@ async function invertEach(files: string[], flags: Flags): Promise<number> {
     bar.clear(); // at once: a second signal ends the process
   };
   for (const signal of interrupts) process.once(signal, onInterrupt); // before, the signal itself ends the process
-  let failed = 0;
   try {
     const results = inverter.invertAll(images, {
       ...options,
@@ -68,13 +67,7 @@ async function invertEach(files: string[], flags: Flags): Promise<number> {
         if (!interrupt.signal.aborted) bar.update(index, step, steps);
       },
     });
-    let index = 0;
-    for await (const result of results) {
-      const image = images[index] ?? [];
-      bar.finish(index++);
-      if (result instanceof FkinvError) failed++;
-      show(image, result, output);
-    }
+    return await showEach(results, images, bar, output);
   } catch (error) {
     bar.clear();
     if (!interrupt.signal.aborted) throw error;
@@ -84,7 +77,6 @@ async function invertEach(files: string[], flags: Flags): Promise<number> {
     for (const signal of interrupts) process.off(signal, onInterrupt);
     await inverter.dispose();
   }
-  return failed > 0 ? exitCodes.failed : exitCodes.done;
 }
 
 /** An image's file, or the files of one reference. */
@@ -96,6 +88,24 @@ interface Output {
   verbose: boolean;
   /** Whether there are several images, so that each is named. */
   several: boolean;
+}
+
+/** Prints what comes of each of the `images`, and gives the exit code. */
+async function showEach(
+  results: AsyncIterable<Inversion | FkinvError>,
+  images: readonly Image[],
+  bar: StepBar,
+  output: Output,
+): Promise<number> {
+  let code: number = exitCodes.done;
+  let index = 0;
+  for await (const result of results) {
+    const image = images[index] ?? [];
+    bar.finish(index++);
+    if (result instanceof FkinvError) code = exitCodes.failed;
+    show(image, result, output);
+  }
+  return code;
 }
 
 /** Prints what came of `image`. */

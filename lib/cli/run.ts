@@ -3,7 +3,7 @@ import path from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { addCompleteCommand, answer } from './completion';
 import { addDoctorCommand } from './doctor';
-import { section, styleHelp } from './help';
+import { addHelpCommand, section, styleHelp } from './help';
 import { addInvertCommand } from './invert';
 import { addModelsCommand } from './models';
 import { exitCodeOf, exitCodes, reportError } from './report';
@@ -26,7 +26,7 @@ export async function run(args: string[]): Promise<number> {
     .description('From a reference image to an edit-friendly prompt.')
     .version(version(), '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print this, or the help of a command')
-    .helpCommand('help [command]', 'Print the help of a command.')
+    .helpCommand(false) // help.ts has one that knows what a wrong word meant
     .exitOverride()
     .showSuggestionAfterError(false) // usage.ts knows more
     .addHelpText('after', explanation);
@@ -35,6 +35,7 @@ export async function run(args: string[]): Promise<number> {
   addModelsCommand(program, (outcome) => (code = outcome));
   addDoctorCommand(program, (outcome) => (code = outcome));
   addCompleteCommand(program);
+  addHelpCommand(program);
   try {
     if (args[0] === 'complete' && args[1] === '--') answer(program, args.slice(2));
     else await program.parseAsync(args, { from: 'user' });

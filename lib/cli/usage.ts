@@ -13,7 +13,8 @@ export function faultOf(error: CommanderError, program: Command, args: string[])
   return error.code === 'commander.missingArgument' ? `${message} (see ${nameOf(command ?? program)} --help)` : message;
 }
 
-function unknownCommand(word: string, program: Command): string {
+/** What is wrong with `word`, which is no command, and what was probably meant. */
+export function unknownCommand(word: string, program: Command): string {
   const names = program
     .createHelp()
     .visibleCommands(program)

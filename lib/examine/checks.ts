@@ -79,7 +79,13 @@ function describe(error: unknown): Pick<Check, 'detail' | 'code' | 'remedy'> {
 
 /** A path as people read it: from the working directory, where it is below that. */
 export function fromHere(file: string): string {
-  const relative = path.relative('', file);
+  let here: string;
+  try {
+    here = process.cwd();
+  } catch {
+    return file; // the working directory was deleted
+  }
+  const relative = path.relative(here, file);
   if (relative === '') return '.';
   return relative.startsWith('..') || path.isAbsolute(relative) ? file : relative;
 }

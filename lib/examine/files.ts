@@ -1,10 +1,10 @@
-import { readFile, readdir, stat } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import type { Examination } from './checks';
 import { FkinvError } from '../errors';
 import { clipManifest, dllmManifest, fileName, manifestName } from '../manifest';
-import { sha256, type ModelFolder } from '../model-folder';
+import { sha256, unreadable, type ModelFolder } from '../model-folder';
 
 // What lies in a model folder, without loading any of it.
 
@@ -13,7 +13,7 @@ export type ModelKind = 'dllm' | 'clip';
 
 /** A file of a model. */
 export interface ModelFile {
-  /** In the folder. */
+  /** In the folder, with slashes on every system. */
   name: string;
   bytes: number;
   sha256: string;
@@ -127,16 +127,17 @@ async function graphFiles(folder: ModelFolder, manifest: Manifest): Promise<stri
   for (const name of named) {
     const graph = await firstOf(folder, name);
     if (graph === undefined) continue;
-    const beside = await readdir(path.dirname(folder.file(graph)));
+    const place = path.dirname(folder.file(graph));
+    const beside = await readdir(place).catch(unreadable(place));
     const own = beside.filter((file) => file.startsWith(path.basename(graph)));
-    found.push(...own.map((file) => path.join(path.dirname(graph), file)));
+    found.push(...own.map((file) => path.posix.join(path.dirname(graph), file)));
   }
   return found;
 }
 
 /** `name` in the folder or in its `onnx/`, whichever is there. */
 async function firstOf(folder: ModelFolder, name: string): Promise<string | undefined> {
-  for (const file of [name, path.join('onnx', name)]) {
+  for (const file of [name, path.posix.join('onnx', name)]) {
     if ((await sizeOf(folder.file(file))) !== undefined) return file;
   }
   return undefined;
@@ -149,12 +150,12 @@ async function sizeOf(file: string): Promise<number | undefined> {
 }
 
 async function sumsOf(folder: ModelFolder): Promise<Record<string, string>> {
-  const text = await readFile(folder.file(sumsName), 'utf8').catch(() => '');
+  const text = (await folder.optionalText(sumsName)) ?? '';
   const lines = text.split(/\r?\n/).filter((line) => line !== '');
   return Object.fromEntries(
     lines.map((line, i) => {
       const [, sum = '', name = ''] = /^([0-9a-f]{64}) [ *](.+)$/.exec(line) ?? [];
-      if (fileName.safeParse(name).success) return [name, sum];
+      if (fileName.safeParse(name).success) return [path.posix.normalize(name), sum]; // ./model.onnx of sha256sum ./*
       throw new FkinvError(
         'MODEL_INVALID',
         `${folder.file(sumsName)}: line ${i + 1} is no SHA-256, two spaces and a file in the folder`,

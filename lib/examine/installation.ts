@@ -15,8 +15,8 @@ import { findOnnxRuntime } from '../onnxruntime';
 import type { InvertOptions } from '../options';
 import { systemFacts, type SystemFacts } from './system';
 
-// What is wrong with an installation, and what to do. The addon, ONNX Runtime, sharp and the models may each be what is
-// wrong, so nothing here imports them but inside the checks that are about them.
+// What is wrong with an installation, and what to do. The addon, ONNX Runtime, sharp, the tokenizers and the models may each
+// be what is wrong, so nothing here imports them but inside the checks that are about them, or once those are ok.
 
 /** Folders of the models to look at; default the embedded ones. */
 export interface DoctorOptions {
@@ -56,6 +56,7 @@ export async function examineInstallation(options: DoctorOptions = {}): Promise<
   const addon = (await exam.run('addon', [], checkAddon)) ?? null;
   const onnxRuntime = (await exam.run('onnxruntime', [], () => checkOnnxRuntime(addon !== null))) ?? null;
   const sharp = (await exam.run('sharp', [], checkSharp)) ?? null;
+  await exam.run('tokenizers', [], checkTokenizers);
   await exam.run('kernels', ['addon'], checkKernels);
   const clip = await modelAt(exam, 'clip', options.clip);
   const dllm = await modelAt(exam, 'dllm', options.dllm);
@@ -103,7 +104,7 @@ async function checkAddon(): Promise<Found<DoctorReport['addon']>> {
 }
 
 const rebuild =
-  'It was made for another machine, C library or release: build one for this machine with node ' +
+  'Most often it is damaged, or made for another machine, C library or release: build one for this machine with node ' +
   `"${path.join(root, 'scripts', 'install.mjs')}", CMake and a C++20 compiler.`;
 
 /** One that crashes must not take the report with it: a process of its own loads it first. */
@@ -153,6 +154,19 @@ function checkSharp(): Found<DoctorReport['sharp']> {
   }
 }
 
+function checkTokenizers(): Found<undefined> {
+  const name = '@huggingface/tokenizers';
+  try {
+    createRequire(__filename)(name);
+    return [name, undefined];
+  } catch (cause) {
+    throw new Fault(
+      `${name}, which reads texts, does not load: ${messageOf(cause).split('\n')[0] ?? ''}`,
+      'npm install, where this package is: its dependencies are not all there.',
+    );
+  }
+}
+
 async function checkKernels(): Promise<Found<undefined>> {
   const { checkKernels: check } = await import('./golden.js');
   return [`${check()} values of golden cases`, undefined];
@@ -169,7 +183,7 @@ function filesIn({ folder, report }: Models[ModelKind]): { folder: string; files
 
 /** Graphs and parity of both, and the inversion. */
 async function examineModels(exam: Examination, models: Models, given: DoctorOptions): Promise<void> {
-  const missing = exam.missing(['addon', 'onnxruntime', 'sharp']);
+  const missing = exam.missing(['addon', 'onnxruntime', 'sharp', 'tokenizers']);
   if (missing !== undefined) {
     for (const name of ['clip graphs', 'dllm graphs', 'inversion']) exam.skip(name, missing);
     return;

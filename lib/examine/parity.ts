@@ -37,8 +37,9 @@ const dllmCases = z
   .min(1, 'must not be empty');
 type DllmCase = z.output<typeof dllmCases>[number];
 
+const direction = numbers.refine((values) => values.some((value) => value !== 0), 'must not be 0 everywhere');
 const clipCases = z
-  .array(z.strictObject({ text: z.string(), text_embeds: numbers, tolerance }))
+  .array(z.strictObject({ text: z.string(), text_embeds: direction, tolerance }))
   .min(1, 'must not be empty');
 type ClipCase = z.output<typeof clipCases>[number];
 

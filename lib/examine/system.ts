@@ -1,4 +1,5 @@
 import { availableParallelism, cpus, freemem, release, totalmem, type } from 'node:os';
+import { familySync, versionSync } from 'detect-libc';
 
 /** The machine, as a report of a fault needs it. */
 export interface SystemFacts {
@@ -7,7 +8,7 @@ export interface SystemFacts {
   nodeApi: string;
   /** Such as `linux-x64`. */
   platform: string;
-  /** Such as `glibc 2.36`, or `musl`; null where the system has but one. */
+  /** Such as `glibc 2.36` or `musl 1.2.5`; null where the system is not Linux. */
   libc: string | null;
   system: string;
   processor: string;
@@ -32,7 +33,6 @@ export function systemFacts(): SystemFacts {
 }
 
 function libc(): string | null {
-  if (process.platform !== 'linux') return null;
-  const { header } = process.report.getReport() as unknown as { header: { glibcVersionRuntime?: string } };
-  return header.glibcVersionRuntime === undefined ? 'musl' : `glibc ${header.glibcVersionRuntime}`;
+  const family = familySync();
+  return family === null ? null : `${family} ${versionSync() ?? 'of unknown version'}`;
 }

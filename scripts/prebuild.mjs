@@ -16,6 +16,7 @@ mkdirSync(workspace, { recursive: true });
 await promisify(prebuildify)({
   cwd: workspace,
   out: root,
+  cache: workspace, // else an empty folder stays in the temporary one
   name: 'fkinv-native',
   napi: true,
   strip: true,

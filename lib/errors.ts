@@ -17,7 +17,7 @@ export const errorCodes = {
     'The image has more than 268 million pixels, or would once resized for the model: scale or crop it first.',
   INVALID_PIXELS: 'Raw pixels do not fit their width, height and channels: data holds width × height × channels bytes.',
   MODEL_NOT_FOUND:
-    'A file of a model folder is missing or cannot be read: the message names it. Check the path and its permissions, or fetch the file.',
+    'A model folder, or a file of it, is missing or cannot be read: check the path that the message names and its permissions, or fetch the file.',
   MODEL_INVALID:
     'A file of a model folder cannot be parsed, or says what cannot be: fetch or export it again, or mend what the message names.',
   MODEL_INTERFACE:

@@ -402,9 +402,12 @@ test('a graph that is off at every length, or gives NaN', async (t) => {
   const rowOf = (id: number): number[] => (token[id] ?? []).map((z) => z + 0.01);
   const off = await examine(await dllm({ graph: 'dllm_plain', parity: [caseOf(four, rowOf), caseOf(six, rowOf)] }));
   t.regex(check(off, 'parity').detail, /^off by 0\.010 at 4 positions \(0\.002 is allowed\); off by 0\.010 at 6/);
-  t.regex(check(off, 'parity').remedy ?? '', /at every length/);
+  t.regex(check(off, 'parity').remedy ?? '', /^The graph gives other numbers than the model/);
   const allowed = [caseOf(four, rowOf, { tolerance: 0.02 }), caseOf(six, rowOf, { tolerance: 0.011 })];
   t.true((await examine(await dllm({ graph: 'dllm_plain', parity: allowed }))).ok);
+  const mixed = [caseOf(four), caseOf(four, rowOf), caseOf(six)];
+  const ofOneLength = await examine(await dllm({ graph: 'dllm_plain', parity: mixed }));
+  t.regex(check(ofOneLength, 'parity').remedy ?? '', /^The graph gives other numbers/, 'length is not what tells them');
   const nan = await examine(await dllm({ graph: 'dllm_nan', parity: [caseOf(four), caseOf(six)] }));
   t.regex(check(nan, 'parity').detail, /^NaN or infinite at 4 positions/);
   t.is(nan.parity[0]?.difference, null);

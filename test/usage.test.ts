@@ -40,6 +40,8 @@ const wrong: [string[], RegExp][] = [
   [[path.join(root, 'LICENSE')], /did you mean fkinv invert .*LICENSE\?/],
   [['zebra'], /unknown command 'zebra' \(see fkinv --help\)\n$/],
   [['hlp'], /\(did you mean help\?\)/],
+  [['models', ''], /'folder'. It is empty/],
+  [['doctor', '--clip', ''], /--clip <folder>.*It is empty/],
   [['help', 'invrt'], /unknown command 'invrt' \(did you mean invert\?\)/],
 ];
 for (const [args, message] of wrong) {

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import type { DoctorReport } from '../examine/installation';
 import { linesOf } from './checks';
 import { coloursOf } from './colours';
+import { folderOf } from './folder';
 import { exitCodes } from './report';
 
 interface Flags {
@@ -15,8 +16,8 @@ export function addDoctorCommand(program: Command, finish: (code: number) => voi
   program
     .command('doctor')
     .description('Look at this installation: what is wrong, and what to do.')
-    .option('--dllm <folder>', 'discrete diffusion language model (default: the embedded demo model)')
-    .option('--clip <folder>', 'CLIP (default: the embedded demo model)')
+    .option('--dllm <folder>', 'discrete diffusion language model (default: the embedded demo model)', folderOf)
+    .option('--clip <folder>', 'CLIP (default: the embedded demo model)', folderOf)
     .option('--json', 'print the whole report: versions, the library in use, hashes of the models, checks')
     .action(async ({ json, ...options }: Flags) => {
       const { examineInstallation } = await import('../examine/installation.js');

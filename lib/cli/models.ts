@@ -6,6 +6,7 @@ import type { ClipFacts, DllmFacts, GraphFacts } from '../examine/graphs';
 import type { NativeTensorInfo } from '../native';
 import { linesOf } from './checks';
 import { coloursOf } from './colours';
+import { folderOf } from './folder';
 import { exitCodes } from './report';
 
 /** Adds `fkinv models` to `program`; `finish` is given its exit code. */
@@ -13,11 +14,15 @@ export function addModelsCommand(program: Command, finish: (code: number) => voi
   program
     .command('models')
     .description('List the embedded models, or check model folders: files, graphs, manifest, parity.')
-    .argument('[folder...]', 'folders of a dLLM or a CLIP; a dLLM is held against the CLIP given with it')
+    .argument(
+      '[folder...]',
+      'folders of a dLLM or a CLIP; a dLLM is held against the CLIP given with it',
+      (folder: string, before: string[] = []) => [...before, folderOf(folder)],
+    )
     .option('--json', 'print the whole reports, a JSON line a folder')
-    .action(async (folders: string[], { json }: { json?: true }) => {
+    .action(async (folders: string[] | undefined, { json }: { json?: true }) => {
       const { examineFolders } = await import('../examine/folders.js');
-      const reports = await examineFolders(folders);
+      const reports = await examineFolders(folders ?? []);
       process.stdout.write(
         json === true
           ? reports.map((report) => `${JSON.stringify(report)}\n`).join('')

@@ -176,11 +176,11 @@ async function examineParity(
 }
 
 const remedies = {
-  all:
-    'The graph is off at every length: compare weights, tokenizer and condition with the model that the cases are of; a ' +
-    'float16 export that overflows is off everywhere too. What rounding alone explains, such as of quantized weights, is ' +
+  values:
+    'The graph gives other numbers than the model: compare weights, tokenizer and condition with the model that the cases are of; a ' +
+    'float16 export that overflows is off too. What rounding alone explains, such as of quantized weights, is ' +
     'allowed for by tolerance in each case.',
-  some:
+  lengths:
     'The graph holds at one length and not at another: something was made for the length it was traced at. Usual causes: ' +
     'rotary tables or position ids that are constants in the graph, an attention mask of fixed size. Export it with ' +
     'that axis dynamic, and with these computed from the shape of the ids.',
@@ -191,7 +191,8 @@ function expectParity(results: ParityResult[], unit: string): void {
     const found = error ?? (difference === null ? 'NaN or infinite' : `off by ${difference.toPrecision(2)}`);
     return `${found} at ${length} ${unit} (${tolerance} is allowed)`;
   });
-  const failed = results.filter((result) => !holds(result)).length;
-  if (failed === 0) return;
-  throw new Fault(lines.join('; '), failed === results.length ? remedies.all : remedies.some, 'MODEL_INVALID');
+  if (results.every(holds)) return;
+  const good = new Set(results.filter(holds).map(({ length }) => length));
+  const isByLength = good.size > 0 && results.every((result) => holds(result) === good.has(result.length));
+  throw new Fault(lines.join('; '), isByLength ? remedies.lengths : remedies.values, 'MODEL_INVALID');
 }

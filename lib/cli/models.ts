@@ -17,7 +17,7 @@ export function addModelsCommand(program: Command, finish: (code: number) => voi
     .argument(
       '[folder...]',
       'folders of a dLLM or a CLIP; a dLLM is held against the CLIP given with it',
-      (folder: string, before: string[] = []) => [...before, folderOf(folder)],
+      (folder: string, before: string[] | undefined) => [...(before ?? []), folderOf(folder)],
     )
     .option('--json', 'print the whole reports, a JSON line a folder')
     .action(async (folders: string[] | undefined, { json }: { json?: true }) => {

@@ -89,7 +89,7 @@ function declarationsFrom(file: string, found = new Set<string>()): Set<string> 
 
 /** What a user needs: the compiled code, the models, what the addon is built from where no prebuilt one fits, the notices. */
 const contents = [
-  /^(package\.json|README\.md|CHANGELOG\.md|LICENSE)$/,
+  /^(package\.json|README\.md|CHANGELOG\.md|NOTICE\.md|LICENSE)$/,
   /^dist\/.+\.js$/,
   /^dist\/[^/]+\.d\.ts$/,
   /^models\/(NOTICE|README)\.md$/,

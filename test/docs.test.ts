@@ -8,7 +8,17 @@ import test, { type ExecutionContext } from 'ava';
 import { Inverter } from 'fkinv-native';
 import { errorCodes } from '../lib/errors';
 import { invertAllSchema } from '../lib/options';
-import { type Block, blocksOf, documents, fileNameOf, makeWorkspace, read, root, writeFiles } from './documents';
+import {
+  asShown,
+  type Block,
+  blocksOf,
+  documents,
+  fileNameOf,
+  makeWorkspace,
+  read,
+  root,
+  writeFiles,
+} from './documents';
 
 const run = promisify(execFile);
 const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
@@ -77,7 +87,8 @@ for (const document of documents) {
       if (block.output === undefined || block.runBy !== undefined) {
         checkUnrun(t, document, block, blocks.slice(i + 1));
       } else {
-        t.is(withoutSeconds(await outputOf(block, `block-${i}`, workspace)), withoutSeconds(block.output));
+        const shown = withoutSeconds(block.output);
+        t.is(asShown(withoutSeconds(await outputOf(block, `block-${i}`, workspace)), shown), shown);
       }
     });
   }

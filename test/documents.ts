@@ -56,6 +56,23 @@ export function blocksUnder(document: string, heading: string): Block[] {
   return blocks;
 }
 
+const decimal = /\d+\.\d+/g;
+
+/**
+ * `output` with those numbers as `shown` has them that differ by no more than one in the last place: the last bits of what
+ * a model gives depend on the processor.
+ */
+export function asShown(output: string, shown: string): string {
+  const numbers = [...shown.matchAll(decimal)].map(([number]) => number);
+  let next = 0;
+  return output.replaceAll(decimal, (number) => {
+    const other = numbers[next++] ?? '';
+    const [, decimals = ''] = number.split('.');
+    const isNear = Math.abs(Number(other) - Number(number)) < 1.5 * 10 ** -decimals.length;
+    return other.length === number.length && isNear ? other : number;
+  });
+}
+
 /** The name that the first line of a block gives its file, `// server.mjs` for one. */
 export const fileNameOf = ({ code }: Block): string | undefined => /^\/\/ ([\w./-]+\.\w+)\n/.exec(code)?.[1];
 

@@ -7,7 +7,7 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import test from 'ava';
-import { blocksUnder, makeWorkspace, root, writeFiles } from './documents';
+import { asShown, blocksUnder, makeWorkspace, root, writeFiles } from './documents';
 import { freePort } from './free-port';
 
 const document = 'docs/recipes.md';
@@ -85,7 +85,8 @@ test('Express: it answers, maps errors, turns away what is too much, aborts for 
 
   const client = (await readFile(path.join(folder, 'client.mjs'), 'utf8')).replace(':3000', `:${port}`);
   await writeFile(path.join(folder, 'client.mjs'), client);
-  t.is((await run(process.execPath, ['client.mjs'], { cwd: folder })).stdout, output);
+  const { stdout } = await run(process.execPath, ['client.mjs'], { cwd: folder });
+  t.is(asShown(stdout, output), output);
 
   const bells = await readFile(path.join(root, 'examples', 'bells.png'));
   const post = (body: Uint8Array<ArrayBuffer>, type = 'image/png'): Promise<Response> =>

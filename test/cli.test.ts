@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import test from 'ava';
 import type { Inversion } from '../lib/inversion';
 import { bells, cli, fkinv, quick, root, squids } from './fkinv';
+import { needs } from './needs';
 
 test('one image: its prompt and rewards, and no progress bar when piped', async (t) => {
   const { code, stdout, stderr } = await fkinv('invert', bells, ...quick);
@@ -25,7 +26,7 @@ test('a reader that has enough ends it quietly', async (t) => {
   t.deepEqual({ code, stderr }, { code: 0, stderr: '' });
 });
 
-(existsSync('/dev/full') ? test : test.skip)('a full disk is one line on stderr, and no crash', async (t) => {
+needs(existsSync('/dev/full'), '/dev/full')('a full disk is one line on stderr, and no crash', async (t) => {
   const command = `"${process.execPath}" "${cli}" --help >/dev/full`;
   const { code, stderr } = await t.throwsAsync<Error & { code: number; stderr: string }>(promisify(exec)(command));
   t.is(code, 1);

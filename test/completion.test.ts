@@ -5,6 +5,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import test from 'ava';
 import { cli, fkinv, root } from './fkinv';
+import { needs } from './needs';
 
 const files = ':0\n';
 const noFiles = ':4\n';
@@ -57,7 +58,8 @@ function workplace(): string {
   return folder;
 }
 
-const has = (shell: string): boolean => spawnSync(shell, ['-c', 'exit 0']).status === 0;
+/** Declares a test that such a shell runs. */
+const inA = (shell: string) => needs(spawnSync(shell, ['-c', 'exit 0']).status === 0, shell);
 
 function inShell(shell: string, script: string): string {
   const cwd = workplace();
@@ -67,7 +69,7 @@ function inShell(shell: string, script: string): string {
   return stdout + stderr;
 }
 
-(has('bash') ? test : test.skip)('bash: the script can be read twice, and completes', (t) => {
+inA('bash')('bash: the script can be read twice, and completes', (t) => {
   const script = (words: string[]): string => `
     eval "$(fkinv complete bash)"; eval "$(fkinv complete bash)"
     COMP_WORDS=(${words.map((word) => `'${word}'`).join(' ')}); COMP_CWORD=${words.length - 1}
@@ -83,14 +85,14 @@ function inShell(shell: string, script: string): string {
   );
 });
 
-(has('fish') ? test : test.skip)('fish: completes', (t) => {
+inA('fish')('fish: completes', (t) => {
   const of = (line: string): string => inShell('fish', `fkinv complete fish | source; complete -C '${line}'`);
   t.regex(of('fkinv inv'), /^invert\tRecover/);
   t.is(of('fkinv invert --order '), 'confidence\nentropy\nmargin\nrandom\n');
   t.is(of('fkinv invert o'), 'one.png\nother picture.png\n');
 });
 
-(has('zsh') ? test : test.skip)('zsh: the script is sound', (t) => {
+inA('zsh')('zsh: the script is sound', (t) => {
   t.is(
     inShell('zsh', 'autoload -U compinit; compinit -u; eval "$(fkinv complete zsh)"; print $_comps[fkinv]'),
     '_fkinv\n',

@@ -15,12 +15,13 @@ import {
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import { needs } from './needs';
 
 const root = path.join(__dirname, '..');
 const addon = path.join(root, 'build', 'Release', 'fkinv_native.node');
 const { glibcVersionRuntime } = (process.report.getReport() as { header: { glibcVersionRuntime?: string } }).header;
-const onGlibc = glibcVersionRuntime === undefined ? test.skip : test;
-const onPosix = process.platform === 'win32' ? test.skip : test;
+const onGlibc = needs(glibcVersionRuntime !== undefined, 'glibc');
+const onPosix = needs(process.platform !== 'win32', 'a POSIX system');
 const isDebian = existsSync('/etc/debian_version');
 const prebuild = `fkinv-native${process.platform === 'linux' ? (glibcVersionRuntime ? '.glibc' : '.musl') : ''}.node`;
 

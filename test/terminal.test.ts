@@ -1,8 +1,8 @@
 // What the command draws on a terminal; util-linux's `script` gives it one.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import test, { type ExecutionContext } from 'ava';
 import { bells, cli, quick, squids } from './fkinv';
+import { needs } from './needs';
 
 const escape = '\u001b';
 const hideCursor = '\u001b[?25l';
@@ -33,12 +33,7 @@ async function onTerminal(
 }
 type OnText = (text: string, type: (keys: string) => void) => void;
 
-const hasTerminal = spawnSync('script', ['-qec', 'true', '/dev/null']).status === 0;
-
-function terminal(title: string, implementation: (t: ExecutionContext) => Promise<void>): void {
-  if (hasTerminal) test(title, implementation);
-  else test.skip(`${title} (needs util-linux's script)`, implementation);
-}
+const terminal = needs(spawnSync('script', ['-qec', 'true', '/dev/null']).status === 0, "util-linux's script");
 
 terminal('a bar while it works, which leaves nothing behind', async (t) => {
   const text = await onTerminal(['invert', bells, ...quick]);

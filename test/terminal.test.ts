@@ -20,9 +20,9 @@ async function onTerminal(
   delete environment['NO_COLOR'];
   delete environment['CI']; // to Node, a terminal without colours
   Object.assign(environment, { TERM: 'xterm-256color' }, env);
-  const child = spawn('script', ['-qec', `stty cols ${columns}; ${command}; echo "code $?"`, '/dev/null'], {
-    env: environment,
-  });
+  // Ctrl-C goes to the shell too, which a trap keeps alive for the last line.
+  const line = `trap : INT; stty cols ${columns}; ${command}; echo "code $?"`;
+  const child = spawn('script', ['-qec', line, '/dev/null'], { env: environment });
   let text = '';
   child.stdout.on('data', (chunk: Buffer) => {
     text += chunk.toString();

@@ -24,11 +24,11 @@ void setErrorClass(const Napi::CallbackInfo& info) {
 // stopEngines(): for the process's exit.
 void stopEngines(const Napi::CallbackInfo& info) { Jobs::stopAll(info.Env()); }
 
-// build(): { compiler, instructionSet }
+// build(): { compiler, baseline }
 Napi::Value build(const Napi::CallbackInfo& info) {
   Napi::Object facts = Napi::Object::New(info.Env());
   facts.Set("compiler", compiler());
-  facts.Set("instructionSet", instructionSet());
+  facts.Set("baseline", baseline());
   return facts;
 }
 

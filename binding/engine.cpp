@@ -5,6 +5,7 @@
 #include "cpp/ort/library.h"
 #include "cpp/platform.h"
 #include "errors.h"
+#include "kernels.h"
 #include "session.h"
 
 namespace fkinv::binding {
@@ -14,12 +15,12 @@ Napi::Function EngineClass::define(Napi::Env env) {
                      {InstanceMethod<&EngineClass::load>("load"), InstanceMethod<&EngineClass::dispose>("dispose")});
 }
 
-// new Engine(libonnxruntime: string, threads: number)
+// new Engine(libonnxruntime: string, threads: number, instructionSet: string)
 EngineClass::EngineClass(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   Value().TypeTag(&kTag);
   guard(info.Env(), [&] {
     ort::open(platform::toPath(toString(info[0])));
-    jobs_ = Jobs::create(info.Env(), toInt(info[1]));
+    jobs_ = Jobs::create(info.Env(), toInt(info[1]), toInstructionSet(info[2]));
   });
 }
 

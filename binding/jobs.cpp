@@ -15,9 +15,9 @@ struct Jobs::Completion {
   std::exception_ptr failure;
 };
 
-Jobs::Jobs(Napi::Env env, int threads) : env_(env) {
-  engine_ = std::make_unique<Engine>(
-      std::make_shared<CpuDevice>(threads));  // may throw, so before what would have to be undone
+Jobs::Jobs(Napi::Env env, int threads, const kernels::InstructionSet& vectors) : env_(env) {
+  // May throw, so before what would have to be undone.
+  engine_ = std::make_unique<Engine>(std::make_shared<CpuDevice>(threads, vectors));
   return_ = Return::New(env, "fkinv engine", 0, 1);
   return_.Unref(env);
   // Registered after the thread-safe function, so it runs before that one's own hook: hooks run last in, first out.
@@ -25,7 +25,9 @@ Jobs::Jobs(Napi::Env env, int threads) : env_(env) {
   addonData(env).jobs.insert(this);
 }
 
-std::shared_ptr<Jobs> Jobs::create(Napi::Env env, int threads) { return std::shared_ptr<Jobs>(new Jobs(env, threads)); }
+std::shared_ptr<Jobs> Jobs::create(Napi::Env env, int threads, const kernels::InstructionSet& vectors) {
+  return std::shared_ptr<Jobs>(new Jobs(env, threads, vectors));
+}
 
 Jobs::~Jobs() {
   engine_.reset();

@@ -19,8 +19,8 @@ namespace {
 class Read {
  public:
   // `logits`: Float32Array, or the bits of 16-bit floats in a Uint16Array.
-  Read(Napi::Value logits, kernels::LogitsType type, int positions, int vocab, double temperature,
-       kernels::Truncation truncation = {}) {
+  Read(const kernels::InstructionSet& vectors, Napi::Value logits, kernels::LogitsType type, int positions, int vocab,
+       double temperature, kernels::Truncation truncation = {}) {
     const bool isFloat32 = type == kernels::LogitsType::float32;
     const void* data = isFloat32 ? static_cast<const void*>(toSpan<float>(logits).data())
                                  : static_cast<const void*>(toSpan<uint16_t>(logits).data());
@@ -31,17 +31,17 @@ class Read {
     // The kernels below only read; `data` is not const because K0 writes through the same view.
     z = {const_cast<void*>(data), type, vocab, rowOf_.data(), states, positions, vocab};
     const auto cells = rowOf_.size() * static_cast<std::size_t>(z.tiles());
-    max_.resize(cells);
-    for (auto* sums : {&exponent_, &mass_, &moment_, &tempered_}) sums->resize(cells);
-    tileGram_.resize(static_cast<std::size_t>(states) * static_cast<std::size_t>(z.tiles()) *
-                     static_cast<std::size_t>(z.pairs()));
+    for (auto* ofTiles : {&max_, &mass_, &moment_, &weight_}) ofTiles->resize(cells);
+    exponent_.resize(cells);
+    chunkGram_.resize(static_cast<std::size_t>(states) * static_cast<std::size_t>(z.chunks()) *
+                      static_cast<std::size_t>(z.pairs()));
     rowMax.resize(rowOf_.size());
     threshold_.resize(rowOf_.size());
     entropy.resize(rowOf_.size());
     fault_.resize(rowOf_.size());
     for (auto* sums : {&rowExponent_, &rowMass_, &rowTempered_}) sums->resize(rowOf_.size());
     gram.resize(rowOf_.size() * static_cast<std::size_t>(positions));
-    CpuDevice device(1);
+    CpuDevice device(1, vectors);
     device.pass(z, temperature, tiles());
     device.merge(z, temperature, tiles(), rows());
     if (temperature != 0 && !truncation.keepsAll()) device.truncate(z, temperature, truncation, tiles(), rows());
@@ -55,7 +55,7 @@ class Read {
   }
 
   TileTable tiles() {
-    return {max_.data(), exponent_.data(), mass_.data(), moment_.data(), tempered_.data(), tileGram_.data()};
+    return {max_.data(), exponent_.data(), mass_.data(), moment_.data(), weight_.data(), chunkGram_.data()};
   }
   RowStats rows() {
     return {rowMax.data(),     rowExponent_.data(), rowMass_.data(), rowTempered_.data(),
@@ -67,21 +67,21 @@ class Read {
 
  private:
   std::vector<int64_t> rowOf_;
-  std::vector<float> max_, tileGram_, threshold_;
-  std::vector<double> exponent_, mass_, moment_, tempered_, rowExponent_, rowMass_, rowTempered_;
+  std::vector<float> max_, mass_, moment_, weight_, chunkGram_, threshold_;
+  std::vector<double> exponent_, rowExponent_, rowMass_, rowTempered_;
   std::vector<kernels::RowFault> fault_;
 };
 
 kernels::LogitsType toType(Napi::Value value) { return static_cast<kernels::LogitsType>(toInt(value)); }
 
-// coupling(logits: Float32Array | Uint16Array, type, positions, vocab, counted: Uint8Array):
+// coupling(logits: Float32Array | Uint16Array, type, positions, vocab, counted: Uint8Array, instructionSet: string):
 //   { gram, entropy, rowMax: Float32Array[]; mean, variance, reward: number[] }
 Napi::Value coupling(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guard(env, [&]() -> Napi::Value {
     const int positions = toInt(info[2]);
     const std::span<const uint8_t> counted = toSpan<uint8_t>(info[4]);
-    Read read(info[0], toType(info[1]), positions, toInt(info[3]), 1);
+    Read read(toInstructionSet(info[5]), info[0], toType(info[1]), positions, toInt(info[3]), 1);
     const auto N = static_cast<std::size_t>(positions);
     Napi::Object result = Napi::Object::New(env);
     for (const char* name : {"gram", "mean", "variance", "reward", "entropy", "rowMax"}) {
@@ -107,18 +107,20 @@ Napi::Value coupling(const Napi::CallbackInfo& info) {
   });
 }
 
-// draw(logits: Float32Array | Uint16Array, type, vocab, temperature, topK, topP, u, uInside: Float64Array): Int32Array
+// draw(logits: Float32Array | Uint16Array, type, vocab, temperature, topK, topP, u, uInside: Float64Array,
+//   instructionSet: string): Int32Array
 Napi::Value draw(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guard(env, [&]() -> Napi::Value {
     const double temperature = toDouble(info[3]);
     const std::span<const double> u = toSpan<double>(info[6]), uInside = toSpan<double>(info[7]);
-    Read read(info[0], toType(info[1]), 1, toInt(info[2]), temperature, {toInt(info[4]), toDouble(info[5])});
+    const kernels::InstructionSet& vectors = toInstructionSet(info[8]);
+    Read read(vectors, info[0], toType(info[1]), 1, toInt(info[2]), temperature, {toInt(info[4]), toDouble(info[5])});
     std::vector<int32_t> tokens(u.size());
     for (std::size_t r = 0; r < tokens.size(); ++r) {
+      const auto row = static_cast<int64_t>(r);
       tokens[r] =
-          kernels::drawRow(read.z, temperature, read.tiles(), read.rows(), static_cast<int64_t>(r), u[r], uInside[r])
-              .token;
+          kernels::drawRow(vectors, read.z, temperature, read.tiles(), read.rows(), row, u[r], uInside[r]).token;
     }
     return toTypedArray(env, tokens);
   });
@@ -147,12 +149,26 @@ Napi::Value philox(const Napi::CallbackInfo& info) {
   return toTypedArray(info.Env(), std::span<const uint32_t>(out));
 }
 
+// instructionSets(): string[], the best one last
+Napi::Value instructionSets(const Napi::CallbackInfo& info) {
+  Napi::Array names = Napi::Array::New(info.Env());
+  for (const kernels::InstructionSet* set : kernels::instructionSets()) names.Set(names.Length(), set->name);
+  return names;
+}
+
 }  // namespace
+
+const kernels::InstructionSet& toInstructionSet(Napi::Value value) {
+  const kernels::InstructionSet* set = kernels::findInstructionSet(toString(value));
+  detail::expect(value.Env(), set != nullptr, "an instruction set of this processor");
+  return *set;
+}
 
 void defineKernels(Napi::Env env, Napi::Object exports) {
   exports.Set("coupling", Napi::Function::New<coupling>(env, "coupling"));
   exports.Set("draw", Napi::Function::New<draw>(env, "draw"));
   exports.Set("resample", Napi::Function::New<resample>(env, "resample"));
+  exports.Set("instructionSets", Napi::Function::New<instructionSets>(env, "instructionSets"));
   exports.Set("philox", Napi::Function::New<philox>(env, "philox"));
 }
 

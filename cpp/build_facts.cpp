@@ -17,7 +17,7 @@ const char* compiler() {
 #endif
 }
 
-const char* instructionSet() {
+const char* baseline() {
 #if defined(__AVX512F__)
   return "AVX-512";
 #elif defined(__AVX2__)

@@ -6,8 +6,8 @@ namespace fkinv {
 /// The compiler and its version, "GCC 12.2.0".
 const char* compiler();
 
-/// The widest vector instructions that the kernels are compiled for: "SSE2", "AVX2", "AVX-512", "NEON"; "scalar" where
-/// there are none.
-const char* instructionSet();
+/// The widest vector instructions that every file is compiled for, kernels/instruction_set.h's "baseline": "SSE2" most
+/// often, "AVX2", "AVX-512", "NEON"; "scalar" where there are none.
+const char* baseline();
 
 }  // namespace fkinv

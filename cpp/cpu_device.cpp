@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <numeric>
 #include <string>
@@ -13,7 +14,6 @@
 #include "kernels/coupling.h"
 #include "kernels/draw.h"
 #include "kernels/merge.h"
-#include "kernels/pass.h"
 #include "kernels/potential.h"
 #include "kernels/redraw.h"
 #include "kernels/suppress.h"
@@ -62,11 +62,11 @@ void CpuDevice::suppress(const Logits& z, std::span<const int32_t> ids, std::spa
 }
 
 void CpuDevice::pass(const Logits& z, double temperature, const TileTable& tiles) {
-  pool_.run(static_cast<int64_t>(z.states) * z.tiles(), [&](int64_t piece) {
-    thread_local std::vector<float> scratch;
-    scratch.resize(static_cast<std::size_t>(z.positions) * kernels::kBlock);
-    kernels::passTile(z, temperature, tiles, static_cast<int>(piece / z.tiles()), static_cast<int>(piece % z.tiles()),
-                      scratch.data());
+  pool_.run(static_cast<int64_t>(z.states) * z.chunks(), [&](int64_t piece) {
+    thread_local std::unique_ptr<kernels::Workspace> space;
+    if (!space || space->positions != z.positions) space = std::make_unique<kernels::Workspace>(z.positions);
+    vectors_.passChunk(z, temperature, tiles, static_cast<int>(piece / z.chunks()),
+                       static_cast<int>(piece % z.chunks()), *space);
   });
 }
 
@@ -78,7 +78,7 @@ void CpuDevice::merge(const Logits& z, double temperature, const TileTable& tile
 void CpuDevice::truncate(const Logits& z, double temperature, kernels::Truncation truncation, const TileTable& tiles,
                          const RowStats& rows) {
   pool_.run(z.rows(), [&](int64_t r) {
-    if (rows.fault[r] == kernels::RowFault::none) kernels::truncateRow(z, temperature, truncation, tiles, rows, r);
+    if (rows.fault[r] == kernels::RowFault::none) kernels::truncateRow(vectors_, z, temperature, truncation, tiles, rows, r);
   });
 }
 
@@ -136,7 +136,7 @@ void CpuDevice::draw(const Logits& z, double temperature, const TileTable& tiles
           kernels::uniforms(draws.seeds[p / layout.perImage], draws.step, static_cast<uint32_t>(p % layout.perImage),
                             static_cast<uint32_t>(n), draws.purpose, draws.guess);
       const int64_t row = static_cast<int64_t>(draws.stateOf[p]) * layout.length + n;
-      write(draws, at, kernels::drawRow(z, temperature, tiles, rows, row, u, uInside));
+      write(draws, at, kernels::drawRow(vectors_, z, temperature, tiles, rows, row, u, uInside));
     }
   });
 }
@@ -151,7 +151,7 @@ std::vector<int32_t> CpuDevice::redraw(const Logits& z, double temperature, kern
         kernels::uniforms(draws.seeds[p / layout.perImage], draws.step, static_cast<uint32_t>(p % layout.perImage),
                           static_cast<uint32_t>(n), draws.purpose, attempt);
     const int64_t row = static_cast<int64_t>(draws.stateOf[p]) * layout.length + n;
-    const auto drawn = kernels::redrawRow(z, temperature, truncation, row, excluded, u, uInside);
+    const auto drawn = kernels::redrawRow(vectors_, z, temperature, truncation, row, excluded, u, uInside);
     if (!drawn) return;
     write(draws, static_cast<int64_t>(p) * layout.length + n, *drawn);
     tokens[static_cast<std::size_t>(i)] = drawn->token;

@@ -1,5 +1,6 @@
 #pragma once
 #include "device.h"
+#include "kernels/instruction_set.h"
 #include "parallel.h"
 
 namespace fkinv {
@@ -8,7 +9,8 @@ namespace fkinv {
 /// and the pieces of a kernel; no result depends on how many there are.
 class CpuDevice final : public Device {
  public:
-  explicit CpuDevice(int threads) : pool_(threads) {}
+  explicit CpuDevice(int threads, const kernels::InstructionSet& vectors = kernels::bestInstructionSet())
+      : vectors_(vectors), pool_(threads) {}
 
   const char* memoryName() const override { return "Cpu"; }
   /// A run uses the thread that calls it and no other.
@@ -52,6 +54,7 @@ class CpuDevice final : public Device {
   void gather(const Layout&, const int32_t* ancestors, const void* from, void* to, std::size_t rowBytes) override;
 
  private:
+  const kernels::InstructionSet& vectors_;
   ThreadPool pool_;
 };
 

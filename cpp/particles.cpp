@@ -56,11 +56,9 @@ Particles::Particles(std::shared_ptr<Device> device, const DllmGraph& dllm, cons
   }
   fit(ess_, times({layout_.images}));
 
-  for (auto* values : {&tileExponent_, &tileMass_, &tileMoment_, &tileTemperedMass_}) {
-    fit(*values, times({P, N, tiles}));
-  }
-  fit(tileMax_, times({P, N, tiles}));
-  fit(tileGram_, times({P, tiles, N * (N + 1) / 2}));
+  for (auto* values : {&tileMax_, &tileMass_, &tileMoment_, &tileWeight_}) fit(*values, times({P, N, tiles}));
+  fit(tileExponent_, times({P, N, tiles}));
+  fit(tileGram_, times({P, (tiles + kernels::kChunk - 1) / kernels::kChunk, N * (N + 1) / 2}));
   for (auto* values : {&rowMax_, &rowEntropy_, &rowThreshold_}) fit(*values, times({P, N}));
   for (auto* values : {&rowExponent_, &rowMass_, &rowTemperedMass_}) fit(*values, times({P, N}));
   fit(rowFault_, times({P, N}));
@@ -315,13 +313,13 @@ Particles::Similarity Particles::similarity(int particle) const {
 }
 
 std::size_t Particles::bytes() const {
-  return dllmBinding_.bytes() + textBinding_.bytes() + tileGram_.bytes() + gram_.bytes() + 4 * tileMass_.bytes() +
-         tileMax_.bytes();
+  return dllmBinding_.bytes() + textBinding_.bytes() + tileGram_.bytes() + gram_.bytes() + tileExponent_.bytes() +
+         4 * tileMass_.bytes();
 }
 
 TileTable Particles::tileTable() {
-  return {tileMax_.data(),    tileExponent_.data(),     tileMass_.data(),
-          tileMoment_.data(), tileTemperedMass_.data(), tileGram_.data()};
+  return {tileMax_.data(),    tileExponent_.data(), tileMass_.data(),
+          tileMoment_.data(), tileWeight_.data(),   tileGram_.data()};
 }
 
 RowStats Particles::rowStats() {

@@ -248,9 +248,8 @@ class Particles {
   std::vector<int> firstOf_;          // [states] the first particle in it
   Logits logits_{};
   Array<int64_t> rowOf_;
-  Array<float> tileMax_;
-  Array<double> tileExponent_, tileMass_, tileMoment_, tileTemperedMass_;
-  Array<float> tileGram_;
+  Array<float> tileMax_, tileMass_, tileMoment_, tileWeight_, tileGram_;
+  Array<double> tileExponent_;
   Array<float> rowMax_, rowEntropy_, rowThreshold_, gram_;
   Array<double> rowExponent_, rowMass_, rowTemperedMass_;
   Array<kernels::RowFault> rowFault_;

@@ -5,6 +5,11 @@ export const environment = {
     const path = process.env['FKINV_ONNXRUNTIME'];
     return path === '' ? undefined : path;
   },
+  /** `FKINV_INSTRUCTION_SET`: `baseline`, `avx2` or `avx512`, instead of the best that the processor has. */
+  get instructionSet(): string | undefined {
+    const name = process.env['FKINV_INSTRUCTION_SET'];
+    return name === '' ? undefined : name;
+  },
   /** `NO_COLOR` (anything) takes the command's colours away, `FORCE_COLOR` (anything but 0 and false) gives them to a pipe too; undefined where neither is set. */
   get colours(): boolean | undefined {
     if ((process.env['NO_COLOR'] ?? '') !== '') return false;

@@ -4,13 +4,13 @@ import path from 'node:path';
 import { z } from 'zod';
 import { Clip } from './clip';
 import { Dllm } from './dllm';
+import { createEngine } from './engine';
 import { FkinvError, messageOf } from './errors';
 import type { ImageInput } from './image';
 import type { Inversion } from './inversion';
 import { manifestName } from './manifest';
 import { ModelFolder } from './model-folder';
 import { native } from './native';
-import { findOnnxRuntime } from './onnxruntime';
 import { invertAll, picturesOf, type ImageItems } from './invert-all';
 import { invertAllSchema, type InvertAllOptions, type InvertOptions } from './options';
 import { resolveOptions, rowsOfForward } from './resolved-options';
@@ -65,7 +65,7 @@ export class Inverter {
    */
   static async load(options: LoadOptions = {}): Promise<Inverter> {
     const { dllm, clip, threads } = validate(loadSchema, options, 'options of load');
-    const engine = new native.Engine(findOnnxRuntime(), threads);
+    const engine = createEngine(threads);
     try {
       const loadedClip = await Clip.load(engine, clip);
       const loaded = await Dllm.load(engine, dllm, loadedClip);

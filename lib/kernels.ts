@@ -4,12 +4,20 @@
  * @module fkinv-native/kernels
  */
 import { z } from 'zod';
+import { instructionSet as resolveInstructionSet } from './engine';
 import { FkinvError } from './errors';
 import { native } from './native';
-import { logitsTypes, resamplingSchemes, type LogitsType, type ResamplingScheme } from './schemes';
+import {
+  instructionSets,
+  logitsTypes,
+  resamplingSchemes,
+  type InstructionSet,
+  type LogitsType,
+  type ResamplingScheme,
+} from './schemes';
 import { integer, validate } from './validate';
 
-export type { LogitsType, ResamplingScheme };
+export type { InstructionSet, LogitsType, ResamplingScheme };
 
 function fail(message: string): never {
   throw new FkinvError('INVALID_OPTION', message);
@@ -18,6 +26,10 @@ function fail(message: string): never {
 /** Float32Array, or the bits of float16 or bfloat16 logits in a Uint16Array. */
 export type LogitsArray = Float32Array | Uint16Array;
 
+const instructionSetSchema = z
+  .enum(instructionSets, { error: `must be one of ${instructionSets.join(', ')}` })
+  .optional()
+  .transform((set) => resolveInstructionSet(set));
 const typeSchema = z.enum(logitsTypes, { error: `must be one of ${logitsTypes.join(', ')}` }).default('float32');
 
 /** The number the engine knows `type` by; the array must be the one that goes with it. */
@@ -37,6 +49,8 @@ export interface CouplingOptions {
   type?: LogitsType;
   /** Which positions count in mean and variance [states, positions], non-zero where they do; default all. */
   counted?: Uint8Array;
+  /** Default the best that this processor has, or what the environment variable `FKINV_INSTRUCTION_SET` names. */
+  instructionSet?: InstructionSet;
 }
 
 /** Entry q of every list is of state q. */
@@ -60,6 +74,7 @@ const couplingSchema = z.strictObject({
   vocab: integer(1, 2 ** 24),
   type: typeSchema,
   counted: z.instanceof(Uint8Array, { error: 'must be a Uint8Array' }).optional(),
+  instructionSet: instructionSetSchema,
 });
 
 /**
@@ -71,7 +86,7 @@ const couplingSchema = z.strictObject({
  * @throws FkinvError `INVALID_OPTION`, `INVALID_LOGITS` (NaN, +inf) or `NOTHING_LEFT` (a row of −inf)
  */
 export function coupling(logits: LogitsArray, options: CouplingOptions): CouplingResult {
-  const { positions, vocab, type, counted } = validate(couplingSchema, options, 'options of coupling');
+  const { positions, vocab, type, counted, instructionSet } = validate(couplingSchema, options, 'options of coupling');
   const number = typeOf(logits, type);
   const rows = logits.length / vocab;
   if (logits.length === 0 || rows % positions !== 0) {
@@ -80,7 +95,7 @@ export function coupling(logits: LogitsArray, options: CouplingOptions): Couplin
   if (counted !== undefined && counted.length !== rows) {
     fail(`counted: must have ${rows} entries, one a position of a state, not ${counted.length}`);
   }
-  return native.coupling(logits, number, positions, vocab, counted ?? new Uint8Array(rows).fill(1));
+  return native.coupling(logits, number, positions, vocab, counted ?? new Uint8Array(rows).fill(1), instructionSet);
 }
 
 /** Where and how {@link draw} draws. */
@@ -99,6 +114,8 @@ export interface DrawOptions {
   u: Float64Array;
   /** Uniforms in [0, 1), one a row: which token in the tile. */
   uInside: Float64Array;
+  /** Default the best that this processor has, or what the environment variable `FKINV_INSTRUCTION_SET` names. */
+  instructionSet?: InstructionSet;
 }
 
 const uniformsSchema = z
@@ -118,6 +135,7 @@ const drawSchema = z.strictObject({
   type: typeSchema,
   u: uniformsSchema,
   uInside: uniformsSchema,
+  instructionSet: instructionSetSchema,
 });
 
 /**
@@ -128,13 +146,14 @@ const drawSchema = z.strictObject({
  * @throws FkinvError `INVALID_OPTION`, `INVALID_LOGITS` or `NOTHING_LEFT`
  */
 export function draw(logits: LogitsArray, options: DrawOptions): Int32Array {
-  const { vocab, temperature, topK = 0, topP, type, u, uInside } = validate(drawSchema, options, 'options of draw');
+  const given = validate(drawSchema, options, 'options of draw');
+  const { vocab, temperature, topK = 0, topP, type, u, uInside, instructionSet } = given;
   const number = typeOf(logits, type);
   const rows = logits.length / vocab;
   if (rows === 0 || u.length !== rows || uInside.length !== rows) {
     fail(`u, uInside: must have an entry a row, ${rows} for ${logits.length} logits of ${vocab} columns`);
   }
-  return native.draw(logits, number, vocab, temperature, topK, topP, u, uInside);
+  return native.draw(logits, number, vocab, temperature, topK, topP, u, uInside, instructionSet);
 }
 
 /** How {@link resample} draws. */

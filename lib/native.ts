@@ -189,18 +189,20 @@ export interface NativeParticles {
 export interface NativeBuild {
   /** With its version. */
   compiler: string;
-  /** The widest vector instructions of its kernels: `SSE2`, `AVX2`, `AVX-512`, `NEON` or `scalar`. */
-  instructionSet: string;
+  /** What {@link NativeAddon.instructionSets} calls `baseline`: `SSE2`, `AVX2`, `AVX-512`, `NEON` or `scalar`. */
+  baseline: string;
 }
 
 export interface NativeAddon {
   setErrorClass(errorClass: typeof FkinvError): void;
   build(): NativeBuild;
+  /** What the kernels were written for and this processor has: `baseline`, `avx2`, `avx512`; the best one last. */
+  instructionSets(): string[];
   /** ONNX Runtime's version by its own word; empty before an engine has opened it. */
   onnxRuntimeVersion(): string;
   /** Stops every engine of this thread and waits for them; for the process's exit. */
   stopEngines(): void;
-  Engine: new (libonnxruntime: string, threads: number) => NativeEngine;
+  Engine: new (libonnxruntime: string, threads: number, instructionSet: string) => NativeEngine;
   Particles: new (
     engine: NativeEngine,
     dllm: NativeDllmGraph,
@@ -219,6 +221,7 @@ export interface NativeAddon {
     positions: number,
     vocab: number,
     counted: Uint8Array,
+    instructionSet: string,
   ): {
     gram: Float32Array[];
     mean: number[];
@@ -236,6 +239,7 @@ export interface NativeAddon {
     topP: number,
     u: Float64Array,
     uInside: Float64Array,
+    instructionSet: string,
   ): Int32Array;
   resample(logWeights: Float64Array, scheme: number, u: Float64Array): { ancestors: Int32Array; ess: number };
   philox(counter: Uint32Array, key: Uint32Array): Uint32Array;

@@ -20,6 +20,15 @@ export const resamplingSchemes = ['multinomial', 'stratified', 'residual', 'syst
  */
 export type ResamplingScheme = (typeof resamplingSchemes)[number];
 
+/** What the vectorised kernels are compiled for (instruction_set.h), the best last. */
+export const instructionSets = ['baseline', 'avx2', 'avx512'] as const;
+/**
+ * Instructions that the kernels run in: `avx2` (with FMA and F16C) and `avx512` (AVX-512F) of x86-64, and `baseline`, what
+ * every processor of the platform has.
+ * @useDeclaredType
+ */
+export type InstructionSet = (typeof instructionSets)[number];
+
 /** Types of logits (logits.h). */
 export const logitsTypes = ['float32', 'float16', 'bfloat16'] as const;
 /**

@@ -13,8 +13,8 @@ import type { Inversion } from '../lib/inversion';
 import { Inverter } from '../lib/inverter';
 import { clipManifest, dllmManifest } from '../lib/manifest';
 import { ModelFolder } from '../lib/model-folder';
-import { native, type NativeEngine } from '../lib/native';
-import { findOnnxRuntime } from '../lib/onnxruntime';
+import { createEngine } from '../lib/engine';
+import type { NativeEngine } from '../lib/native';
 import { loadDemo, root as packageRoot } from './models-demo';
 
 // docs/manifest.md says what is tested here; test/fixtures/make_models.py tells what the graphs are.
@@ -45,7 +45,7 @@ let engine: NativeEngine;
 let clip: Clip;
 test.before(async () => {
   root = await mkdtemp(path.join(tmpdir(), 'fkinv-manifest-'));
-  engine = new native.Engine(findOnnxRuntime(), 2);
+  engine = createEngine(2);
   clip = await Clip.load(engine, new ModelFolder(path.join(fixtures, 'clip')));
 });
 test.after.always(async () => {

@@ -8,8 +8,7 @@ import test from 'ava';
 import type { Check } from '../lib/examine/checks';
 import { errorCodes } from '../lib/errors';
 import { examineFolders, type FolderReport } from '../lib/examine/folders';
-import { native } from '../lib/native';
-import { findOnnxRuntime } from '../lib/onnxruntime';
+import { createEngine } from '../lib/engine';
 import { blocksUnder } from './documents';
 import { fkinv } from './fkinv';
 import { float32, int64, node, onnxFile, type Graph } from './onnx/builder';
@@ -332,7 +331,7 @@ test('logits of 16 bits at a public model’s size are within their tolerance of
 });
 
 async function casesOf(folder: string, ids: number[], vocab: number): Promise<Json> {
-  const engine = new native.Engine(findOnnxRuntime(), 1);
+  const engine = createEngine(1);
   const session = await engine.load(path.join(folder, 'model.onnx'), 99);
   const input = { name: 'input_ids', data: BigInt64Array.from(ids, BigInt), rowShape: [ids.length] };
   const logits = await (await session.run(1, [input], 'logits', [ids.length, vocab])).read();

@@ -4,72 +4,50 @@
 #include <cmath>
 #include <limits>
 
-#include "exp2.h"
 #include "widen.h"
 
 namespace fkinv::kernels {
 namespace {
 
-// The first of n weights whose running sum exceeds u·Σ; where rounding leaves none, the last positive one.
-template <class Weight>
-int pick(int n, double u, Weight weight) {
-  double total = 0;
-  for (int j = 0; j < n; ++j) total += weight(j);
+// The first of n weights whose running sum exceeds u·total; where rounding leaves none, the last positive one.
+int pick(const float* weights, int n, double u, double total) {
   const double target = u * total;
   double sum = 0;
-  int last = 0;
   for (int j = 0; j < n; ++j) {
-    const double w = weight(j);
-    sum += w;
+    sum += static_cast<double>(weights[j]);
     if (sum > target) return j;
-    if (w > 0) last = j;
   }
+  int last = n - 1;
+  while (last > 0 && !(weights[last] > 0)) --last;
   return last;
 }
-
-// The columns of one tile of a row.
-struct Tile {
-  Tile(const Logits& z, int64_t r, int tile)
-      : width(std::min(kTile, z.vocab - tile * kTile)),
-        row(widen(z, r, static_cast<int64_t>(tile) * kTile, width, widened)) {}
-  int width;
-  const float* row;
-  float widened[kTile];
-};
 
 int argmax(const Logits& z, const TileTable& t, const RowStats& rows, int64_t r) {
   int tile = 0;
   while (t.max[r * z.tiles() + tile] != rows.max[r]) ++tile;
-  const Tile at(z, r, tile);
+  const int begin = tile * kTile, width = std::min(kTile, z.vocab - begin);
+  float widened[kTile];
+  const float* row = widen(z, r, begin, width, widened);
   int token = 0;
-  while (token + 1 < at.width && at.row[token] != rows.max[r]) ++token;
-  return tile * kTile + token;
+  while (token + 1 < width && row[token] != rows.max[r]) ++token;
+  return begin + token;
 }
 
-int draw(const Logits& z, double temperature, const TileTable& t, const RowStats& rows, int64_t r, double u,
-         double uInside) {
+int draw(const InstructionSet& vectors, const Logits& z, double temperature, const TileTable& t, const RowStats& rows,
+         int64_t r, double u, double uInside) {
   const int64_t first = r * z.tiles();
-  const int tile = pick(z.tiles(), u, [&](int j) {
-    const double shift = t.exponent[first + j] - rows.exponent[r];
-    return std::isinf(shift) ? 0.0 : t.temperedMass[first + j] * std::exp2(shift / temperature);
-  });
-  const Tile at(z, r, tile);
-  const double exponent = t.exponent[first + tile];
-  const float inverse = static_cast<float>(1 / temperature);
+  const int tile = pick(t.weight + first, z.tiles(), u, rows.temperedMass[r]);
   float weights[kTile];
-  for (int c = 0; c < at.width; ++c) {
-    const float x = static_cast<float>(static_cast<double>(at.row[c]) * kLog2e - exponent);
-    const float e = exp2Flushed(x * inverse);
-    weights[c] = at.row[c] >= rows.threshold[r] ? e : 0.0f;
-  }
-  return tile * kTile + pick(at.width, uInside, [&](int c) { return static_cast<double>(weights[c]); });
+  const double total =
+      vectors.weighTile(z, r, tile, t.exponent[first + tile], temperature, rows.threshold[r], weights);
+  return tile * kTile + pick(weights, std::min(kTile, z.vocab - tile * kTile), uInside, total);
 }
 
 }  // namespace
 
-Drawn drawRow(const Logits& z, double temperature, const TileTable& t, const RowStats& rows, int64_t r, double u,
-              double uInside) {
-  const int token = temperature == 0 ? argmax(z, t, rows, r) : draw(z, temperature, t, rows, r, u, uInside);
+Drawn drawRow(const InstructionSet& vectors, const Logits& z, double temperature, const TileTable& t,
+              const RowStats& rows, int64_t r, double u, double uInside) {
+  const int token = temperature == 0 ? argmax(z, t, rows, r) : draw(vectors, z, temperature, t, rows, r, u, uInside);
   const double x = static_cast<double>(widen(z, r, token)) * kLog2e - rows.exponent[r];
   const double logModel = kLn2 * (x - std::log2(rows.mass[r]));
   if (temperature == 0) return {token, logModel, 0};

@@ -6,6 +6,9 @@ namespace fkinv::kernels {
 
 /// Columns of a tile, on every device: draws pick a tile first, then a token inside it (algorithm.md, Randomness).
 inline constexpr int kTile = 1024;
+/// Tiles of a chunk: the stretch of columns that one thread reads for all positions, and that the Gram is summed over
+/// before it is merged.
+inline constexpr int kChunk = 16;
 inline constexpr double kLog2e = 1.4426950408889634;  // log2(e)
 inline constexpr double kLn2 = 0.6931471805599453;    // ln(2)
 
@@ -23,19 +26,20 @@ struct Logits {
 
   int64_t rows() const { return static_cast<int64_t>(states) * positions; }
   int tiles() const { return (vocab + kTile - 1) / kTile; }
+  int chunks() const { return (tiles() + kChunk - 1) / kChunk; }
   int pairs() const { return positions * (positions + 1) / 2; }
 };
 
-/// What one read of the logits leaves of each tile. With m a tile's `exponent` (integral, or −inf where nothing is
-/// left) and x = z·log2e − m: mass Σ 2^x, moment Σ x·2^x, temperedMass Σ 2^(x/τ) over the kept tokens, gram Σ 2^(x_i +
-/// x_j).
+/// What one read of the logits leaves of each tile. With m a tile's `exponent` (integral, or −inf where nothing was met
+/// yet) and x = z·log2e − m ≤ 6: mass Σ 2^x, moment Σ x·2^x, weight Σ 2^(x/τ). The exponents of a chunk only grow; gram is
+/// Σ 2^(x_i + x_j) of the chunk's columns by the exponents of its last tile.
 struct TileTable {
-  float* max;            // [rows, tiles]
-  double* exponent;      // [rows, tiles]
-  double* mass;          // [rows, tiles]
-  double* moment;        // [rows, tiles]
-  double* temperedMass;  // [rows, tiles]; equal to mass at τ = 1 without truncation, unused at τ = 0
-  float* gram;           // [states, tiles, pairs], the upper triangle with its diagonal, row by row
+  float* max;        // [rows, tiles]
+  double* exponent;  // [rows, tiles]
+  float* mass;       // [rows, tiles]
+  float* moment;     // [rows, tiles]
+  float* weight;     // [rows, tiles] after the merge by the row's exponent: what a draw picks the tile by; unused at τ = 0
+  float* gram;       // [states, chunks, pairs], the upper triangle with its diagonal, row by row
 };
 
 /// Why a row cannot be used.
@@ -46,7 +50,7 @@ struct RowStats {
   float* max;            // [rows] exact maximum
   double* exponent;      // [rows] m
   double* mass;          // [rows] L = Σ 2^(z·log2e − m)
-  double* temperedMass;  // [rows] Σ 2^((z·log2e − m)/τ) over the kept tokens
+  double* temperedMass;  // [rows] Σ 2^((z·log2e − m)/τ) over the kept tokens, the sum of the tiles' weights
   float* threshold;      // [rows] tokens with z below it are not drawn (kernels/truncate.h); −inf keeps all
   float* entropy;        // [rows] nats, at least 0
   RowFault* fault;       // [rows]

@@ -5,6 +5,8 @@
 #include <limits>
 #include <vector>
 
+#include "power_of_two.h"
+
 namespace fkinv::kernels {
 namespace {
 
@@ -21,14 +23,17 @@ void mergeRow(const Logits& z, double temperature, const TileTable& t, const Row
   }
   double mass = 0, moment = 0, temperedMass = 0;
   for (int64_t at = first; at < first + tiles; ++at) {
+    const double ofTile = static_cast<double>(t.mass[at]);
     if (t.exponent[at] == kMinusInfinity) {
-      mass += t.mass[at];  // 0, or NaN
+      mass += ofTile;  // 0, or NaN
       continue;
     }
-    const double shift = t.exponent[at] - m, scale = std::exp2(shift);
-    mass += t.mass[at] * scale;
-    if (scale > 0) moment += scale * (t.moment[at] + t.mass[at] * shift);
-    if (temperature != 0) temperedMass += t.temperedMass[at] * std::exp2(shift / temperature);
+    const double shift = t.exponent[at] - m, scale = powerOfTwo(shift);
+    mass += ofTile * scale;
+    if (scale > 0) moment += scale * (static_cast<double>(t.moment[at]) + ofTile * shift);
+    if (temperature == 0) continue;
+    t.weight[at] *= static_cast<float>(temperature == 1 ? scale : std::exp2(shift / temperature));
+    temperedMass += static_cast<double>(t.weight[at]);
   }
   out.max[r] = max;
   out.exponent[r] = m;
@@ -49,13 +54,13 @@ void mergeState(const Logits& z, double temperature, const TileTable& t, const R
   for (int i = 0; i < positions; ++i) mergeRow(z, temperature, t, out, firstRow + i);
 
   std::vector<double> sums(static_cast<size_t>(z.pairs()), 0.0), scale(static_cast<size_t>(positions));
-  for (int tile = 0; tile < tiles; ++tile) {
+  for (int chunk = 0; chunk < z.chunks(); ++chunk) {
+    const int last = std::min((chunk + 1) * kChunk, tiles) - 1;
     for (int i = 0; i < positions; ++i) {
       const int64_t r = firstRow + i;
-      const double exponent = t.exponent[r * tiles + tile];
-      scale[static_cast<size_t>(i)] = exponent == kMinusInfinity ? 0 : std::exp2(exponent - out.exponent[r]);
+      scale[static_cast<size_t>(i)] = powerOfTwo(t.exponent[r * tiles + last] - out.exponent[r]);
     }
-    const float* gram = t.gram + (static_cast<int64_t>(state) * tiles + tile) * z.pairs();
+    const float* gram = t.gram + (static_cast<int64_t>(state) * z.chunks() + chunk) * z.pairs();
     double* sum = sums.data();
     for (size_t i = 0; i < scale.size(); ++i) {
       for (size_t j = i; j < scale.size(); ++j) *sum++ += static_cast<double>(*gram++) * scale[i] * scale[j];

@@ -1,19 +1,46 @@
 #pragma once
+#include <cstddef>
 #include <cstdint>
 
 #include "logits.h"
 
 namespace fkinv::kernels {
 
-/// Columns whose exponentials are held at once: positions × kBlock floats stay in the second-level cache.
-inline constexpr int kBlock = 256;
+/// Columns whose exponentials are held at once: half a tile, so that those of 77 positions (158 KB) and the logits they
+/// are of stay in a second-level cache.
+inline constexpr int kBlock = 512;
 
-/// K1, the one read of the logits: tile `tile` of every row of state `state` → `out`. `scratch` holds positions ×
-/// kBlock floats. Tiles are independent, and what a tile gives depends on nothing but its own logits and τ.
+/// What one thread of the pass works in: 4·(528·⌈N⌉ + N·⌈N⌉) + 40·N bytes, where ⌈N⌉ is N up to a multiple of 4; 197 KB
+/// at N = 77.
+class Workspace {
+ public:
+  /// One row's sums over a tile, by the exponent that the row has in its chunk so far.
+  struct Row {
+    double exponent, mass, moment, weight;
+    float max, scale;  // scale: what its part of the Gram is multiplied by as the exponent moves
+  };
+  /// Of exps: rows do not begin at one place in the cache's sets, hence the line between them.
+  static constexpr int kRowStride = kBlock + 16;
+
+  explicit Workspace(int positions);
+  ~Workspace();
+  Workspace(const Workspace&) = delete;
+  Workspace& operator=(const Workspace&) = delete;
+
+  const int positions, padded;  // padded: up to a multiple of 4
+  float* exps;                  // [padded, kRowStride], rows ≥ positions zero
+  float* gram;                  // [positions, padded]: of j and i ≤ j
+  Row* rows;                    // [positions]
+};
+
+/// K1, the one read of the logits: tiles [kChunk·chunk, kChunk·(chunk + 1)) of every row of state `state` → `out`. Chunks
+/// are independent, and what a chunk gives depends on nothing but its own logits and τ.
 ///
-/// In the log2 domain (kernels.md): m = ⌈max·log2e⌉, x = z·log2e − m formed in float64, so that |z| = 8e4 loses
-/// nothing. NaN or +inf logits make the mass NaN; −inf (suppressed) adds exactly 0 to everything. Reads positions × 4
-/// KB (2 KB of 16-bit logits, widened in cache); N²/2 multiply-adds and N exponentials a column.
-void passTile(const Logits& z, double temperature, const TileTable& out, int state, int tile, float* scratch);
+/// In the log2 domain (kernels.md): x = z·log2e − m, where the integer m is at first the row's ⌈max·log2e⌉ in the
+/// chunk's first block and follows it, lazily, when it has grown by more than 6: the sums so far are then multiplied by a
+/// power of two, exactly. NaN or +inf logits make the mass NaN; −inf (suppressed) adds exactly 0 to everything. Reads
+/// each logit once from memory; N(N + 1)/2 multiply-adds and N exponentials a column.
+using PassChunk = void (*)(const Logits& z, double temperature, const TileTable& out, int state, int chunk,
+                           const Workspace& space);
 
 }  // namespace fkinv::kernels

@@ -1,15 +1,18 @@
 #include "truncate.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
+#include <limits>
 #include <vector>
 
-#include "exp2.h"
 #include "widen.h"
 
 namespace fkinv::kernels {
 namespace {
+
+constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
 // An unsigned integer in the order of the floats, and back.
 uint32_t keyOf(float z) {
@@ -18,71 +21,112 @@ uint32_t keyOf(float z) {
 }
 float logitOf(uint32_t key) { return std::bit_cast<float>(key & 0x80000000u ? key & 0x7fffffffu : ~key); }
 
-// The highest key such that the weights of the keys from it upward sum to `target` or more.
-template <class Weight>
-uint32_t threshold(const std::vector<uint32_t>& keys, double target, Weight weight) {
-  uint32_t prefix = 0;
-  double above = 0;  // weight of the keys above the bin that is being refined
-  int shift = 32;
-  for (const int bits : {11, 11, 10}) {
-    const int next = shift - bits;
-    std::vector<double> bins(size_t{1} << bits, 0.0);
-    for (size_t i = 0; i < keys.size(); ++i) {
-      const bool isInside = shift == 32 || keys[i] >> shift == prefix >> shift;
-      if (isInside) bins[keys[i] >> next & (bins.size() - 1)] += weight(i);
-    }
-    auto bin = static_cast<uint32_t>(bins.size() - 1);
-    for (; bin > 0 && above + bins[bin] < target; --bin) above += bins[bin];
-    prefix |= bin << next;
-    shift = next;
+// Weights by a few bits of the keys.
+class Histogram {
+ public:
+  void add(uint32_t bin, double weight) { bins_[bin] += weight; }
+  // The highest bin such that the weights from it upward, with `above`, reach `target`; `above` gains those above it.
+  uint32_t find(double target, double& above) const {
+    auto bin = static_cast<uint32_t>(bins_.size() - 1);
+    for (; bin > 0 && above + bins_[bin] < target; --bin) above += bins_[bin];
+    return bin;
+  }
+
+ private:
+  std::array<double, 2048> bins_{};
+};
+
+// The highest key such that the weights of the keys from it upward sum to `target` or more. each(f) calls f(key,
+// weight) for every token, and is called twice: a histogram of the keys' highest 11 bits says which of them are looked
+// at more closely.
+template <class Each>
+uint32_t threshold(double target, Each each) {
+  struct Token {
+    uint32_t key;
+    double weight;
+  };
+  double above = 0;
+  Histogram histogram;
+  each([&](uint32_t key, double weight) { histogram.add(key >> 21, weight); });
+  uint32_t prefix = histogram.find(target, above);
+  std::vector<Token> inside;
+  each([&](uint32_t key, double weight) {
+    if (key >> 21 == prefix) inside.push_back({key, weight});
+  });
+  for (const auto& [shift, bits] : {std::pair{10, 11}, std::pair{0, 10}}) {
+    const uint32_t mask = (1u << bits) - 1;
+    Histogram finer;
+    for (const Token& token : inside) finer.add(token.key >> shift & mask, token.weight);
+    const uint32_t bin = finer.find(target, above);
+    std::erase_if(inside, [&](const Token& token) { return (token.key >> shift & mask) != bin; });
+    prefix = prefix << bits | bin;
   }
   return prefix;
 }
 
+// f(tile, its first column, its width) of every tile.
+template <class F>
+void eachTile(const Logits& z, F f) {
+  for (int tile = 0; tile < z.tiles(); ++tile) f(tile, tile * kTile, std::min(kTile, z.vocab - tile * kTile));
+}
+
+// The key of the k-th largest logit.
+uint32_t topKey(const Logits& z, int64_t r, int k) {
+  return threshold(k, [&](auto f) {
+    eachTile(z, [&](int, int begin, int width) {
+      float widened[kTile];
+      const float* row = widen(z, r, begin, width, widened);
+      for (int c = 0; c < width; ++c) f(keyOf(row[c]), 1.0);
+    });
+  });
+}
+
+// The key at which the tempered mass of the logits from `lowest` upward reaches `topP` of what they all have.
+uint32_t massKey(const InstructionSet& vectors, const Logits& z, double temperature, const RowStats& rows, int64_t r,
+                 double topP, float lowest) {
+  const auto weigh = [&](int tile, float* weights) {
+    return vectors.weighTile(z, r, tile, rows.exponent[r], temperature, lowest, weights);
+  };
+  double total = 0;
+  eachTile(z, [&](int tile, int, int) {
+    float weights[kTile];
+    total += weigh(tile, weights);
+  });
+  return threshold(topP * total, [&](auto f) {
+    eachTile(z, [&](int tile, int begin, int width) {
+      float widened[kTile], weights[kTile];
+      const float* row = widen(z, r, begin, width, widened);
+      weigh(tile, weights);
+      for (int c = 0; c < width; ++c) f(keyOf(row[c]), static_cast<double>(weights[c]));
+    });
+  });
+}
+
 }  // namespace
 
-void truncateRow(const Logits& z, double temperature, Truncation truncation, const TileTable& t, const RowStats& rows,
-                 int64_t r) {
-  const auto vocab = static_cast<size_t>(z.vocab);
-  const auto inverse = static_cast<float>(1 / temperature);
-  std::vector<float> widened(vocab);
-  const float* row = widen(z, r, 0, z.vocab, widened.data());
-  std::vector<uint32_t> keys(vocab);
-  std::transform(row, row + vocab, keys.begin(), keyOf);
-
-  uint32_t kept = 0;
-  if (truncation.topK > 0 && static_cast<size_t>(truncation.topK) < vocab) {
-    kept = threshold(keys, truncation.topK, [](size_t) { return 1.0; });
+void truncateRow(const InstructionSet& vectors, const Logits& z, double temperature, Truncation truncation,
+                 const TileTable& t, const RowStats& rows, int64_t r) {
+  float lowest = kMinusInfinity;
+  if (truncation.topK > 0 && truncation.topK < z.vocab) {
+    lowest = logitOf(std::max(topKey(z, r, truncation.topK), keyOf(kMinusInfinity)));
   }
   if (truncation.topP < 1) {
-    std::vector<float> mass(vocab);
-    double total = 0;
-    for (size_t c = 0; c < vocab; ++c) {
-      const double x = static_cast<double>(row[c]) * kLog2e - rows.exponent[r];
-      mass[c] = keys[c] < kept ? 0.0f : exp2Flushed(static_cast<float>(x) * inverse);
-      total += static_cast<double>(mass[c]);
-    }
-    kept = std::max(kept,
-                    threshold(keys, truncation.topP * total, [&](size_t c) { return static_cast<double>(mass[c]); }));
+    const uint32_t key = massKey(vectors, z, temperature, rows, r, truncation.topP, lowest);
+    lowest = std::max(lowest, logitOf(std::max(key, keyOf(kMinusInfinity))));
   }
-  const float lowest = logitOf(std::max(kept, keyOf(-std::numeric_limits<float>::infinity())));
-  if (lowest == -std::numeric_limits<float>::infinity()) return;  // all are kept: the pass's own sums stand
+  if (lowest == kMinusInfinity) return;  // all are kept: the pass's own sums stand
   rows.threshold[r] = lowest;
 
-  double sum = 0;
-  for (int tile = 0; tile < z.tiles(); ++tile) {
+  rows.temperedMass[r] = 0;
+  eachTile(z, [&](int tile, int, int) {
     const int64_t at = r * z.tiles() + tile;
-    double mass = 0;
-    const int begin = tile * kTile, end = std::min(begin + kTile, z.vocab);
-    for (int c = begin; c < end; ++c) {
-      const double x = static_cast<double>(row[c]) * kLog2e - t.exponent[at];
-      if (row[c] >= lowest && std::isfinite(x))
-        mass += static_cast<double>(exp2Flushed(static_cast<float>(x) * inverse));
-    }
-    t.temperedMass[at] = mass;
-    if (mass > 0) sum += mass * std::exp2((t.exponent[at] - rows.exponent[r]) / temperature);
-  }
-  rows.temperedMass[r] = sum;
+    t.weight[at] = 0;
+    if (t.max[at] < lowest) return;
+    float weights[kTile];
+    const double mass = vectors.weighTile(z, r, tile, t.exponent[at], temperature, lowest, weights);
+    t.weight[at] = static_cast<float>(mass * std::exp2((t.exponent[at] - rows.exponent[r]) / temperature));
+    rows.temperedMass[r] += static_cast<double>(t.weight[at]);
+  });
 }
 
 }  // namespace fkinv::kernels

@@ -12,8 +12,8 @@ import {
 } from './graphs';
 import { examineFiles, kindOf, type FilesReport, type ModelKind } from './files';
 import { ModelFolder } from '../model-folder';
-import { native, type NativeEngine } from '../native';
-import { findOnnxRuntime } from '../onnxruntime';
+import { createEngine } from '../engine';
+import type { NativeEngine } from '../native';
 import type { ParityResult } from './parity';
 
 /** What was found in one model folder. What could not be looked at is null, or empty. */
@@ -37,7 +37,7 @@ const embedded = (kind: ModelKind): string => path.join(__dirname, '..', '..', '
  * @throws FkinvError `ORT_NOT_FOUND` or `ORT_VERSION`
  */
 export async function examineFolders(given: readonly string[]): Promise<FolderReport[]> {
-  const engine = new native.Engine(findOnnxRuntime(), 1);
+  const engine = createEngine(1);
   try {
     const folders = given.length > 0 ? given : [embedded('clip'), embedded('dllm')];
     const items = await Promise.all(folders.map((folder) => open(new ModelFolder(path.resolve(folder)))));

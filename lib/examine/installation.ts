@@ -31,6 +31,8 @@ export interface DoctorReport extends SystemFacts {
   /** Of this package. */
   version: string;
   addon: (NativeBuild & { path: string }) | null;
+  /** The instruction set that the kernels run in, and those that this processor has, the best one last. */
+  kernels: { instructionSet: string; instructionSets: string[] } | null;
   onnxRuntime: OnnxRuntime | null;
   sharp: { version: string; libvips: string } | null;
   models: Record<ModelKind, { folder: string; files: ModelFile[] }>;
@@ -57,7 +59,7 @@ export async function examineInstallation(options: DoctorOptions = {}): Promise<
   const onnxRuntime = (await exam.run('onnxruntime', [], () => checkOnnxRuntime(addon !== null))) ?? null;
   const sharp = (await exam.run('sharp', [], checkSharp)) ?? null;
   await exam.run('tokenizers', [], checkTokenizers);
-  await exam.run('kernels', ['addon'], checkKernels);
+  const kernels = (await exam.run('kernels', ['addon'], checkKernels)) ?? null;
   const clip = await modelAt(exam, 'clip', options.clip);
   const dllm = await modelAt(exam, 'dllm', options.dllm);
   await examineModels(exam, { clip, dllm }, options);
@@ -66,6 +68,7 @@ export async function examineInstallation(options: DoctorOptions = {}): Promise<
     version,
     ...systemFacts(),
     addon,
+    kernels,
     onnxRuntime,
     sharp,
     models: { dllm: filesIn(dllm), clip: filesIn(clip) },
@@ -96,7 +99,7 @@ async function checkAddon(): Promise<Found<DoctorReport['addon']>> {
   try {
     const { native } = await import('../native.js');
     const build = native.build();
-    return [`${fromHere(file)}, ${build.compiler}, ${build.instructionSet}`, { path: file, ...build }];
+    return [`${fromHere(file)}, ${build.compiler}, ${build.baseline}`, { path: file, ...build }];
   } catch (error) {
     const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
     throw new Fault(`${fromHere(file)} does not load: ${messageOf(cause)}`, rebuild, 'ADDON_NOT_FOUND');
@@ -130,8 +133,8 @@ async function checkOnnxRuntime(hasAddon: boolean): Promise<Found<OnnxRuntime>> 
   try {
     const file = findOnnxRuntime();
     if (!hasAddon) return [`${fromHere(file)}, not opened: addon comes first`, { path: file, version: null }];
-    const { native } = await import('../native.js');
-    await new native.Engine(file, 1).dispose();
+    const [{ native }, { createEngine }] = await Promise.all([import('../native.js'), import('../engine.js')]);
+    await createEngine(1).dispose();
     const version = native.onnxRuntimeVersion();
     return [`${version}, ${fromHere(file)}`, { path: file, version }];
   } catch (error) {
@@ -167,9 +170,13 @@ function checkTokenizers(): Found<undefined> {
   }
 }
 
-async function checkKernels(): Promise<Found<undefined>> {
+async function checkKernels(): Promise<Found<DoctorReport['kernels']>> {
+  const { native } = await import('../native.js');
+  const { instructionSet } = await import('../engine.js');
   const { checkKernels: check } = await import('./golden.js');
-  return [`${check()} values of golden cases`, undefined];
+  const kernels = { instructionSet: instructionSet(), instructionSets: native.instructionSets() };
+  const detail = `${kernels.instructionSet} (of ${kernels.instructionSets.join(', ')}), ${check()} values of golden cases`;
+  return [detail, kernels];
 }
 
 async function modelAt(exam: Examination, kind: ModelKind, given: string | undefined): Promise<Models[ModelKind]> {
@@ -188,9 +195,9 @@ async function examineModels(exam: Examination, models: Models, given: DoctorOpt
     for (const name of ['clip graphs', 'dllm graphs', 'inversion']) exam.skip(name, missing);
     return;
   }
-  const { native } = await import('../native.js');
+  const { createEngine } = await import('../engine.js');
   const { examineClip, examineDllm } = await import('./graphs.js');
-  const engine = new native.Engine(findOnnxRuntime(), 1);
+  const engine = createEngine(1);
   const place = (kind: ModelKind): Place => ({
     exam,
     engine,

@@ -1,0 +1,37 @@
+// The kernels that are written in vectors, once for each instruction set.
+#pragma once
+#include <span>
+#include <string_view>
+
+#include "pass.h"
+
+namespace fkinv::kernels {
+
+/// What instruction_set.cpp is compiled into for each set. Their results agree to rounding, and draws exactly but where
+/// a uniform lies at a boundary of the CDF.
+struct InstructionSet {
+  /// "baseline" (what the whole addon is compiled for: SSE2, NEON, …), "avx2" (with FMA and F16C) or "avx512" (AVX-512F).
+  const char* name;
+
+  PassChunk passChunk;
+
+  /// weights[c] = 2^((z·log2e − exponent)/τ) of the columns of tile `tile` of row `r` with z ≥ threshold, else 0, and 0
+  /// from the last column to a multiple of 16; `weights` holds kTile floats. Returns their sum. τ > 0, and the exponent
+  /// is finite and at most 6 less than the tile's maximum in log2.
+  double (*weighTile)(const Logits& z, int64_t r, int tile, double exponent, double temperature, float threshold,
+                      float* weights);
+
+  /// y[i] = 2^x[i] as the kernels form it (vectorised/exp2.h), of n floats.
+  void (*exp2)(const float* x, float* y, int n);
+};
+
+/// Those that this processor has, the best one last; "baseline" is always the first.
+std::span<const InstructionSet* const> instructionSets();
+
+/// The best one.
+const InstructionSet& bestInstructionSet();
+
+/// The one of that name; null where this processor, or this build, has none.
+const InstructionSet* findInstructionSet(std::string_view name);
+
+}  // namespace fkinv::kernels

@@ -1,0 +1,121 @@
+// K1 (kernels/pass.h) in the vectors of one instruction set.
+#pragma once
+#include <cmath>
+
+#include "../pass.h"
+#include "../power_of_two.h"
+#include "gram.h"
+#include "row.h"
+
+namespace fkinv::kernels {
+namespace {
+
+constexpr double kLazy = 6;  // how far a row may grow past its exponent before that follows
+constexpr double kNothing = -std::numeric_limits<double>::infinity();
+
+// Moves the exponent up to a block's maximum where that is due, and multiplies the sums so far.
+void follow(Workspace::Row& row, float max, double inverse) {
+  const double wanted = std::ceil(static_cast<double>(max) * kLog2e);
+  row.max = max > row.max ? max : row.max;
+  row.scale = 1;
+  if (!(wanted > row.exponent + kLazy)) return;
+  const double shift = row.exponent - wanted, scale = powerOfTwo(shift);  // −inf and 0 for the first
+  row.moment = scale > 0 ? scale * (row.moment + row.mass * shift) : 0;
+  row.mass *= scale;
+  row.weight *= inverse == 1 ? scale : std::exp2(shift * inverse);
+  row.scale = static_cast<float>(scale);
+  row.exponent = wanted;
+}
+
+// e[c] = 2^x of n columns, whole vectors, and 0 from there to kBlock; adds to the sums.
+template <bool kTempered>
+void exponentiate(const Exponents& x, int n, float inverse, float* e, Workspace::Row& row) {
+  const Vector lowest = broadcast(-126.0f), by = broadcast(inverse);
+  Vector mass = broadcast(0), moment = broadcast(0), weight = broadcast(0);
+  for (int c = 0; c < n; c += kLanes) {
+    const Vector v = x.at(c), p = exp2Flushed(v);
+    store(e + c, p);
+    mass = add(mass, p);
+    moment = multiplyAdd(larger(lowest, v), p, moment);  // 0 · −inf would be NaN
+    if constexpr (kTempered) weight = add(weight, exp2Flushed(multiply(v, by)));
+  }
+  for (int c = n; c < kBlock; c += kLanes) store(e + c, broadcast(0));
+  const double blockMass = sum(mass);
+  row.mass += blockMass;
+  row.moment += sum(moment);
+  row.weight += kTempered ? sum(weight) : blockMass;
+}
+
+// Exponentials and sums of one row over `width` columns.
+void readRow(const Logits& z, int64_t r, int first, int width, double inverse, float* e, Workspace::Row& row) {
+  float buffer[kBlock], formed[kBlock];
+  const float* logits = read(z, r, first, width, buffer);
+  const int whole = roundUp(width, kLanes);
+  follow(row, maximum(logits, whole), inverse);
+  // A row with nothing yet still looks for NaN: −inf − 0 gives 0, NaN stays.
+  const Exponents x(logits, whole, row.exponent == kNothing ? 0 : row.exponent, formed);
+  if (inverse == 1) {
+    exponentiate<false>(x, whole, 1, e, row);
+  } else {
+    exponentiate<true>(x, whole, static_cast<float>(inverse), e, row);
+  }
+}
+
+// Pairs whose exponents moved.
+void rescaleGram(const Workspace& space) {
+  bool isMoved = false;
+  for (int i = 0; i < space.positions; ++i) isMoved = isMoved || space.rows[i].scale != 1;
+  if (!isMoved) return;
+  for (int j = 0; j < space.positions; ++j) {
+    float* column = space.gram + j * space.padded;
+    for (int i = 0; i <= j; ++i) column[i] *= space.rows[i].scale * space.rows[j].scale;
+  }
+}
+
+void passTile(const Logits& z, double inverse, int64_t firstRow, int tile, const Workspace& space) {
+  const int begin = tile * kTile, end = begin + kTile < z.vocab ? begin + kTile : z.vocab;
+  for (int i = 0; i < z.positions; ++i) {
+    Workspace::Row& row = space.rows[i];
+    row.mass = row.moment = row.weight = 0;
+    row.max = kMinusInfinity;
+  }
+  for (int first = begin; first < end; first += kBlock) {
+    const int width = first + kBlock < end ? kBlock : end - first;
+    for (int i = 0; i < z.positions; ++i) {
+      readRow(z, firstRow + i, first, width, inverse, space.exps + i * Workspace::kRowStride, space.rows[i]);
+    }
+    rescaleGram(space);
+    addGram(space.exps, z.positions, Workspace::kRowStride, roundUp(width, kLanes), space.gram, space.padded);
+  }
+}
+
+void passChunk(const Logits& z, double temperature, const TileTable& out, int state, int chunk,
+               const Workspace& space) {
+  const int positions = z.positions, tiles = (z.vocab + kTile - 1) / kTile;
+  const int first = chunk * kChunk, last = first + kChunk < tiles ? first + kChunk : tiles;
+  const int64_t firstRow = static_cast<int64_t>(state) * positions;
+  // At τ = 0 no draw asks for weights.
+  const double inverse = temperature == 0 ? 1 : 1 / temperature;
+  for (int i = 0; i < positions; ++i) space.rows[i].exponent = kNothing;
+  for (int at = 0; at < positions * space.padded; ++at) space.gram[at] = 0;
+  for (int tile = first; tile < last; ++tile) {
+    passTile(z, inverse, firstRow, tile, space);
+    for (int i = 0; i < positions; ++i) {
+      const Workspace::Row& row = space.rows[i];
+      const int64_t at = (firstRow + i) * tiles + tile;
+      out.max[at] = row.max;
+      out.exponent[at] = row.exponent;
+      out.mass[at] = static_cast<float>(row.mass);
+      out.moment[at] = static_cast<float>(row.moment);
+      out.weight[at] = static_cast<float>(row.weight);
+    }
+  }
+  const int chunks = (tiles + kChunk - 1) / kChunk, pairs = positions * (positions + 1) / 2;
+  float* pair = out.gram + (static_cast<int64_t>(state) * chunks + chunk) * pairs;
+  for (int i = 0; i < positions; ++i) {
+    for (int j = i; j < positions; ++j) *pair++ = space.gram[j * space.padded + i];
+  }
+}
+
+}  // namespace
+}  // namespace fkinv::kernels

@@ -78,7 +78,8 @@ void CpuDevice::merge(const Logits& z, double temperature, const TileTable& tile
 void CpuDevice::truncate(const Logits& z, double temperature, kernels::Truncation truncation, const TileTable& tiles,
                          const RowStats& rows) {
   pool_.run(z.rows(), [&](int64_t r) {
-    if (rows.fault[r] == kernels::RowFault::none) kernels::truncateRow(vectors_, z, temperature, truncation, tiles, rows, r);
+    if (rows.fault[r] == kernels::RowFault::none)
+      kernels::truncateRow(vectors_, z, temperature, truncation, tiles, rows, r);
   });
 }
 

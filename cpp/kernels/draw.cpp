@@ -9,13 +9,25 @@
 namespace fkinv::kernels {
 namespace {
 
-// The first of n weights whose running sum exceeds u·total; where rounding leaves none, the last positive one.
+// The first of n weights whose running sum exceeds u·total; where rounding leaves none, the last positive one. The
+// running sum is kept by groups first: within them the processor need not wait for one addition after the other.
 int pick(const float* weights, int n, double u, double total) {
+  constexpr int kGroup = 32;
   const double target = u * total;
   double sum = 0;
-  for (int j = 0; j < n; ++j) {
-    sum += static_cast<double>(weights[j]);
-    if (sum > target) return j;
+  for (int first = 0; first < n; first += kGroup) {
+    const int end = std::min(first + kGroup, n);
+    double group = 0;
+    for (int j = first; j < end; ++j) group += static_cast<double>(weights[j]);
+    if (sum + group > target) {
+      for (int j = first; j < end; ++j) {
+        sum += static_cast<double>(weights[j]);
+        if (sum > target) return j;
+      }
+      n = end;  // the group's sum and the running one are rounded apart
+      break;
+    }
+    sum += group;
   }
   int last = n - 1;
   while (last > 0 && !(weights[last] > 0)) --last;
@@ -38,8 +50,7 @@ int draw(const InstructionSet& vectors, const Logits& z, double temperature, con
   const int64_t first = r * z.tiles();
   const int tile = pick(t.weight + first, z.tiles(), u, rows.temperedMass[r]);
   float weights[kTile];
-  const double total =
-      vectors.weighTile(z, r, tile, t.exponent[first + tile], temperature, rows.threshold[r], weights);
+  const double total = vectors.weighTile(z, r, tile, t.exponent[first + tile], temperature, rows.threshold[r], weights);
   return tile * kTile + pick(weights, std::min(kTile, z.vocab - tile * kTile), uInside, total);
 }
 

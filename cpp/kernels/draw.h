@@ -13,10 +13,10 @@ struct Drawn {
 };
 
 /// K3: one token of row `r` from softmax(z/τ) over the tokens at or above the row's threshold, by inverse CDF on two
-/// levels, exact in the tail: `u` picks the tile from the float64 running sum of their weights, `uInside` the token from
-/// the tile's own float64 sum (algorithm.md, Randomness). Both are in [0, 1). τ = 0 is the argmax, lowest id on ties,
-/// with log τ = 0. The row must have no fault.
-Drawn drawRow(const InstructionSet& vectors, const Logits& z, double temperature, const TileTable& tiles, const RowStats& rows, int64_t r, double u,
-              double uInside);
+/// levels, exact in the tail: `u` picks the tile from the float64 running sum of their weights, `uInside` the token
+/// from the tile's own float64 sum (algorithm.md, Randomness). Both are in [0, 1). τ = 0 is the argmax, lowest id on
+/// ties, with log τ = 0. The row must have no fault.
+Drawn drawRow(const InstructionSet& vectors, const Logits& z, double temperature, const TileTable& tiles,
+              const RowStats& rows, int64_t r, double u, double uInside);
 
 }  // namespace fkinv::kernels

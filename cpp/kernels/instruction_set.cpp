@@ -35,7 +35,8 @@ Processor processor() {
 #else
 Processor processor() {
   __builtin_cpu_init();
-  const bool hasAvx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  const bool hasAvx2 =
+      __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
   return {hasAvx2, hasAvx2 && __builtin_cpu_supports("avx512f")};
 }
 #endif

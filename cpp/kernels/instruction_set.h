@@ -10,7 +10,8 @@ namespace fkinv::kernels {
 /// What instruction_set.cpp is compiled into for each set. Their results agree to rounding, and draws exactly but where
 /// a uniform lies at a boundary of the CDF.
 struct InstructionSet {
-  /// "baseline" (what the whole addon is compiled for: SSE2, NEON, …), "avx2" (with FMA and F16C) or "avx512" (AVX-512F).
+  /// "baseline" (what the whole addon is compiled for: SSE2, NEON, …), "avx2" (with FMA and F16C) or "avx512"
+  /// (AVX-512F).
   const char* name;
 
   PassChunk passChunk;

@@ -31,15 +31,15 @@ struct Logits {
 };
 
 /// What one read of the logits leaves of each tile. With m a tile's `exponent` (integral, or −inf where nothing was met
-/// yet) and x = z·log2e − m ≤ 6: mass Σ 2^x, moment Σ x·2^x, weight Σ 2^(x/τ). The exponents of a chunk only grow; gram is
-/// Σ 2^(x_i + x_j) of the chunk's columns by the exponents of its last tile.
+/// yet) and x = z·log2e − m ≤ 6: mass Σ 2^x, moment Σ x·2^x, weight Σ 2^(x/τ). The exponents of a chunk only grow; gram
+/// is Σ 2^(x_i + x_j) of the chunk's columns by the exponents of its last tile.
 struct TileTable {
   float* max;        // [rows, tiles]
   double* exponent;  // [rows, tiles]
   float* mass;       // [rows, tiles]
   float* moment;     // [rows, tiles]
-  float* weight;     // [rows, tiles] after the merge by the row's exponent: what a draw picks the tile by; unused at τ = 0
-  float* gram;       // [states, chunks, pairs], the upper triangle with its diagonal, row by row
+  float* weight;  // [rows, tiles] after the merge by the row's exponent: what a draw picks the tile by; unused at τ = 0
+  float* gram;    // [states, chunks, pairs], the upper triangle with its diagonal, row by row
 };
 
 /// Why a row cannot be used.

@@ -42,8 +42,9 @@ struct Row {
 
 }  // namespace
 
-std::optional<Drawn> redrawRow(const InstructionSet& vectors, const Logits& z, double temperature, Truncation truncation, int64_t r,
-                               std::span<const int32_t> excluded, double u, double uInside) {
+std::optional<Drawn> redrawRow(const InstructionSet& vectors, const Logits& z, double temperature,
+                               Truncation truncation, int64_t r, std::span<const int32_t> excluded, double u,
+                               double uInside) {
   Row row(z, r);
   suppress(row.z, excluded, {});
   const Workspace space(1);

@@ -5,6 +5,8 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <numeric>
+#include <utility>
 #include <vector>
 
 #include "widen.h"
@@ -16,8 +18,8 @@ constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
 // An unsigned integer in the order of the floats, and back.
 uint32_t keyOf(float z) {
-  const auto bits = std::bit_cast<uint32_t>(z == 0 ? 0.0f : z);  // −0 is 0
-  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+  const auto bits = std::bit_cast<uint32_t>(z + 0.0f);  // −0 is 0
+  return bits ^ (0x80000000u | (0u - (bits >> 31)));
 }
 float logitOf(uint32_t key) { return std::bit_cast<float>(key & 0x80000000u ? key & 0x7fffffffu : ~key); }
 
@@ -25,6 +27,7 @@ float logitOf(uint32_t key) { return std::bit_cast<float>(key & 0x80000000u ? ke
 class Histogram {
  public:
   void add(uint32_t bin, double weight) { bins_[bin] += weight; }
+  double total() const { return std::accumulate(bins_.begin(), bins_.end(), 0.0); }
   // The highest bin such that the weights from it upward, with `above`, reach `target`; `above` gains those above it.
   uint32_t find(double target, double& above) const {
     auto bin = static_cast<uint32_t>(bins_.size() - 1);
@@ -36,19 +39,20 @@ class Histogram {
   std::array<double, 2048> bins_{};
 };
 
-// The highest key such that the weights of the keys from it upward sum to `target` or more. each(f) calls f(key,
-// weight) for every token, and is called twice: a histogram of the keys' highest 11 bits says which of them are looked
-// at more closely.
-template <class Each>
-uint32_t threshold(double target, Each each) {
+// The highest key such that the weights of the keys from it upward sum to target(their total) or more. each(f) calls
+// f(key, weight) for every token, and is called twice: a histogram of the keys' highest 11 bits says which of them are
+// looked at more closely.
+template <class Target, class Each>
+uint32_t threshold(Target target, Each each) {
   struct Token {
     uint32_t key;
     double weight;
   };
-  double above = 0;
   Histogram histogram;
   each([&](uint32_t key, double weight) { histogram.add(key >> 21, weight); });
-  uint32_t prefix = histogram.find(target, above);
+  const double wanted = target(histogram.total());
+  double above = 0;
+  uint32_t prefix = histogram.find(wanted, above);
   std::vector<Token> inside;
   each([&](uint32_t key, double weight) {
     if (key >> 21 == prefix) inside.push_back({key, weight});
@@ -57,7 +61,7 @@ uint32_t threshold(double target, Each each) {
     const uint32_t mask = (1u << bits) - 1;
     Histogram finer;
     for (const Token& token : inside) finer.add(token.key >> shift & mask, token.weight);
-    const uint32_t bin = finer.find(target, above);
+    const uint32_t bin = finer.find(wanted, above);
     std::erase_if(inside, [&](const Token& token) { return (token.key >> shift & mask) != bin; });
     prefix = prefix << bits | bin;
   }
@@ -72,34 +76,28 @@ void eachTile(const Logits& z, F f) {
 
 // The key of the k-th largest logit.
 uint32_t topKey(const Logits& z, int64_t r, int k) {
-  return threshold(k, [&](auto f) {
-    eachTile(z, [&](int, int begin, int width) {
-      float widened[kTile];
-      const float* row = widen(z, r, begin, width, widened);
-      for (int c = 0; c < width; ++c) f(keyOf(row[c]), 1.0);
-    });
-  });
+  return threshold([&](double) { return k; },
+                   [&](auto f) {
+                     eachTile(z, [&](int, int begin, int width) {
+                       float widened[kTile];
+                       const float* row = widen(z, r, begin, width, widened);
+                       for (int c = 0; c < width; ++c) f(keyOf(row[c]), 1.0);
+                     });
+                   });
 }
 
 // The key at which the tempered mass of the logits from `lowest` upward reaches `topP` of what they all have.
 uint32_t massKey(const InstructionSet& vectors, const Logits& z, double temperature, const RowStats& rows, int64_t r,
                  double topP, float lowest) {
-  const auto weigh = [&](int tile, float* weights) {
-    return vectors.weighTile(z, r, tile, rows.exponent[r], temperature, lowest, weights);
-  };
-  double total = 0;
-  eachTile(z, [&](int tile, int, int) {
-    float weights[kTile];
-    total += weigh(tile, weights);
-  });
-  return threshold(topP * total, [&](auto f) {
-    eachTile(z, [&](int tile, int begin, int width) {
-      float widened[kTile], weights[kTile];
-      const float* row = widen(z, r, begin, width, widened);
-      weigh(tile, weights);
-      for (int c = 0; c < width; ++c) f(keyOf(row[c]), static_cast<double>(weights[c]));
-    });
-  });
+  return threshold([&](double total) { return topP * total; },
+                   [&](auto f) {
+                     eachTile(z, [&](int tile, int begin, int width) {
+                       float widened[kTile], weights[kTile];
+                       const float* row = widen(z, r, begin, width, widened);
+                       vectors.weighTile(z, r, tile, rows.exponent[r], temperature, lowest, weights);
+                       for (int c = 0; c < width; ++c) f(keyOf(row[c]), static_cast<double>(weights[c]));
+                     });
+                   });
 }
 
 }  // namespace

@@ -11,11 +11,11 @@ struct Truncation {
   bool keepsAll() const { return topK == 0 && topP == 1; }
 };
 
-/// Row `r`, merged and without a fault: finds its threshold, and rebuilds its tiles' weights and its tempered mass from the
-/// tokens with z ≥ threshold. The threshold comes from radix histograms over the logits' bits, not from a sort: two reads
-/// of the row for topK and two for topP, and one of the tiles that have such tokens. S, confidence, entropy and margin are never
-/// truncated.
-void truncateRow(const InstructionSet& vectors, const Logits& z, double temperature, Truncation truncation, const TileTable& tiles,
-                 const RowStats& rows, int64_t r);
+/// Row `r`, merged and without a fault: finds its threshold, and rebuilds its tiles' weights and its tempered mass from
+/// the tokens with z ≥ threshold. The threshold comes from radix histograms over the logits' bits, not from a sort: two
+/// reads of the row for topK and two for topP, and one of the tiles that have such tokens. S, confidence, entropy and
+/// margin are never truncated.
+void truncateRow(const InstructionSet& vectors, const Logits& z, double temperature, Truncation truncation,
+                 const TileTable& tiles, const RowStats& rows, int64_t r);
 
 }  // namespace fkinv::kernels

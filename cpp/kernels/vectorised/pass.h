@@ -13,26 +13,19 @@ namespace {
 constexpr double kLazy = 6;  // how far a row may grow past its exponent before that follows
 constexpr double kNothing = -std::numeric_limits<double>::infinity();
 
-// Moves the exponent up to a block's maximum where that is due, and multiplies the sums so far.
-void follow(Workspace::Row& row, float max, double inverse) {
-  const double wanted = std::ceil(static_cast<double>(max) * kLog2e);
-  row.max = max > row.max ? max : row.max;
-  row.scale = 1;
-  if (!(wanted > row.exponent + kLazy)) return;
-  const double shift = row.exponent - wanted, scale = powerOfTwo(shift);  // −inf and 0 for the first
-  row.moment = scale > 0 ? scale * (row.moment + row.mass * shift) : 0;
-  row.mass *= scale;
-  row.weight *= inverse == 1 ? scale : std::exp2(shift * inverse);
-  row.scale = static_cast<float>(scale);
-  row.exponent = wanted;
-}
+// What a row's block adds to its sums.
+struct BlockSums {
+  float max;
+  double mass, moment, weight;
+};
 
-// e[c] = 2^x of n columns, whole vectors, and 0 from there to kBlock; adds to the sums.
+// e[c] = 2^x of n columns, whole vectors, and 0 from there to kBlock.
 template <bool kTempered>
-void exponentiate(const Exponents& x, int n, float inverse, float* e, Workspace::Row& row) {
+BlockSums exponentiate(const float* logits, const Exponents x, int n, float inverse, float* e) {
   const Vector lowest = broadcast(-126.0f), by = broadcast(inverse);
-  Vector mass = broadcast(0), moment = broadcast(0), weight = broadcast(0);
+  Vector max = broadcast(kMinusInfinity), mass = broadcast(0), moment = broadcast(0), weight = broadcast(0);
   for (int c = 0; c < n; c += kLanes) {
+    max = larger(load(logits + c), max);
     const Vector v = x.at(c), p = exp2Flushed(v);
     store(e + c, p);
     mass = add(mass, p);
@@ -40,25 +33,43 @@ void exponentiate(const Exponents& x, int n, float inverse, float* e, Workspace:
     if constexpr (kTempered) weight = add(weight, exp2Flushed(multiply(v, by)));
   }
   for (int c = n; c < kBlock; c += kLanes) store(e + c, broadcast(0));
-  const double blockMass = sum(mass);
-  row.mass += blockMass;
-  row.moment += sum(moment);
-  row.weight += kTempered ? sum(weight) : blockMass;
+  const double total = sum(mass);
+  return {maximumOf(max), total, sum(moment), kTempered ? sum(weight) : total};
 }
 
-// Exponentials and sums of one row over `width` columns.
+// Moves the exponent up to `max` where that is due, and multiplies the sums so far by a power of two; whether it did.
+bool raise(Workspace::Row& row, float max, double inverse) {
+  const double wanted = std::ceil(static_cast<double>(max) * kLog2e);
+  if (!(wanted > row.exponent + kLazy)) return false;
+  const double shift = row.exponent - wanted, scale = powerOfTwo(shift);  // −inf and 0 for the first
+  row.moment = scale > 0 ? scale * (row.moment + row.mass * shift) : 0;
+  row.mass *= scale;
+  row.weight *= inverse == 1 ? scale : std::exp2(shift * inverse);
+  row.scale *= static_cast<float>(scale);
+  row.exponent = wanted;
+  return true;
+}
+
+// Exponentials and sums of one row over `width` columns: by the exponent so far, as it seldom moves, and once more if
+// it does.
 void readRow(const Logits& z, int64_t r, int first, int width, double inverse, float* e, Workspace::Row& row) {
   float buffer[kBlock], formed[kBlock];
   const float* logits = read(z, r, first, width, buffer);
   const int whole = roundUp(width, kLanes);
-  follow(row, maximum(logits, whole), inverse);
-  // A row with nothing yet still looks for NaN: −inf − 0 gives 0, NaN stays.
-  const Exponents x(logits, whole, row.exponent == kNothing ? 0 : row.exponent, formed);
-  if (inverse == 1) {
-    exponentiate<false>(x, whole, 1, e, row);
-  } else {
-    exponentiate<true>(x, whole, static_cast<float>(inverse), e, row);
-  }
+  const auto sums = [&] {
+    // A row with nothing yet still looks for NaN: −inf − 0 gives 0, NaN stays.
+    const Exponents x(logits, whole, row.exponent == kNothing ? 0 : row.exponent, formed);
+    if (inverse == 1) return exponentiate<false>(logits, x, whole, 1, e);
+    return exponentiate<true>(logits, x, whole, static_cast<float>(inverse), e);
+  };
+  row.scale = 1;
+  if (row.exponent == kNothing) raise(row, maximum(logits, whole), inverse);
+  BlockSums block = sums();
+  if (raise(row, block.max, inverse)) block = sums();
+  row.max = block.max > row.max ? block.max : row.max;
+  row.mass += block.mass;
+  row.moment += block.moment;
+  row.weight += block.weight;
 }
 
 // Pairs whose exponents moved.

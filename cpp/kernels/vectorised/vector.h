@@ -12,12 +12,19 @@
 namespace fkinv::kernels {
 namespace {
 
+// Added to a float between ±127 it leaves no room for a fraction (1.5·2^23), and the exponent bits of 2^x, x rounded to
+// the nearest integer, in the lowest bits (127).
+constexpr float kRoundingBias = 12582912.0f + 127.0f;
+
 #if defined(FKINV_AVX512)
 
 constexpr int kLanes = 16;
 constexpr bool kHasFma = true;
 constexpr int kGramColumns = 6;  // 4 × 6 sums, 6 + 1 operands: 31 of 32 registers
 using Vector = __m512;
+struct NearestInteger {
+  Vector n, power;
+};
 
 inline Vector broadcast(float x) { return _mm512_set1_ps(x); }
 inline Vector load(const float* from) { return _mm512_loadu_ps(from); }
@@ -32,8 +39,11 @@ inline Vector larger(Vector a, Vector b) { return _mm512_max_ps(a, b); }
 inline Vector whereNotBelow(Vector a, Vector b, Vector x) {
   return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ), x);
 }
-inline Vector roundToInteger(Vector x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT); }
-inline Vector timesPowerOfTwo(Vector x, Vector n) { return _mm512_scalef_ps(x, n); }
+inline NearestInteger nearestInteger(Vector x) {
+  const Vector n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT);
+  return {n, n};
+}
+inline Vector timesPowerOfTwo(Vector x, Vector power) { return _mm512_scalef_ps(x, power); }
 inline Vector widenFloat16s(const uint16_t* from) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 }
@@ -52,6 +62,9 @@ constexpr int kLanes = 8;
 constexpr bool kHasFma = true;
 constexpr int kGramColumns = 3;  // 4 × 3 sums, 3 + 1 operands: 16 registers
 using Vector = __m256;
+struct NearestInteger {
+  Vector n, power;
+};
 
 inline Vector broadcast(float x) { return _mm256_set1_ps(x); }
 inline Vector load(const float* from) { return _mm256_loadu_ps(from); }
@@ -62,10 +75,12 @@ inline Vector multiply(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
 inline Vector multiplyAdd(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
 inline Vector larger(Vector a, Vector b) { return _mm256_max_ps(a, b); }
 inline Vector whereNotBelow(Vector a, Vector b, Vector x) { return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_NLT_UQ), x); }
-inline Vector roundToInteger(Vector x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-inline Vector timesPowerOfTwo(Vector x, Vector n) {
-  const __m256i exponent = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
-  return _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_add_epi32(exponent, _mm256_set1_epi32(0x3f800000))));
+inline NearestInteger nearestInteger(Vector x) {
+  const Vector biased = add(x, broadcast(kRoundingBias));
+  return {subtract(biased, broadcast(kRoundingBias)), biased};
+}
+inline Vector timesPowerOfTwo(Vector x, Vector power) {
+  return multiply(x, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(power), 23)));
 }
 inline Vector widenFloat16s(const uint16_t* from) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
@@ -97,6 +112,9 @@ using Bits = int32_t;
 inline Vector broadcast(float x) { return x; }
 inline float sumOf(Vector x) { return x; }
 #endif
+struct NearestInteger {
+  Vector n, power;
+};
 
 template <class To, class From>
 inline To as(From from) {
@@ -117,15 +135,11 @@ inline Vector multiply(Vector a, Vector b) { return a * b; }
 inline Vector multiplyAdd(Vector a, Vector b, Vector c) { return a * b + c; }
 inline Vector larger(Vector a, Vector b) { return a > b ? a : b; }
 inline Vector whereNotBelow(Vector a, Vector b, Vector x) { return a < b ? broadcast(0) : x; }
-// For |x| < 2^22.
-inline Vector roundToInteger(Vector x) {
-  const Vector bias = broadcast(12582912.0f);  // 1.5·2^23
-  return (x + bias) - bias;
+inline NearestInteger nearestInteger(Vector x) {
+  const Vector biased = x + broadcast(kRoundingBias);
+  return {biased - broadcast(kRoundingBias), biased};
 }
-inline Vector timesPowerOfTwo(Vector x, Vector n) {
-  const Bits biased = as<Bits>(n + broadcast(12582912.0f));
-  return x * as<Vector>((biased << 23) + 0x3f800000);
-}
+inline Vector timesPowerOfTwo(Vector x, Vector power) { return x * as<Vector>(as<Bits>(power) << 23); }
 
 #endif
 
@@ -142,6 +156,52 @@ inline void addSums(float* to, Vector a0, Vector a1, Vector a2, Vector a3) {
   to[3] += sumOf(a3);
 #endif
 }
+
+// Sums in float64.
+class DoubleSum {
+ public:
+#if defined(FKINV_AVX512)
+  void add(Vector x) {
+    low_ = _mm512_add_pd(low_, _mm512_cvtps_pd(_mm512_castps512_ps256(x)));
+    high_ = _mm512_add_pd(high_, _mm512_cvtps_pd(_mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1))));
+  }
+  double total() const {
+    double lanes[8];
+    _mm512_storeu_pd(lanes, _mm512_add_pd(low_, high_));
+    return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
+  }
+
+ private:
+  __m512d low_ = _mm512_setzero_pd(), high_ = _mm512_setzero_pd();
+#elif defined(FKINV_AVX2)
+  void add(Vector x) {
+    low_ = _mm256_add_pd(low_, _mm256_cvtps_pd(_mm256_castps256_ps128(x)));
+    high_ = _mm256_add_pd(high_, _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1)));
+  }
+  double total() const {
+    double lanes[4];
+    _mm256_storeu_pd(lanes, _mm256_add_pd(low_, high_));
+    return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
+  }
+
+ private:
+  __m256d low_ = _mm256_setzero_pd(), high_ = _mm256_setzero_pd();
+#else
+  void add(Vector x) {
+    float lanes[kLanes];
+    store(lanes, x);
+    for (int l = 0; l < kLanes; ++l) lanes_[l] += static_cast<double>(lanes[l]);
+  }
+  double total() const {
+    double sum = 0;
+    for (double lane : lanes_) sum += lane;
+    return sum;
+  }
+
+ private:
+  double lanes_[kLanes] = {};
+#endif
+};
 
 inline double sum(Vector x) {
   float lanes[kLanes];

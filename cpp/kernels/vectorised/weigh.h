@@ -13,13 +13,13 @@ double weighTile(const Logits& z, int64_t r, int tile, double exponent, double t
   const float* logits = read(z, r, begin, n, buffer);
   const Exponents x(logits, whole, exponent, formed);
   const Vector inverse = broadcast(static_cast<float>(1 / temperature)), lowest = broadcast(threshold);
-  double total = 0;
+  DoubleSum total;
   for (int c = 0; c < whole; c += kLanes) {
     const Vector w = whereNotBelow(load(logits + c), lowest, exp2Flushed(multiply(x.at(c), inverse)));
     store(weights + c, w);
-    total += sum(w);
+    total.add(w);
   }
-  return total;
+  return total.total();
 }
 
 }  // namespace

@@ -17,6 +17,8 @@ class CpuDevice final : public Device {
   void configure(OrtSessionOptions* options) const override;
   void eachRow(int64_t rows, const std::function<void(int64_t)>& run) override { pool_.run(rows, run); }
 
+  Limits measureLimits() override { return fkinv::measureLimits(pool_); }
+
   void* allocate(std::size_t bytes) override;
   void release(void* memory) noexcept override;
   void upload(void* to, const void* host, std::size_t bytes) override;

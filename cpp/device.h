@@ -14,6 +14,7 @@
 #include "kernels/philox.h"
 #include "kernels/resample.h"
 #include "kernels/truncate.h"
+#include "machine_limits.h"
 
 struct OrtSessionOptions;
 
@@ -68,6 +69,9 @@ class Device {
   /// Runs the graph of row 0 … rows − 1, one run a call, in the order and at the concurrency the device is best at, and
   /// returns when all are done. The first exception is rethrown.
   virtual void eachRow(int64_t rows, const std::function<void(int64_t)>& run) = 0;
+
+  /// What the device can do at most, measured now.
+  virtual Limits measureLimits() = 0;
 
   virtual void* allocate(std::size_t bytes) = 0;  // throws Error "OUT_OF_MEMORY"
   virtual void release(void* memory) noexcept = 0;

@@ -44,10 +44,20 @@ export interface NativeSession {
   dispose(): void;
 }
 
+/** What the machine can do at most, with all threads of an engine together. */
+export interface NativeLimits {
+  /** float32 operations a second; a multiplication and an addition are one each. */
+  flopsPerSecond: number;
+  /** Bytes a second read from memory. */
+  bytesPerSecond: number;
+}
+
 /** An engine thread, and what is loaded on it. */
 export interface NativeEngine {
   /** `optimization`: ONNX Runtime's GraphOptimizationLevel, 0 none, 1 basic, 2 extended, 99 all. */
   load(path: string, optimization: number): Promise<NativeSession>;
+  /** Measures them now, with the engine's threads, in about half a second. */
+  measureLimits(): Promise<NativeLimits>;
   /** Stops the job that runs, fails those that wait, and resolves when the thread has ended. */
   dispose(): Promise<void>;
 }

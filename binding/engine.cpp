@@ -48,7 +48,7 @@ Napi::Value EngineClass::load(const Napi::CallbackInfo& info) {
       });
 }
 
-// measureLimits(): Promise<{ flopsPerSecond, bytesPerSecond }>
+// measureLimits(): Promise<{ threads, flopsPerSecond, bytesPerSecond }>
 Napi::Value EngineClass::measureLimits(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto& owner = jobs(env);
@@ -56,6 +56,7 @@ Napi::Value EngineClass::measureLimits(const Napi::CallbackInfo& info) {
       env, std::make_shared<CancelToken>(), [device = owner->engine(env).device()] { return device->measureLimits(); },
       [](Napi::Env e, const Limits& limits) -> Napi::Value {
         Napi::Object object = Napi::Object::New(e);
+        object.Set("threads", limits.threads);
         object.Set("flopsPerSecond", limits.flopsPerSecond);
         object.Set("bytesPerSecond", limits.bytesPerSecond);
         return object;

@@ -4,8 +4,9 @@
 
 namespace fkinv {
 
-/// Of all threads of a pool together.
+/// Of all `threads` of a pool together.
 struct Limits {
+  int threads;
   double flopsPerSecond;  // float32, a multiplication and an addition are one each
   double bytesPerSecond;  // read from memory; what lies in a cache may be read faster
 };

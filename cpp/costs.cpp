@@ -20,19 +20,18 @@ Cost pass(const Logits& z, double temperature) {
 }
 
 Cost merge(const Logits& z) {
-  const int64_t tiles = z.rows() * z.tiles(), gram = static_cast<int64_t>(z.states) * z.tiles() * z.pairs();
-  return {tiles * (kFloat + 4 * kDouble) + gram * kFloat, 8 * tiles + 3 * gram};
+  const int64_t tiles = z.rows() * z.tiles(), gram = static_cast<int64_t>(z.states) * z.chunks() * z.pairs();
+  return {tiles * (4 * kFloat + kDouble) + gram * kFloat, 8 * tiles + 3 * gram};
 }
 
 Cost truncate(const Logits& z, kernels::Truncation truncation) {
   const int64_t logits = z.rows() * z.vocab;
-  return {logits * logitBytes(z), kExponential * logits * (truncation.topP < 1 ? 2 : 1)};
+  return {logits * logitBytes(z), kExponential * logits * (truncation.topP < 1 ? 3 : 1)};
 }
 
 Cost draw(const Logits& z, double temperature, int64_t wanted) {
-  const int64_t tile = tileColumns(z) * logitBytes(z);
-  if (temperature == 0) return {wanted * (z.tiles() * kFloat + tile), 0};
-  return {wanted * (z.tiles() * 2 * kDouble + tile), wanted * kExponential * (z.tiles() + tileColumns(z))};
+  const int64_t bytes = wanted * (z.tiles() * kFloat + tileColumns(z) * logitBytes(z));
+  return {bytes, temperature == 0 ? 0 : wanted * kExponential * tileColumns(z)};
 }
 
 Cost redraw(const Logits& z, int64_t redraws) {

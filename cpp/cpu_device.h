@@ -19,7 +19,7 @@ class CpuDevice final : public Device {
     pool_.run(forward.rows, run);
   }
 
-  Limits measureLimits() override { return fkinv::measureLimits(pool_); }
+  Limits measureLimits() override { return fkinv::measureLimits(pool_, vectors_); }
 
   void* allocate(std::size_t bytes) override;
   void release(void* memory) noexcept override;

@@ -5,8 +5,6 @@
 #include <chrono>
 #include <memory>
 
-#include "kernels/fma_rate.h"
-
 namespace fkinv {
 namespace {
 
@@ -41,10 +39,10 @@ float sum(const float* values) {
 
 }  // namespace
 
-Limits measureLimits(ThreadPool& pool) {
+Limits measureLimits(ThreadPool& pool, const kernels::InstructionSet& vectors) {
   const int64_t pieces = pool.threads() * kPiecesPerThread;
   const double flops = best(pool, 32, pieces, static_cast<double>(pieces * kFlops),
-                            [](int64_t) { return kernels::multiplyAdd(kFlops); });
+                            [&](int64_t) { return vectors.multiplyAdds(kFlops); });
 
   const auto buffer = std::make_unique_for_overwrite<float[]>(kFloats);
   const int64_t parts = kFloats / kFloatsOfPiece;

@@ -1,5 +1,6 @@
 // What the machine can do at most: what kernels are measured against.
 #pragma once
+#include "kernels/instruction_set.h"
 #include "parallel.h"
 
 namespace fkinv {
@@ -11,8 +12,9 @@ struct Limits {
   double bytesPerSecond;  // read from memory; what lies in a cache may be read faster
 };
 
-/// Measures both, in about half a second, and takes the best of several tries: what else the machine does can
-/// only lower them. Reads 256 MiB of its own, far more than a last-level cache holds. Throws std::bad_alloc.
-Limits measureLimits(ThreadPool& pool);
+/// Measures both with the kernels' vectors, in about half a second, and takes the best of several tries: what else the
+/// machine does can only lower them. Reads 256 MiB of its own, far more than a last-level cache holds. Throws
+/// std::bad_alloc.
+Limits measureLimits(ThreadPool& pool, const kernels::InstructionSet& vectors);
 
 }  // namespace fkinv

@@ -59,13 +59,12 @@ export interface NativeSession {
   readonly inputs: NativeTensorInfo[];
   readonly outputs: NativeTensorInfo[];
   /** Each row is a run of its own, so that its result does not depend on the others. */
-  run(rows: number, inputs: NativeInput[], output: string, rowShape: number[]): Promise<NativeTensor>;
   run(
     rows: number,
     inputs: NativeInput[],
     output: string,
     rowShape: number[],
-    type: 'float32',
+    type?: 'float32',
     recorded?: NativeRecorded,
   ): Promise<NativeTensor>;
   /** The same of an int64 output, for the host. */

@@ -22,7 +22,7 @@ struct Cost {
 struct Span {
   std::string name;
   SpanKind kind;
-  int thread;  // 0 is the one that recorded first, the engine's own; others in the order in which they came
+  int thread;  // 0 made the recorder, 1 is the engine's own, the others are its pool's
   std::chrono::steady_clock::time_point start, end;
   Cost cost;
 };
@@ -32,9 +32,11 @@ class Recorder {
  public:
   using Clock = std::chrono::steady_clock;
 
+  Recorder() { enter(); }
+
   /// A span of this thread, which ends now.
   void add(std::string name, SpanKind kind, Clock::time_point start, Cost cost);
-  /// Gives this thread its number, if it has none.
+  /// Gives this thread the next number, if it has none.
   void enter();
   /// All spans so far, which it then forgets.
   std::vector<Span> take();

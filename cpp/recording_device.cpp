@@ -21,7 +21,7 @@ std::vector<uint8_t> RecordingDevice::marks(const Layout& layout, const uint8_t*
 }
 
 void RecordingDevice::eachRow(const Forward& forward, const std::function<void(int64_t)>& run) {
-  recorder_->enter();  // before a thread of the pool
+  recorder_->enter();  // the engine's thread, before one of the pool
   const std::string model(forward.model);
   const auto start = Recorder::Clock::now();
   device_->eachRow(forward, [&](int64_t row) {

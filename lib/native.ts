@@ -29,7 +29,7 @@ export interface NativeInput {
 export interface NativeSpan {
   name: string;
   kind: 'kernel' | 'forward' | 'model';
-  /** 0 is the engine's own, the others are of its pool. */
+  /** 0 is JavaScript's, 1 the engine's own, the others are of its pool. */
   thread: number;
   /** Milliseconds, as {@link NativeRecorder.now}. */
   start: number;

@@ -105,7 +105,7 @@ function hostEvent({ name, start, end }: HostSpan, zero: number): ProfileEvent[]
 }
 
 function engineEvent({ name, kind, thread, start, end, bytes, flops }: NativeSpan, zero: number): ProfileEvent {
-  const of = thread === 0 ? 'engine' : `pool ${thread}`;
+  const of = ['event loop', 'engine'][thread] ?? `pool ${thread - 1}`;
   return { name, kind, thread: of, start: start - zero, duration: end - start, bytes, flops };
 }
 

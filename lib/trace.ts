@@ -18,8 +18,13 @@ export interface ChromeMetadata {
   pid: number;
   /** The track. */
   tid: number;
-  /** The name, or the place. */
-  args: { name: string } | { sort_index: number };
+  /** One of them. */
+  args: {
+    /** The name. */
+    name?: string;
+    /** The place. */
+    sort_index?: number;
+  };
 }
 
 /** A span. */
@@ -38,8 +43,13 @@ export interface ChromeEvent {
   ts: number;
   /** Microseconds. */
   dur: number;
-  /** Bytes read and operations, where they are known. */
-  args: { bytes?: number; flops?: number };
+  /** What is known. */
+  args: {
+    /** Bytes read. */
+    bytes?: number;
+    /** Operations. */
+    flops?: number;
+  };
 }
 
 const pid = 1;

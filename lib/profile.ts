@@ -87,7 +87,7 @@ export interface ProfileEvent {
   flops: number | null;
 }
 
-/** What was recorded while `inversion` was made, which ended `total` milliseconds after the recording began. */
+/** @internal What was recorded while `inversion` was made, which ended `total` milliseconds after the recording began. */
 export function profileOf(recording: Recording, total: number, inversion: Inversion, limits: ProfileLimits): Profile {
   const { start } = recording;
   const events = [

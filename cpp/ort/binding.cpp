@@ -9,8 +9,8 @@ namespace {
 constexpr const char* kCode = "MODEL_RUN";
 }
 
-Binding::Binding(std::shared_ptr<Session> session, std::shared_ptr<Device> device)
-    : session_(std::move(session)), device_(std::move(device)) {
+Binding::Binding(std::shared_ptr<Session> session, std::shared_ptr<Device> device, std::string model)
+    : session_(std::move(session)), device_(std::move(device)), model_(std::move(model)) {
   OrtMemoryInfo* memoryInfo = nullptr;
   check(api().CreateMemoryInfo(device_->memoryName(), OrtDeviceAllocator, 0, OrtMemTypeDefault, &memoryInfo), kCode,
         "describing memory");
@@ -69,6 +69,7 @@ Binding::Row Binding::bindRow(std::size_t index, std::span<const int32_t> widths
                                                shape.data(), shape.size(), slot.type, &value),
           kCode, "creating a tensor");
     row.values.emplace_back(value);
+    if (slot.isInput) row.inputBytes += static_cast<int64_t>(bytes);
     const auto bind = slot.isInput ? api().BindInput : api().BindOutput;
     check(bind(binding, slot.name.c_str(), value), kCode, ("binding " + slot.name).c_str());
   }
@@ -92,10 +93,9 @@ std::vector<Binding::Failure> Binding::run(int64_t rows, CancelToken& cancel, st
     if (OrtStatus* failed = api().RunOptionsSetTerminate(runOptions_.get())) api().ReleaseStatus(failed);
   });
   std::vector<std::string> messages(static_cast<std::size_t>(rows));
-  device_->eachRow(rows, [&](int64_t row) {
-    const auto i = static_cast<std::size_t>(row);
-    messages[i] = runRow(rows_[i], cancel);
-  });
+  const auto at = [this](int64_t row) -> const Row& { return rows_[static_cast<std::size_t>(row)]; };
+  device_->eachRow({model_, rows, [&at](int64_t row) { return at(row).inputBytes; }},
+                   [&](int64_t row) { messages[static_cast<std::size_t>(row)] = runRow(at(row), cancel); });
   std::vector<Failure> failures;
   for (std::size_t i = 0; i < messages.size(); ++i) {
     if (messages[i].empty()) continue;

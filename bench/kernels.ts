@@ -41,10 +41,12 @@ async function main(): Promise<void> {
     stdio: ['ignore', 'ignore', 'inherit'],
   });
   const python = pythonWithTorch();
-  if (python === undefined) console.log('PyTorch not measured: no python3 that can import torch\n');
-
   const limits = [1, 2].map(measureLimits);
   const results: Results = { machine: machine(), limits, cases: [] };
+  if (python === undefined) {
+    results.machine['PyTorch'] = 'not measured';
+    console.error('PyTorch not measured: there is no python3 that can import torch');
+  }
   const folder = mkdtempSync(path.join(tmpdir(), 'fkinv-bench-'));
   try {
     for (const shape of shapes) {

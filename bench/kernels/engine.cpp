@@ -29,6 +29,15 @@ using Clock = std::chrono::steady_clock;
 
 double secondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
+// The processor's best, or the one that FKINV_INSTRUCTION_SET names, as in the package.
+const kernels::InstructionSet& vectors() {
+  const char* name = std::getenv("FKINV_INSTRUCTION_SET");
+  if (name == nullptr) return kernels::bestInstructionSet();
+  const kernels::InstructionSet* named = kernels::findInstructionSet(name);
+  if (named == nullptr) throw std::runtime_error(std::string("this processor has no ") + name);
+  return *named;
+}
+
 // Rounded to nearest even; what is smaller than the smallest normal number is 0.
 uint16_t narrow(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value), magnitude = bits & 0x7fffffff;
@@ -75,50 +84,48 @@ double peakBytes() {
 
 void resetPeak() { std::ofstream("/proc/self/clear_refs") << "5"; }
 
-// What the engine holds for a step beside the logits.
-struct Workspace {
-  Workspace(const std::shared_ptr<Device>& device, const Logits& z)
-      : tileMax(device, entries(z)),
-        tileExponent(device, entries(z)),
-        tileMass(device, entries(z)),
-        tileMoment(device, entries(z)),
-        tileTemperedMass(device, entries(z)),
-        tileGram(device,
-                 static_cast<size_t>(z.states) * static_cast<size_t>(z.tiles()) * static_cast<size_t>(z.pairs())),
-        rowMax(device, rowCount(z)),
-        rowThreshold(device, rowCount(z)),
-        rowEntropy(device, rowCount(z)),
-        gram(device, rowCount(z) * static_cast<size_t>(z.positions)),
-        rowExponent(device, rowCount(z)),
-        rowMass(device, rowCount(z)),
-        rowTemperedMass(device, rowCount(z)),
-        rowFault(device, rowCount(z)),
-        rewards(device, static_cast<size_t>(z.states)),
-        tokens(device, rowCount(z)) {}
-
-  static size_t rowCount(const Logits& z) { return static_cast<size_t>(z.rows()); }
-  static size_t entries(const Logits& z) { return rowCount(z) * static_cast<size_t>(z.tiles()); }
-
-  TileTable tiles() {
-    return {tileMax.data(),    tileExponent.data(),     tileMass.data(),
-            tileMoment.data(), tileTemperedMass.data(), tileGram.data()};
+// What the engine holds for a step beside the logits and what each thread works in.
+class Workspace {
+ public:
+  Workspace(const std::shared_ptr<Device>& device, const Logits& z) : device_(device) {
+    const auto rowCount = static_cast<size_t>(z.rows()), states = static_cast<size_t>(z.states);
+    const size_t entries = rowCount * static_cast<size_t>(z.tiles());
+    tiles = {
+        take<float>(entries), take<double>(entries),
+        take<float>(entries), take<float>(entries),
+        take<float>(entries), take<float>(states * static_cast<size_t>(z.chunks()) * static_cast<size_t>(z.pairs()))};
+    rows = {take<float>(rowCount),
+            take<double>(rowCount),
+            take<double>(rowCount),
+            take<double>(rowCount),
+            take<float>(rowCount),
+            take<float>(rowCount),
+            take<kernels::RowFault>(rowCount),
+            take<float>(gramSize(z))};
+    rewards = take<double>(states);
+    tokens = take<int32_t>(rowCount);
   }
-  RowStats rows() {
-    return {rowMax.data(),       rowExponent.data(), rowMass.data(),  rowTemperedMass.data(),
-            rowThreshold.data(), rowEntropy.data(),  rowFault.data(), gram.data()};
-  }
+
+  static size_t gramSize(const Logits& z) { return static_cast<size_t>(z.rows()) * static_cast<size_t>(z.positions); }
   size_t bytes() const {
-    return tileMax.bytes() + 4 * tileMass.bytes() + tileGram.bytes() + 3 * rowMax.bytes() + gram.bytes() +
-           3 * rowMass.bytes() + rowFault.bytes() + rewards.bytes() + tokens.bytes();
+    size_t sum = 0;
+    for (const auto& array : arrays_) sum += array.bytes();
+    return sum;
   }
 
-  Array<float> tileMax;
-  Array<double> tileExponent, tileMass, tileMoment, tileTemperedMass;
-  Array<float> tileGram, rowMax, rowThreshold, rowEntropy, gram;
-  Array<double> rowExponent, rowMass, rowTemperedMass;
-  Array<kernels::RowFault> rowFault;
-  Array<double> rewards;
-  Array<int32_t> tokens;
+  TileTable tiles;
+  RowStats rows;
+  double* rewards;
+  int32_t* tokens;
+
+ private:
+  template <class T>
+  T* take(size_t count) {
+    return reinterpret_cast<T*>(arrays_.emplace_back(device_, count * sizeof(T)).data());
+  }
+
+  std::shared_ptr<Device> device_;
+  std::vector<Array<char>> arrays_;
 };
 
 // Logits in memory, and a particle for each state.
@@ -141,13 +148,13 @@ struct Step {
   // One step; returns its stages' seconds as JSON.
   std::string run(Workspace& w) {
     const auto start = Clock::now();
-    device->pass(z, 1, w.tiles());
-    device->merge(z, 1, w.tiles(), w.rows());
+    device->pass(z, 1, w.tiles);
+    device->merge(z, 1, w.tiles, w.rows);
     const double similarity = secondsSince(start);
-    device->coupling(layout, w.gram.data(), stateOf.data(), everywhere.data(), w.rewards.data());
+    device->coupling(layout, w.rows.gram, stateOf.data(), everywhere.data(), w.rewards);
     const double reward = secondsSince(start) - similarity;
-    const Draws draws = {stateOf.data(), everywhere.data(), &seed, step++, kernels::Purpose::guess, 0, w.tokens.data()};
-    device->draw(z, 1, w.tiles(), w.rows(), layout, draws);
+    const Draws draws = {stateOf.data(), everywhere.data(), &seed, step++, kernels::Purpose::guess, 0, w.tokens};
+    device->draw(z, 1, w.tiles, w.rows, layout, draws);
     const double whole = secondsSince(start);
     char json[160];
     std::snprintf(json, sizeof json, R"({"similarity":%.9f,"reward":%.9f,"draw":%.9f,"whole":%.9f})", similarity,
@@ -169,8 +176,8 @@ struct Step {
 
 void contend(const std::string& type, int states, int positions, int vocab, int threads, const std::string& logits,
              const std::string& results) {
-  const auto device = std::make_shared<CpuDevice>(threads);
-  Step small(device, type, 1, positions, kernels::kTile);  // what is loaded and started once
+  const auto device = std::make_shared<CpuDevice>(threads, vectors());
+  Step small(device, type, 1, 2, kernels::kTile);  // what is loaded and started once
   Workspace ofSmall(device, small.z);
   std::fill_n(small.data.data(), small.bytes, '\0');
   small.run(ofSmall);
@@ -187,15 +194,16 @@ void contend(const std::string& type, int states, int positions, int vocab, int 
   const double extra = peakBytes() - before;
 
   std::ofstream out(results, std::ios::binary);
-  out.write(reinterpret_cast<const char*>(workspace.gram.data()), static_cast<std::streamsize>(workspace.gram.bytes()));
-  out.write(reinterpret_cast<const char*>(workspace.rewards.data()),
-            static_cast<std::streamsize>(workspace.rewards.bytes()));
+  out.write(reinterpret_cast<const char*>(workspace.rows.gram),
+            static_cast<std::streamsize>(Workspace::gramSize(step.z) * sizeof(float)));
+  out.write(reinterpret_cast<const char*>(workspace.rewards),
+            static_cast<std::streamsize>(static_cast<size_t>(states) * sizeof(double)));
   if (!out.flush()) throw std::runtime_error("cannot write " + results);
 
   std::printf(R"({"first":%s,"extraBytes":%s,"workspaceBytes":%zu,"about":{"compiler":"%s","instruction set":"%s"}})"
               "\n",
               first.c_str(), std::isnan(extra) ? "null" : std::to_string(extra).c_str(), workspace.bytes(), compiler(),
-              instructionSet());
+              vectors().name);
   std::fflush(stdout);
   for (int repetitions; std::cin >> repetitions;) {
     std::string list;
@@ -206,7 +214,7 @@ void contend(const std::string& type, int states, int positions, int vocab, int 
 }
 
 void printLimits(int threads) {
-  const Limits limits = CpuDevice(threads).measureLimits();
+  const Limits limits = CpuDevice(threads, vectors()).measureLimits();
   std::printf(R"({"flopsPerSecond":%.0f,"bytesPerSecond":%.0f})"
               "\n",
               limits.flopsPerSecond, limits.bytesPerSecond);

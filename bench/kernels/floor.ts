@@ -19,7 +19,10 @@ export interface Floor {
   whole: number;
 }
 
-/** Floating-point instructions of 2^x for a vector: the scale and the clamp, the reduction, degree 6, and its sums. */
+/**
+ * Floating-point instructions of the exponentials of a vector: scale and shift, clamp, two that split off the integer, a
+ * polynomial of degree 6, the scaling by 2^n and the sum.
+ */
 const instructionsOfExponential = 12;
 
 /** In seconds. An instruction that is no FMA takes an FMA's place. */

@@ -102,8 +102,10 @@ class Sampling {
     );
     for (let step = 0; ; step++) {
       this.stopwatch.lap(`step ${step}`);
-      // 1, 2. z = dLLM(x_t, c) once for each distinct state; S, row statistics and tile table from one read of z.
-      const { states, failures } = await particles.denoise();
+      // 1, 2. z = dLLM(x_t, c) once for each distinct state, none for those of the step before; S, row statistics and tile
+      // table from one read of z.
+      const { states, forwards, failures } = await particles.denoise();
+      this.stopwatch.forwards += forwards;
       this.#note(failures);
       if (this.#allFailed()) break;
 

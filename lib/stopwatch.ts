@@ -3,6 +3,8 @@ import type { Recording } from './recording';
 /** Milliseconds and calls by stage; of what is profiled, each call too. */
 export class Stopwatch {
   readonly stages: Record<string, { ms: number; calls: number }> = {};
+  /** Of the dLLM. */
+  forwards = 0;
   readonly #start = performance.now();
   #lap: { name: string; start: number } | undefined;
 

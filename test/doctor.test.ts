@@ -110,7 +110,9 @@ test('all is well here, and the report has what a report of a fault needs', asyn
   t.true(report.processors >= 1 && report.memory.totalBytes >= report.memory.freeBytes);
   t.regex(report.addon?.path ?? '', /\.node$/);
   t.regex(report.addon?.compiler ?? '', /^(GCC|Clang|MSVC) \d/);
-  t.true(['SSE2', 'AVX2', 'AVX-512', 'NEON', 'scalar'].includes(report.addon?.instructionSet ?? ''));
+  t.true(['SSE2', 'AVX2', 'AVX-512', 'NEON', 'scalar'].includes(report.addon?.baseline ?? ''));
+  t.is(report.kernels?.instructionSets[0], 'baseline');
+  t.true(report.kernels?.instructionSets.includes(report.kernels.instructionSet));
   t.regex(report.onnxRuntime?.version ?? '', /^1\.\d+\.\d+$/);
   t.regex(report.sharp?.version ?? '', /^\d/);
   t.regex(check(report, 'inversion').detail, /two bells/);

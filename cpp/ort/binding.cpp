@@ -1,6 +1,7 @@
 #include "binding.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "../platform.h"
 
@@ -87,20 +88,30 @@ std::string Binding::runRow(const Row& row, const CancelToken& cancel) {
 }
 
 std::vector<Binding::Failure> Binding::run(int64_t rows, CancelToken& cancel, std::span<const int32_t> widths) {
+  std::vector<int64_t> all(static_cast<std::size_t>(rows));
+  std::iota(all.begin(), all.end(), 0);
+  return run(all, cancel, widths);
+}
+
+std::vector<Binding::Failure> Binding::run(std::span<const int64_t> rows, CancelToken& cancel,
+                                           std::span<const int32_t> widths) {
   if (!widths.empty()) rows_.clear();
-  while (rows_.size() < static_cast<std::size_t>(rows)) rows_.push_back(bindRow(rows_.size(), widths));
+  const int64_t last = rows.empty() ? -1 : *std::max_element(rows.begin(), rows.end());
+  while (static_cast<int64_t>(rows_.size()) <= last) rows_.push_back(bindRow(rows_.size(), widths));
   const CancelToken::Guard guard(cancel, [this] {
     if (OrtStatus* failed = api().RunOptionsSetTerminate(runOptions_.get())) api().ReleaseStatus(failed);
   });
-  std::vector<std::string> messages(static_cast<std::size_t>(rows));
-  const auto at = [this](int64_t row) -> const Row& { return rows_[static_cast<std::size_t>(row)]; };
-  device_->eachRow({model_, rows, [&at](int64_t row) { return at(row).inputBytes; }},
-                   [&](int64_t row) { messages[static_cast<std::size_t>(row)] = runRow(at(row), cancel); });
+  std::vector<std::string> messages(rows.size());
+  const auto at = [&](int64_t run) -> const Row& {
+    return rows_[static_cast<std::size_t>(rows[static_cast<std::size_t>(run)])];
+  };
+  device_->eachRow({model_, static_cast<int64_t>(rows.size()), [&at](int64_t run) { return at(run).inputBytes; }},
+                   [&](int64_t run) { messages[static_cast<std::size_t>(run)] = runRow(at(run), cancel); });
   std::vector<Failure> failures;
   for (std::size_t i = 0; i < messages.size(); ++i) {
     if (messages[i].empty()) continue;
     const std::string what = "running " + platform::toUtf8(session_->path()) + ": " + messages[i];
-    failures.push_back({static_cast<int64_t>(i), Error(kCode, what)});
+    failures.push_back({rows[i], Error(kCode, what)});
   }
   return failures;
 }

@@ -9,16 +9,17 @@ export interface Scene {
   facts: Record<string, RegExp>;
 }
 
-const folder = path.join(__dirname, '..', 'test', 'fixtures', 'scenes');
+/** Of the pictures and scenes.json. */
+export const scenesFolder = path.join(__dirname, '..', 'test', 'fixtures', 'scenes');
 
 export function loadScenes(): Scene[] {
-  const rows = JSON.parse(readFileSync(path.join(folder, 'scenes.json'), 'utf8')) as {
+  const rows = JSON.parse(readFileSync(path.join(scenesFolder, 'scenes.json'), 'utf8')) as {
     file: string;
     captions: string[];
     facts: Record<string, string>;
   }[];
   return rows.map(({ file, captions, facts }) => ({
-    file: path.join(folder, file),
+    file: path.join(scenesFolder, file),
     captions,
     facts: Object.fromEntries(Object.entries(facts).map(([name, pattern]) => [name, new RegExp(pattern)])),
   }));

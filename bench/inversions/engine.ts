@@ -1,0 +1,43 @@
+import { FkinvError, type Inversion, type Inverter, type Timings } from 'fkinv-native';
+import { loadScenes } from '../scenes';
+import type { Job, Outcome } from './reference';
+
+/** The demo models' default, of which the rows of a forward are a multiple. */
+const particles = 8;
+
+/** What {@link invertScenes} measured. */
+export interface Measured extends Outcome {
+  /** Of each batch. */
+  timings: Timings[];
+  /** Distinct states a step, of all images in flight together: the mean over steps and batches. */
+  statesAStep: number;
+}
+
+/** The first scenes, inverted from file to prompt: decoding and encoding the images is part of the time. */
+export async function invertScenes(inverter: Inverter, { count, batch, seed }: Job): Promise<Measured> {
+  const files = loadScenes()
+    .slice(0, count)
+    .map(({ file }) => file);
+  const start = performance.now();
+  const results: Inversion[] = [];
+  if (batch === 1) {
+    for (const file of files) results.push(await inverter.invert(file, { particles, seed }));
+  } else {
+    for await (const result of inverter.invertAll(files, { particles, maxBatch: batch * particles, seed })) {
+      if (result instanceof FkinvError) throw result;
+      results.push(result);
+    }
+  }
+  const seconds = (performance.now() - start) / 1000;
+  const mean = (values: number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const batches = results.filter((_, i) => i % batch === 0).length;
+  const steps = results[0]?.trace.length ?? 0;
+  const states = results.flatMap(({ trace }) => trace.map((step) => step.states));
+  return {
+    secondsAnImage: seconds / results.length,
+    rewardClip: mean(results.map(({ rewardClip }) => rewardClip)),
+    rewardEdit: mean(results.map(({ rewardEdit }) => rewardEdit)),
+    timings: results.filter((_, i) => i % batch === 0).map(({ timings }) => timings),
+    statesAStep: states.reduce((sum, n) => sum + n, 0) / batches / steps,
+  };
+}

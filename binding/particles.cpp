@@ -158,13 +158,15 @@ Napi::Value ParticlesClass::run(Napi::Env env, F f, Convert convert) {
   });
 }
 
-// denoise(): Promise<{ states: Int32Array, failures }>, the distinct states of each image [images]
+// denoise(): Promise<{ states: Int32Array, forwards: number, failures }>, the distinct states of each image [images]
+// and the rows the dLLM ran
 Napi::Value ParticlesClass::denoise(const Napi::CallbackInfo& info) {
   return run(
       info.Env(), [cancel = cancel_](Particles& p) { return p.denoise(*cancel); },
       [](Napi::Env env, const Particles::Denoised& denoised) -> Napi::Value {
         Napi::Object object = Napi::Object::New(env);
         object.Set("states", toTypedArray(env, denoised.states));
+        object.Set("forwards", denoised.forwards);
         object.Set("failures", toArray(env, denoised.failures));
         return object;
       });

@@ -13,6 +13,12 @@ std::size_t times(std::initializer_list<int> extents) {
   return n;
 }
 
+kernels::LogitsType logitsType(ONNXTensorElementDataType type) {
+  if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16) return kernels::LogitsType::float16;
+  if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16) return kernels::LogitsType::bfloat16;
+  return kernels::LogitsType::float32;
+}
+
 }  // namespace
 
 Particles::Particles(std::shared_ptr<Device> device, const DllmGraph& dllm, const TextGraph& text,
@@ -63,11 +69,10 @@ Particles::Particles(std::shared_ptr<Device> device, const DllmGraph& dllm, cons
   for (auto* values : {&rowExponent_, &rowMass_, &rowTemperedMass_}) fit(*values, times({P, N}));
   fit(rowFault_, times({P, N}));
   fit(gram_, times({P, N, N}));
-  bindDllm(P);  // the most a step can need, so that no step allocates logits
   bindText(static_cast<int64_t>(G) * P);
   fillConstants();
   startTokens();
-  mapRows();
+  placeStates();
 }
 
 void Particles::startTokens() {
@@ -78,13 +83,16 @@ void Particles::startTokens() {
   tokens_.upload(tokens);
 }
 
-// Where the logits of position i of state q stand: behind the prefix, and one row earlier where row i predicts i + 1.
-void Particles::mapRows() {
+// Room for as many states as a step can have. The logits of position i of state q stand behind the prefix, and one row
+// earlier where row i predicts i + 1.
+void Particles::placeStates() {
   std::vector<int64_t> rowOf;
   for (int64_t q = 0; q < layout_.particles(); ++q) {
     for (int i = 0; i < layout_.length; ++i) rowOf.push_back(q * width() + prefix_ + i - dllm_.shift);
   }
   rowOf_ = Array<int64_t>(device_, rowOf);
+  dllmBuffers_ = bindDllm(layout_.particles());
+  logits_ = logits(0, layout_.particles());
 }
 
 Particles::TextBuffers Particles::bindText(int64_t texts) {
@@ -317,14 +325,32 @@ std::size_t Particles::bytes() const {
          4 * tileMass_.bytes();
 }
 
-TileTable Particles::tileTable() {
-  return {tileMax_.data(),    tileExponent_.data(), tileMass_.data(),
-          tileMoment_.data(), tileWeight_.data(),   tileGram_.data()};
+template <class T>
+T* Particles::fromState(Array<T>& ofStates, int first) const {
+  return ofStates.data() +
+         ofStates.size() / static_cast<std::size_t>(layout_.particles()) * static_cast<std::size_t>(first);
 }
 
-RowStats Particles::rowStats() {
-  return {rowMax_.data(),       rowExponent_.data(), rowMass_.data(),  rowTemperedMass_.data(),
-          rowThreshold_.data(), rowEntropy_.data(),  rowFault_.data(), gram_.data()};
+// Of states `first` … `first + states − 1`, as are the following from `first` on.
+Logits Particles::logits(int first, int states) {
+  return {dllmBuffers_.logits,
+          logitsType(dllm_.session->typeOf(dllm_.logits)),
+          dllm_.vocab,
+          rowOf_.data() + static_cast<int64_t>(first) * layout_.length,
+          states,
+          layout_.length,
+          dllm_.vocab};
+}
+
+TileTable Particles::tileTable(int first) {
+  const auto from = [&](auto& array) { return fromState(array, first); };
+  return {from(tileMax_), from(tileExponent_), from(tileMass_), from(tileMoment_), from(tileWeight_), from(tileGram_)};
+}
+
+RowStats Particles::rowStats(int first) {
+  const auto from = [&](auto& array) { return fromState(array, first); };
+  return {from(rowMax_),       from(rowExponent_), from(rowMass_),  from(rowTemperedMass_),
+          from(rowThreshold_), from(rowEntropy_),  from(rowFault_), from(gram_)};
 }
 
 }  // namespace fkinv

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "cancel.h"
@@ -83,6 +84,7 @@ class Particles {
   };
   struct Denoised {
     std::vector<int32_t> states;  // [images] distinct states of its particles
+    int forwards;                 // rows the dLLM ran
     std::vector<Failure> failures;
   };
   struct Rewards {
@@ -118,9 +120,9 @@ class Particles {
             std::vector<Reference> references, int embedSize, ParticleOptions options,
             std::vector<Features> conditions = {});
 
-  /// Steps 1 and 2: one forward for each distinct state; S, row statistics and tile table from one read of its logits.
-  /// Failures: "MODEL_RUN", "INVALID_LOGITS" or "NOTHING_LEFT", naming particle and position, and "INVALID_EMBEDDING"
-  /// where an image's embedding or condition is zero or not finite.
+  /// Steps 1 and 2: one forward for each distinct state that the step before did not have; S, row statistics and tile
+  /// table from one read of its logits. Failures: "MODEL_RUN", "INVALID_LOGITS" or "NOTHING_LEFT", naming particle and
+  /// position, and "INVALID_EMBEDDING" where an image's embedding or condition is zero or not finite.
   Denoised denoise(CancelToken& cancel);
 
   /// Step 3: clean guesses x̂_0 of each particle [guesses, particles, length].
@@ -190,15 +192,17 @@ class Particles {
   TextBuffers bindText(int64_t texts);
   void fillConstants();
   void startTokens();
-  void mapRows();
+  void placeStates();
   void averageReferences(std::vector<Failure>& failures);
   void checkConditions(std::vector<Failure>& failures);
   std::vector<int64_t> conditionShape() const;
   int conditionSize() const;
   const float* conditionOf(int image) const;
+  std::vector<std::string> stateKeys() const;
   std::vector<int32_t> findStates();
   void runDllm(CancelToken& cancel, std::vector<Failure>& failures);
   void readLogits();
+  void readLogits(int first, int states);
   void checkRows(std::vector<Failure>& failures);
   template <class Message>
   void failState(int32_t state, Message message, std::vector<Failure>& failures);
@@ -206,8 +210,11 @@ class Particles {
   Block blockAt(int step) const;
   int freeIn(const Block& block) const;
   Draws draws(int step, kernels::Purpose purpose, int guess, int32_t* tokens);
-  TileTable tileTable();
-  RowStats rowStats();
+  template <class T>
+  T* fromState(Array<T>& ofStates, int first) const;
+  Logits logits(int first, int states);
+  TileTable tileTable(int first = 0);
+  RowStats rowStats(int first = 0);
   template <class T>
   void follow(Array<T>& values, Array<T>& spare);
 
@@ -243,10 +250,17 @@ class Particles {
   Array<double> clip_, edit_;                                           // [guesses, particles]
   Array<double> total_, previousTotal_, logWeights_, logProb_, spare_;  // [particles]
 
-  // Distinct states: at most one a particle.
-  std::vector<int32_t> hostStateOf_;  // [particles], −1 where the image failed
-  std::vector<int> firstOf_;          // [states] the first particle in it
-  Logits logits_{};
+  // Distinct states: at most one a particle, each at a place of its own from the step it first appears in to its last,
+  // so that its logits and what was read of them need not be made again.
+  struct Fresh {
+    int32_t state;
+    int particle;  // the first in it
+  };
+  std::vector<int32_t> hostStateOf_;                  // [particles], −1 where the image failed
+  std::unordered_map<std::string, int32_t> placeOf_;  // by its tokens, those of the step
+  std::vector<Fresh> fresh_;                          // those that the step before did not have, ascending
+  DllmBuffers dllmBuffers_;
+  Logits logits_{};  // of all places
   Array<int64_t> rowOf_;
   Array<float> tileMax_, tileMass_, tileMoment_, tileWeight_, tileGram_;
   Array<double> tileExponent_;

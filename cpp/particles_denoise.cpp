@@ -4,21 +4,11 @@
 #include <functional>
 #include <numeric>
 #include <set>
-#include <unordered_map>
+#include <utility>
 
 #include "particles.h"
 
 namespace fkinv {
-namespace {
-
-kernels::LogitsType logitsType(ONNXTensorElementDataType type) {
-  if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16) return kernels::LogitsType::float16;
-  if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16) return kernels::LogitsType::bfloat16;
-  return kernels::LogitsType::float32;
-}
-
-}  // namespace
-
 Particles::DllmBuffers Particles::bindDllm(int64_t states) {
   const auto float32 = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, int64 = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
   DllmBuffers bound = {};
@@ -30,16 +20,18 @@ Particles::DllmBuffers Particles::bindDllm(int64_t states) {
   return bound;
 }
 
-// Every image with a particle in the state; message(its first such particle) says what is wrong.
+// Every image with a particle in the state; message(its first such particle) says what is wrong. An image that comes to
+// it later runs it anew, and is told the same.
 template <class Message>
 void Particles::failState(int32_t state, Message message, std::vector<Failure>& failures) {
+  std::erase_if(placeOf_, [&](const auto& entry) { return entry.second == state; });
   for (std::size_t p = 0; p < hostStateOf_.size(); ++p) {
     if (hostStateOf_[p] == state) fail(static_cast<int>(p) / layout_.perImage, message(static_cast<int>(p)), failures);
   }
 }
 
 Particles::Denoised Particles::denoise(CancelToken& cancel) {
-  Denoised result;
+  Denoised result = {};
   {
     const Timer timer(*this, kDenoise);
     if (hostStateOf_.empty()) {
@@ -48,6 +40,7 @@ Particles::Denoised Particles::denoise(CancelToken& cancel) {
     }
     result.states = findStates();
     runDllm(cancel, result.failures);
+    result.forwards = static_cast<int>(fresh_.size());
   }
   const Timer timer(*this, kPass);
   readLogits();
@@ -110,23 +103,45 @@ const float* Particles::conditionOf(int image) const {
   return conditions_.empty() ? imageEmbeds_.data() + b * static_cast<std::size_t>(embedSize_) : conditions_[b]->data();
 }
 
-// Particles with equal tokens share a state; with an image condition or a prefix of its own, only those of the same
-// image do.
-std::vector<int32_t> Particles::findStates() {
+// What particles of the same state have in common; empty where the image failed.
+std::vector<std::string> Particles::stateKeys() const {
   const std::vector<int32_t> tokens = tokens_.download();
   const auto length = static_cast<std::size_t>(layout_.length);
   const auto first = options_.prefixes.begin();
   const bool isOfImage = !dllm_.condition.empty() || !std::equal(first + prefix_, options_.prefixes.end(), first);
-  hostStateOf_.assign(static_cast<std::size_t>(layout_.particles()), -1);
-  std::unordered_map<std::string, int32_t> known;
-  firstOf_.clear();
-  for (std::size_t p = 0; p < hostStateOf_.size(); ++p) {
+  std::vector<std::string> keys(static_cast<std::size_t>(layout_.particles()));
+  for (std::size_t p = 0; p < keys.size(); ++p) {
     const std::size_t image = p / static_cast<std::size_t>(layout_.perImage);
     if (!live_[image]) continue;
-    std::string key(reinterpret_cast<const char*>(&tokens[p * length]), length * sizeof(int32_t));
-    if (isOfImage) key += std::to_string(image);
-    const auto [at, isNew] = known.emplace(std::move(key), static_cast<int32_t>(firstOf_.size()));
-    if (isNew) firstOf_.push_back(static_cast<int>(p));
+    keys[p].assign(reinterpret_cast<const char*>(&tokens[p * length]), length * sizeof(int32_t));
+    if (isOfImage) keys[p] += std::to_string(image);
+  }
+  return keys;
+}
+
+// Particles with equal tokens share a state; with an image condition or a prefix of its own, only those of the same
+// image do. A state of the step before stays where it is, the others get what is free.
+std::vector<int32_t> Particles::findStates() {
+  const std::vector<std::string> keys = stateKeys();
+  const auto before = std::exchange(placeOf_, {});
+  std::vector<uint8_t> isTaken(keys.size());
+  for (const std::string& key : keys) {
+    const auto kept = before.find(key);
+    if (kept == before.end()) continue;
+    placeOf_.insert(*kept);
+    isTaken[static_cast<std::size_t>(kept->second)] = 1;
+  }
+  hostStateOf_.assign(keys.size(), -1);
+  fresh_.clear();
+  auto next = isTaken.begin();
+  for (std::size_t p = 0; p < keys.size(); ++p) {
+    if (keys[p].empty()) continue;
+    next = std::find(next, isTaken.end(), uint8_t{0});
+    const auto [at, isNew] = placeOf_.emplace(keys[p], static_cast<int32_t>(next - isTaken.begin()));
+    if (isNew) {
+      fresh_.push_back({at->second, static_cast<int>(p)});
+      ++next;
+    }
     hostStateOf_[p] = at->second;
   }
   std::vector<int32_t> onDevice = hostStateOf_, statesOfImage;
@@ -141,52 +156,53 @@ std::vector<int32_t> Particles::findStates() {
 }
 
 void Particles::runDllm(CancelToken& cancel, std::vector<Failure>& failures) {
-  const auto states = static_cast<int64_t>(firstOf_.size());
-  const int64_t N = layout_.length;
+  const auto N = static_cast<int64_t>(layout_.length);
+  const auto rowIds = static_cast<std::size_t>(width()), conditionFloats = static_cast<std::size_t>(conditionSize());
   const std::vector<int32_t> tokens = tokens_.download();
-  std::vector<int64_t> ids;
-  for (int p : firstOf_) {
+  std::vector<int64_t> states;
+  for (const auto& [state, p] : fresh_) {
+    const auto at = static_cast<std::size_t>(state);
     const auto prefix = options_.prefixes.begin() + static_cast<int64_t>(p / layout_.perImage) * prefix_;
-    ids.insert(ids.end(), prefix, prefix + prefix_);
+    std::vector<int64_t> ids(prefix, prefix + prefix_);
     ids.insert(ids.end(), tokens.begin() + p * N, tokens.begin() + (p + 1) * N);
     ids.insert(ids.end(), dllm_.suffix.begin(), dllm_.suffix.end());
-  }
-  DllmBuffers bound = bindDllm(states);
-  device_->upload(bound.ids, ids.data(), ids.size() * sizeof(int64_t));
-  if (bound.condition != nullptr) {
-    const auto size = static_cast<std::size_t>(conditionSize());
-    for (int p : firstOf_) {
-      device_->copy(bound.condition, conditionOf(p / layout_.perImage), size * sizeof(float));
-      bound.condition += size;
+    device_->upload(dllmBuffers_.ids + at * rowIds, ids.data(), ids.size() * sizeof(int64_t));
+    if (dllmBuffers_.condition != nullptr) {
+      device_->copy(dllmBuffers_.condition + at * conditionFloats, conditionOf(p / layout_.perImage),
+                    conditionFloats * sizeof(float));
     }
+    states.push_back(state);
   }
   for (const ort::Binding::Failure& failed : dllmBinding_.run(states, cancel)) {
     failState(static_cast<int32_t>(failed.row), [&](int) { return failed.error; }, failures);
   }
-  logits_ = {bound.logits,
-             logitsType(dllm_.session->typeOf(dllm_.logits)),
-             dllm_.vocab,
-             rowOf_.data(),
-             static_cast<int>(states),
-             layout_.length,
-             dllm_.vocab};
 }
 
+// Of the fresh states, those that stand one after the other at once.
 void Particles::readLogits() {
-  device_->suppress(logits_, suppressed_.span(), {});
-  for (const auto& [ids, at] : restrictions_) device_->suppress(logits_, ids.span(), at.span());
-  device_->pass(logits_, options_.temperature, tileTable());
-  device_->merge(logits_, options_.temperature, tileTable(), rowStats());
+  for (std::size_t i = 0, end; i < fresh_.size(); i = end) {
+    const int first = fresh_[i].state;
+    for (end = i + 1; end < fresh_.size() && fresh_[end].state == first + static_cast<int>(end - i);) ++end;
+    readLogits(first, static_cast<int>(end - i));
+  }
+}
+
+void Particles::readLogits(int first, int states) {
+  const Logits z = logits(first, states);
+  device_->suppress(z, suppressed_.span(), {});
+  for (const auto& [ids, at] : restrictions_) device_->suppress(z, ids.span(), at.span());
+  device_->pass(z, options_.temperature, tileTable(first));
+  device_->merge(z, options_.temperature, tileTable(first), rowStats(first));
   if (options_.temperature != 0 && !options_.truncation.keepsAll()) {
-    device_->truncate(logits_, options_.temperature, options_.truncation, tileTable(), rowStats());
+    device_->truncate(z, options_.temperature, options_.truncation, tileTable(first), rowStats(first));
   }
 }
 
 void Particles::checkRows(std::vector<Failure>& failures) {
-  const auto faults = rowFault_.download(0, static_cast<std::size_t>(logits_.rows()));
-  for (std::size_t row = 0; row < faults.size(); ++row) {
-    if (faults[row] == kernels::RowFault::none) continue;
-    const auto length = static_cast<std::size_t>(layout_.length);
+  const auto faults = rowFault_.download();
+  const auto length = static_cast<std::size_t>(layout_.length);
+  const auto check = [&](std::size_t row) {
+    if (faults[row] == kernels::RowFault::none) return;
     const auto where = [&](int particle) {
       return "particle " + std::to_string(particle % layout_.perImage) + " at position " + std::to_string(row % length);
     };
@@ -199,6 +215,9 @@ void Particles::checkRows(std::vector<Failure>& failures) {
                                                ": check the model's export (float16 overflow is the usual cause)");
     };
     failState(static_cast<int32_t>(row / length), error, failures);
+  };
+  for (const auto& [state, particle] : fresh_) {
+    for (std::size_t n = 0; n < length; ++n) check(static_cast<std::size_t>(state) * length + n);
   }
 }
 

@@ -64,7 +64,7 @@ export interface TraceStep {
   step: number;
   /** T. */
   steps: number;
-  /** Distinct states the dLLM ran: 1 at the start, K at most. */
+  /** Distinct states: 1 at the start, K at most. The dLLM ran those that the step before did not have. */
   states: number;
   /** r_CLIP of each particle's clean guess, with several guesses their mean [K]. */
   rewardClip: number[];
@@ -91,6 +91,8 @@ export interface Timings {
   total: number;
   /** Images that were in flight together: the stages are of all of them. */
   images: number;
+  /** Forwards of the dLLM, a row each, of all of them: one for each distinct state of a step that the step before did not have. */
+  forwards: number;
   /**
    * `decodeImage`, `encodeImage`, then for all steps together: `denoise` (the dLLM), `pass` (the one read of the logits),
    * `guess`, `decodeText` (tokens to text), `tokenizeText` (text to CLIP ids), `encodeText` (CLIP), `reward`, `resample`, `propose`.

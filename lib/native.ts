@@ -147,8 +147,11 @@ export interface NativeRedraw {
 
 /** B images × K particles (`particles` = B·K, image after image) on the engine's device; `step` counts the steps done. */
 export interface NativeParticles {
-  /** One forward for each distinct state, and one read of its logits; resolves to the states of each image. */
-  denoise(): Promise<{ states: Int32Array; failures: NativeFailure[] }>;
+  /**
+   * One forward for each distinct state that the step before did not have, and one read of its logits; resolves to the
+   * distinct states of each image, and the forwards.
+   */
+  denoise(): Promise<{ states: Int32Array; forwards: number; failures: NativeFailure[] }>;
   /** [guesses, particles, length] */
   guess(step: number): Promise<Int32Array>;
   /** `ids` are the distinct texts, one after the other, `widths` their lengths; `textOf`, `clip`, `edit` [guesses · particles]. */

@@ -100,8 +100,10 @@ class Sampling {
       this.images.length * this.options.particles,
     );
     for (let step = 0; ; step++) {
-      // 1, 2. z = dLLM(x_t, c) once for each distinct state; S, row statistics and tile table from one read of z.
-      const { states, failures } = await particles.denoise();
+      // 1, 2. z = dLLM(x_t, c) once for each distinct state, none for those of the step before; S, row statistics and tile
+      // table from one read of z.
+      const { states, forwards, failures } = await particles.denoise();
+      this.stopwatch.forwards += forwards;
       this.#note(failures);
       if (this.#allFailed()) break;
 

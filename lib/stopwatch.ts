@@ -1,6 +1,8 @@
 /** Milliseconds and calls by stage. */
 export class Stopwatch {
   readonly stages: Record<string, { ms: number; calls: number }> = {};
+  /** Of the dLLM. */
+  forwards = 0;
   readonly #start = performance.now();
 
   /** Milliseconds since it was made. */

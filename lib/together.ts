@@ -30,7 +30,12 @@ export async function invertTogether(
   });
   const sampled = references.length > 0 ? await sample(models, references, options, stopwatch) : [];
   const bySampledIndex = new Map(references.map(({ index }, i) => [index, sampled[i]]));
-  const timings = { total: stopwatch.total, images: references.length, stages: stopwatch.stages };
+  const timings = {
+    total: stopwatch.total,
+    images: references.length,
+    forwards: stopwatch.forwards,
+    stages: stopwatch.stages,
+  };
   return jobs.map(({ seed, index }, i) => {
     const found = encoded[i];
     if (found instanceof FkinvError) return found;

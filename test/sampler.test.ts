@@ -34,9 +34,13 @@ const embedsOf = (file: string): NativeTensor => embeds.get(file) ?? assert.fail
 const resolve = (options: InvertOptions): ResolvedOptions => resolveOptions(options, models.dllm);
 
 /** What each reference, pictures and a seed, gives; all in one call. */
-async function sampleAll(references: [pictures: string[], seed: bigint][], options: InvertOptions): Promise<Sampled[]> {
+async function sampleAll(
+  references: [pictures: string[], seed: bigint][],
+  options: InvertOptions,
+  stopwatch = new Stopwatch(),
+): Promise<Sampled[]> {
   const given = references.map(([pictures, seed], index) => ({ embeds: pictures.map(embedsOf), seed, index }));
-  const results = await sample(models, given, resolve(options), new Stopwatch());
+  const results = await sample(models, given, resolve(options), stopwatch);
   return results.map((result) => {
     if (result instanceof FkinvError) throw result;
     return result;
@@ -141,6 +145,7 @@ const walks: [options: InvertOptions, pictures?: string[]][] = [
   [{ length: 9, particles: 1, steps: 1 }],
   [{ length: 8, minLength: 2, particles: 5, steps: 6, lambdaClip: 30 }],
   [{ length: 10, minLength: 10, particles: 4, steps: 3, temperature: 0.7, lambdaClip: 10, lambdaEdit: 50 }],
+  [{ length: 5, particles: 6, steps: 16, temperature: 1.1, topP: 0.9, lambdaClip: 8 }],
   [{ length: 12, particles: 3, steps: 20, temperature: 1.5, lambdaClip: 0, lambdaEdit: 0 }],
   [{ length: 17, particles: 4, steps: 6, blockLength: 6, couplingOver: 'all', lambdaClip: 20 }],
   [{ length: 7, particles: 3, steps: 4, temperature: 0, lambdaClip: 5 }],
@@ -157,7 +162,8 @@ const walks: [options: InvertOptions, pictures?: string[]][] = [
 ];
 for (const [options, pictures = [squids]] of walks) {
   test(`a plain walk through the method gives the same particles: ${described(options)}`, async (t) => {
-    const [sampled = t.fail()] = await sampleAll([[pictures, seed]], options);
+    const stopwatch = new Stopwatch();
+    const [sampled = t.fail()] = await sampleAll([[pictures, seed]], options, stopwatch);
     const references = await Promise.all(pictures.map((file) => embedsOf(file).read()));
     const expected = await walk(models, references, seed, resolve(options));
     const { trace, particles } = sampled;
@@ -169,6 +175,13 @@ for (const [options, pictures = [squids]] of walks) {
       trace.slice(0, -1).map(({ resampled }) => resampled),
       expected.resampled,
     );
+    const isNew = (state: string, step: number): boolean => expected.states[step - 1]?.has(state) !== true;
+    const fresh = expected.states.flatMap((states, step) => [...states].filter((state) => isNew(state, step)));
+    t.deepEqual(
+      trace.map(({ states }) => states),
+      expected.states.map(({ size }) => size),
+    );
+    t.is(stopwatch.forwards, fresh.length, 'a forward for each state that the step before did not have');
     const bounds = { rewardClip: 1e-9, rewardEdit: 1e-9, logWeights: 1e-3 };
     for (const field of ['rewardClip', 'rewardEdit', 'logWeights'] as const) {
       for (const [step, row] of expected[field].entries()) {
@@ -205,6 +218,7 @@ const packs: InvertOptions[] = [
   { steps: 4, banned: ['illustration', 'bells', 'orange', 'green', 'render', 'potato', 'a'] },
   { steps: 4, order: 'confidence', guesses: 2, banned: ['illustration', 'squid', 'orange', 'green', 'on'] },
   { steps: 4, template, banned: ['vector', 'plain'] },
+  { steps: 20, length: 5, temperature: 1.1, topP: 0.9, lambdaClip: 8 },
 ];
 for (const pack of packs) {
   test(`images packed together give bit for bit what each gives alone: ${described(pack)}`, async (t) => {
@@ -239,14 +253,15 @@ test('1, 2 and 3 threads give the same', async (t) => {
   for (const threads of [2, 3]) t.deepEqual(await resultsOf(threads), one, `${threads} threads`);
 });
 
-test('each distinct state is run once', async (t) => {
+test('each distinct state is run once, and not again while it lasts', async (t) => {
   await using inverter = await Inverter.load();
   const { trace } = await inverter.invert(bells, { particles: 8, steps: 24 });
   t.is(trace[0]?.states, 1, 'all particles start as the same masks');
   for (const { states } of trace) t.true(states >= 1 && states <= 8);
-  const { trace: short } = await inverter.invert(bells, { particles: 8, steps: 400, seed: 2 });
-  const runs = short.reduce((sum, { states }) => sum + states, 0);
-  t.true(runs < 0.7 * 8 * short.length, `${runs} of ${8 * short.length}: with many steps siblings often stay equal`);
+  const { trace: long, timings } = await inverter.invert(bells, { particles: 8, steps: 400, seed: 2 });
+  const states = long.reduce((sum, step) => sum + step.states, 0);
+  t.true(states < 0.7 * 8 * long.length, `${states} of ${8 * long.length}: with many steps siblings often stay equal`);
+  t.true(timings.forwards < 0.2 * states, `${timings.forwards} of ${states}: most open nothing in a step`);
 });
 
 test('timings name every stage, once a step or so', async (t) => {

@@ -29,6 +29,8 @@ export interface Walk {
   ancestors: number[][];
   /** By step. */
   resampled: boolean[];
+  /** By step, the tokens of each of its distinct states. */
+  states: Set<string>[];
 }
 
 enum Purpose {
@@ -103,9 +105,11 @@ class Walking {
     const { particles, pinned, steps } = this.options;
     const tokens = Array.from(pinned, (id) => (id === -1 ? dllm.maskId : id));
     const zero = { rewardClip: 0, rewardEdit: 0, total: 0, logProb: 0, logWeight: 0 };
-    const done: Walk = { walkers: [], rewardClip: [], rewardEdit: [], logWeights: [], ancestors: [], resampled: [] };
+    const lists = { rewardClip: [], rewardEdit: [], logWeights: [], ancestors: [], resampled: [], states: [] };
+    const done: Walk = { walkers: [], ...lists };
     let walkers = range(0, particles).map((): Walker => ({ tokens, z: this.embed, ...zero }));
     for (let step = 0; ; step++) {
+      done.states.push(new Set(walkers.map((walker) => walker.tokens.join(' '))));
       walkers = await Promise.all(walkers.map((walker, slot) => this.#look(walker, step, slot)));
       done.rewardClip.push(walkers.map(({ rewardClip }) => rewardClip));
       done.rewardEdit.push(walkers.map(({ rewardEdit }) => rewardEdit));

@@ -1,6 +1,7 @@
 #include "binding.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "../platform.h"
 
@@ -86,21 +87,29 @@ std::string Binding::runRow(const Row& row, const CancelToken& cancel) {
 }
 
 std::vector<Binding::Failure> Binding::run(int64_t rows, CancelToken& cancel, std::span<const int32_t> widths) {
+  std::vector<int64_t> all(static_cast<std::size_t>(rows));
+  std::iota(all.begin(), all.end(), 0);
+  return run(all, cancel, widths);
+}
+
+std::vector<Binding::Failure> Binding::run(std::span<const int64_t> rows, CancelToken& cancel,
+                                           std::span<const int32_t> widths) {
   if (!widths.empty()) rows_.clear();
-  while (rows_.size() < static_cast<std::size_t>(rows)) rows_.push_back(bindRow(rows_.size(), widths));
+  const int64_t last = rows.empty() ? -1 : *std::max_element(rows.begin(), rows.end());
+  while (static_cast<int64_t>(rows_.size()) <= last) rows_.push_back(bindRow(rows_.size(), widths));
   const CancelToken::Guard guard(cancel, [this] {
     if (OrtStatus* failed = api().RunOptionsSetTerminate(runOptions_.get())) api().ReleaseStatus(failed);
   });
-  std::vector<std::string> messages(static_cast<std::size_t>(rows));
-  device_->eachRow(rows, [&](int64_t row) {
-    const auto i = static_cast<std::size_t>(row);
-    messages[i] = runRow(rows_[i], cancel);
+  std::vector<std::string> messages(rows.size());
+  device_->eachRow(static_cast<int64_t>(rows.size()), [&](int64_t run) {
+    const auto i = static_cast<std::size_t>(run);
+    messages[i] = runRow(rows_[static_cast<std::size_t>(rows[i])], cancel);
   });
   std::vector<Failure> failures;
   for (std::size_t i = 0; i < messages.size(); ++i) {
     if (messages[i].empty()) continue;
     const std::string what = "running " + platform::toUtf8(session_->path()) + ": " + messages[i];
-    failures.push_back({static_cast<int64_t>(i), Error(kCode, what)});
+    failures.push_back({rows[i], Error(kCode, what)});
   }
   return failures;
 }

@@ -9,6 +9,7 @@
 #include "engine.h"
 #include "kernels.h"
 #include "particles.h"
+#include "recorder.h"
 #include "session.h"
 #include "tensor.h"
 
@@ -49,6 +50,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("stopEngines", Napi::Function::New<stopEngines>(env, "stopEngines"));
   exports.Set(EngineClass::kName, EngineClass::define(env));
   exports.Set(ParticlesClass::kName, ParticlesClass::define(env));
+  exports.Set(RecorderClass::kName, RecorderClass::define(env));
   defineKernels(env, exports);
   return exports;
 }

@@ -11,8 +11,10 @@
 namespace fkinv::binding {
 
 Napi::Function EngineClass::define(Napi::Env env) {
-  return DefineClass(env, kName,
-                     {InstanceMethod<&EngineClass::load>("load"), InstanceMethod<&EngineClass::dispose>("dispose")});
+  return DefineClass(
+      env, kName,
+      {InstanceMethod<&EngineClass::load>("load"), InstanceMethod<&EngineClass::measureLimits>("measureLimits"),
+       InstanceMethod<&EngineClass::dispose>("dispose")});
 }
 
 // new Engine(libonnxruntime: string, threads: number, instructionSet: string)
@@ -43,6 +45,21 @@ Napi::Value EngineClass::load(const Napi::CallbackInfo& info) {
        cancel] { return std::make_shared<ort::Session>(path, optimization, *device, *cancel); },
       [jobs = owner](Napi::Env e, const std::shared_ptr<ort::Session>& session) -> Napi::Value {
         return SessionClass::create(e, jobs, session);
+      });
+}
+
+// measureLimits(): Promise<{ threads, flopsPerSecond, bytesPerSecond }>
+Napi::Value EngineClass::measureLimits(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const auto& owner = jobs(env);
+  return owner->run(
+      env, std::make_shared<CancelToken>(), [device = owner->engine(env).device()] { return device->measureLimits(); },
+      [](Napi::Env e, const Limits& limits) -> Napi::Value {
+        Napi::Object object = Napi::Object::New(e);
+        object.Set("threads", limits.threads);
+        object.Set("flopsPerSecond", limits.flopsPerSecond);
+        object.Set("bytesPerSecond", limits.bytesPerSecond);
+        return object;
       });
 }
 

@@ -18,6 +18,7 @@ class EngineClass : public Napi::ObjectWrap<EngineClass> {
 
  private:
   Napi::Value load(const Napi::CallbackInfo& info);
+  Napi::Value measureLimits(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
   std::shared_ptr<Jobs> jobs_;
 };

@@ -4,6 +4,7 @@
 #include "cpp/error.h"
 #include "engine.h"
 #include "errors.h"
+#include "recorder.h"
 #include "session.h"
 #include "tensor.h"
 
@@ -136,13 +137,14 @@ Napi::Function ParticlesClass::define(Napi::Env env) {
        InstanceMethod<&ParticlesClass::release>("release")});
 }
 
-// new Particles(engine, dllm, text, references: Tensor[][], embedSize: number, options, conditions: Tensor[])
+// new Particles(engine, dllm, text, references: Tensor[][], embedSize: number, options, conditions: Tensor[],
+//   recorder: Recorder | undefined)
 ParticlesClass::ParticlesClass(const Napi::CallbackInfo& info) : ObjectWrap(info), env_(info.Env()) {
   guard(info.Env(), [&] {
     jobs_ = unwrap<EngineClass>(info[0]).jobs(info.Env());
-    const Engine& engine = jobs_->engine(info.Env());
-    particles_ = std::make_shared<Particles>(engine.device(), toDllm(info[1]), toText(info[2]), toReferences(info[3]),
-                                             toInt(info[4]), toOptions(info[5]), toFeatures(info[6]));
+    particles_ =
+        std::make_shared<Particles>(RecorderClass::deviceOf(*jobs_, info[7]), toDllm(info[1]), toText(info[2]),
+                                    toReferences(info[3]), toInt(info[4]), toOptions(info[5]), toFeatures(info[6]));
   });
   account(static_cast<int64_t>(particles_->bytes()));
 }

@@ -9,6 +9,7 @@
 #include "cpp/kernels/widen.h"
 #include "cpp/ort/binding.h"
 #include "errors.h"
+#include "recorder.h"
 #include "tensor.h"
 
 namespace fkinv::binding {
@@ -62,6 +63,7 @@ void bind(ort::Binding& binding, Device& device, int rows, const Input& input) {
 struct Run {
   std::shared_ptr<ort::Session> session;
   std::shared_ptr<Device> device;
+  std::string model;
   int rows;
   std::vector<Input> inputs;
   std::string output;
@@ -79,7 +81,7 @@ std::vector<Input> toInputs(Napi::Value value) {
 template <class T>
 std::shared_ptr<const Array<T>> execute(const Run& run, CancelToken& cancel,
                                         ONNXTensorElementDataType type = elementType<T>()) {
-  ort::Binding binding(run.session, run.device);
+  ort::Binding binding(run.session, run.device, run.model);
   for (const Input& input : run.inputs) bind(binding, *run.device, run.rows, input);
   const void* result = binding.output(run.output, type, run.rows, run.rowShape);
   const auto failures = binding.run(run.rows, cancel);
@@ -148,14 +150,17 @@ Napi::Value SessionClass::outputs(const Napi::CallbackInfo& info) {
 }
 
 // run(rows: number, inputs: { name, data, rowShape }[], output: string, rowShape: number[]): Promise<Tensor>, of a
-// float32 output; with a last argument "int64", of such an output Promise<BigInt64Array>, on the host; with "float16"
-// or "bfloat16" Promise<Float32Array>
+// float32 output; with a fifth argument "int64", of such an output Promise<BigInt64Array>, on the host; with "float16"
+// or "bfloat16" Promise<Float32Array>. A sixth, { recorder: Recorder, model: string }, has the run recorded.
 Napi::Value SessionClass::run(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const auto run = std::make_shared<const Run>(Run{session(env), jobs_->engine(env).device(), toInt(info[0]),
-                                                   toInputs(info[1]), toString(info[2]), toShape(info[3])});
+  const bool isRecorded = info[5].IsObject();
+  const auto device = RecorderClass::deviceOf(*jobs_, isRecorded ? toObject(info[5]).Get("recorder") : env.Undefined());
+  const auto model = isRecorded ? toString(toObject(info[5]).Get("model")) : std::string();
+  const auto run = std::make_shared<const Run>(
+      Run{session(env), device, model, toInt(info[0]), toInputs(info[1]), toString(info[2]), toShape(info[3])});
   auto cancel = std::make_shared<CancelToken>();
-  const std::string type = info.Length() > 4 ? toString(info[4]) : "float32";
+  const std::string type = info[4].IsString() ? toString(info[4]) : "float32";
   if (type == "float16" || type == "bfloat16") {
     return jobs_->run(
         env, cancel, [run, cancel, type] { return executeHalf(*run, *cancel, type == "bfloat16"); },

@@ -15,7 +15,11 @@ class CpuDevice final : public Device {
   const char* memoryName() const override { return "Cpu"; }
   /// A run uses the thread that calls it and no other.
   void configure(OrtSessionOptions* options) const override;
-  void eachRow(int64_t rows, const std::function<void(int64_t)>& run) override { pool_.run(rows, run); }
+  void eachRow(const Forward& forward, const std::function<void(int64_t)>& run) override {
+    pool_.run(forward.rows, run);
+  }
+
+  Limits measureLimits() override { return fkinv::measureLimits(pool_, vectors_); }
 
   void* allocate(std::size_t bytes) override;
   void release(void* memory) noexcept override;

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "kernels/philox.h"
 #include "kernels/resample.h"
 #include "kernels/truncate.h"
+#include "machine_limits.h"
 
 struct OrtSessionOptions;
 
@@ -54,6 +56,14 @@ struct Redraw {
   std::vector<int32_t> excluded;
 };
 
+/// A graph to be run on each of `rows` rows; the name of its model and the bytes of a row's inputs are for the
+/// recorder.
+struct Forward {
+  std::string_view model;
+  int64_t rows;
+  std::function<int64_t(int64_t row)> inputBytes;
+};
+
 /// Work is done in the order of the calls. Pointers and spans named "device" in comments are to the device's own
 /// memory; every other span is the host's. Only download() and eachRow() wait; upload() has read `host` when it
 /// returns.
@@ -67,7 +77,10 @@ class Device {
   virtual void configure(OrtSessionOptions* options) const = 0;
   /// Runs the graph of row 0 … rows − 1, one run a call, in the order and at the concurrency the device is best at, and
   /// returns when all are done. The first exception is rethrown.
-  virtual void eachRow(int64_t rows, const std::function<void(int64_t)>& run) = 0;
+  virtual void eachRow(const Forward&, const std::function<void(int64_t)>& run) = 0;
+
+  /// What the device can do at most, measured now.
+  virtual Limits measureLimits() = 0;
 
   virtual void* allocate(std::size_t bytes) = 0;  // throws Error "OUT_OF_MEMORY"
   virtual void release(void* memory) noexcept = 0;

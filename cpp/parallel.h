@@ -21,6 +21,9 @@ class ThreadPool {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
+  /// The calling thread included.
+  int threads() const { return static_cast<int>(workers_.size()) + 1; }
+
   /// Runs piece(0) … piece(count − 1) and returns when all are done. Not reentrant; one caller at a time. A piece that
   /// throws stops the rest from starting, and the first exception is rethrown here.
   void run(int64_t count, const std::function<void(int64_t)>& piece);

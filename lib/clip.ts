@@ -10,7 +10,7 @@ import {
 } from './image';
 import { clipManifest, readManifest } from './manifest';
 import { agreeOnAxis, type Graph, type ModelFolder } from './model-folder';
-import type { NativeEngine, NativeTensor, NativeTextGraph } from './native';
+import type { NativeEngine, NativeRecorder, NativeTensor, NativeTextGraph } from './native';
 import { Tokenizer } from './tokenizer';
 
 const configSchema = z.looseObject({
@@ -67,9 +67,10 @@ export class Clip {
   }
 
   /** Embeddings [1, E] of one image, on the engine's device. */
-  encodeImage({ pixelValues, width, height }: PreparedImage): Promise<NativeTensor> {
+  encodeImage({ pixelValues, width, height }: PreparedImage, recorder?: NativeRecorder): Promise<NativeTensor> {
     const input = { name: 'pixel_values', data: pixelValues, rowShape: [3, height, width] };
-    return this.vision.session.run(1, [input], 'image_embeds', [this.embedSize]);
+    const recorded = recorder && { recorder, model: 'CLIP vision' };
+    return this.vision.session.run(1, [input], 'image_embeds', [this.embedSize], 'float32', recorded);
   }
 
   /**

@@ -12,7 +12,7 @@ import {
   type SamplerDefaults,
 } from './manifest';
 import { agreeOnAxis, type Graph, type ModelFolder, type Wanted } from './model-folder';
-import type { NativeDllmGraph, NativeEngine, NativeTensor, NativeTensorInfo } from './native';
+import type { NativeDllmGraph, NativeEngine, NativeRecorder, NativeTensor, NativeTensorInfo } from './native';
 import { Tokenizer } from './tokenizer';
 import { VisionTower } from './vision-tower';
 
@@ -125,9 +125,9 @@ export class Dllm {
   }
 
   /** What the model's own tower gives of an image that prepare() prepared. Throws `MODEL_RUN` or `MODEL_INVALID`. */
-  async encodeImage(image: PreparedImage | undefined): Promise<ImageCondition> {
+  async encodeImage(image: PreparedImage | undefined, recorder?: NativeRecorder): Promise<ImageCondition> {
     if (this.tower === undefined || image === undefined) return {};
-    const seen = await this.tower.encode(image);
+    const seen = await this.tower.encode(image, recorder);
     return 'features' in seen
       ? seen
       : { prefix: prefixWith(this.#tokens, seen.ids, this.vocab, this.tower.graph.file) };

@@ -11,6 +11,7 @@ export const errorCodes = {
   BATCH_TOO_LARGE:
     'An image has more particles than a forward may have rows: use fewer particles, or a larger maxBatch if the model takes it.',
   INPUT_FAILED: 'The iterable of images threw; what it threw is the cause.',
+  OUTPUT_FAILED: 'A file that was asked for cannot be written: check its path, its permissions and the disk.',
   IMAGE_NOT_FOUND: 'The image file does not exist or cannot be read: check the path and its permissions.',
   IMAGE_INVALID: 'The image is empty, truncated or of no format that is known: open it in a viewer, save it again.',
   IMAGE_TOO_LARGE:

@@ -14,6 +14,8 @@ import { native } from './native';
 import { invertAll, picturesOf, type ImageItems } from './invert-all';
 import { invertAllSchema, type InvertAllOptions, type InvertOptions } from './options';
 import { resolveOptions, rowsOfForward } from './resolved-options';
+import { profileOf, type Profile } from './profile';
+import { Recording } from './recording';
 import type { Models } from './sampler';
 import { invertTogether } from './together';
 import { integer, pathOf, validate } from './validate';
@@ -89,14 +91,39 @@ export class Inverter {
    *   `INVALID_EMBEDDING`, `DEGENERATE_WEIGHTS`)
    */
   async invert(image: ImageInput | readonly ImageInput[], options: InvertOptions = {}): Promise<Inversion> {
+    return this.#invert(image, options);
+  }
+
+  async #invert(
+    image: ImageInput | readonly ImageInput[],
+    options: InvertOptions,
+    recording?: Recording,
+  ): Promise<Inversion> {
     this.#checkDisposed();
     const { dllm } = this.#models;
     const resolved = resolveOptions(options, dllm);
     rowsOfForward(undefined, resolved.particles, dllm);
     const job = { pictures: picturesOf(image), seed: resolved.seed, index: 0 };
-    const [result] = await this.#guard(resolved.signal, () => invertTogether(this.#models, [job], resolved));
+    const [result] = await this.#guard(resolved.signal, () => invertTogether(this.#models, [job], resolved, recording));
     if (result instanceof FkinvError || result === undefined) throw result ?? new FkinvError('INTERNAL', 'no result');
     return result;
+  }
+
+  /**
+   * Does what {@link invert} does, and records where its time goes: each kernel, each run of a model, the work on text and
+   * images, the steps. Then it measures what the machine can do, for half a second, in 256 MiB of memory. Other calls that run at
+   * the same time are not recorded, and pay nothing; what they take of the machine is in the times all the same.
+   * @param image - An image, or a list of at least one.
+   * @param options - As {@link invert}'s.
+   * @returns The inversion, and where its time went; {@link chromeTrace} makes a file for Perfetto of it.
+   * @throws FkinvError as {@link invert}
+   */
+  async profile(image: ImageInput | readonly ImageInput[], options: InvertOptions = {}): Promise<Profile> {
+    const recording = new Recording();
+    const inversion = await this.#invert(image, options, recording);
+    const total = performance.now() - recording.start;
+    const limits = await this.#guard(options.signal, () => this.#models.engine.measureLimits());
+    return profileOf(recording, total, inversion, limits);
   }
 
   /**

@@ -25,14 +25,57 @@ export interface NativeInput {
   rowShape: number[];
 }
 
+/** A kernel; a forward, the runs of a graph on all its rows; or one of those runs. */
+export interface NativeSpan {
+  name: string;
+  kind: 'kernel' | 'forward' | 'model';
+  /** 0 is JavaScript's, 1 the engine's own, the others are of its pool. */
+  thread: number;
+  /** Milliseconds, as {@link NativeRecorder.now}. */
+  start: number;
+  end: number;
+  /** What it reads, each byte once; of a forward and a run, their inputs. */
+  bytes: number;
+  /** Null where only ONNX Runtime knows. */
+  flops: number | null;
+}
+
+/** Collects spans of what it is given to. */
+export interface NativeRecorder {
+  /** Milliseconds of its clock. */
+  now(): number;
+  /** All spans so far, in the order in which they ended; it then forgets them. */
+  take(): NativeSpan[];
+}
+
+/** Who records a run, and what it calls the model. */
+export interface NativeRecorded {
+  recorder: NativeRecorder;
+  model: string;
+}
+
 /** A model graph, loaded. */
 export interface NativeSession {
   readonly inputs: NativeTensorInfo[];
   readonly outputs: NativeTensorInfo[];
   /** Each row is a run of its own, so that its result does not depend on the others. */
-  run(rows: number, inputs: NativeInput[], output: string, rowShape: number[]): Promise<NativeTensor>;
+  run(
+    rows: number,
+    inputs: NativeInput[],
+    output: string,
+    rowShape: number[],
+    type?: 'float32',
+    recorded?: NativeRecorded,
+  ): Promise<NativeTensor>;
   /** The same of an int64 output, for the host. */
-  run(rows: number, inputs: NativeInput[], output: string, rowShape: number[], type: 'int64'): Promise<BigInt64Array>;
+  run(
+    rows: number,
+    inputs: NativeInput[],
+    output: string,
+    rowShape: number[],
+    type: 'int64',
+    recorded?: NativeRecorded,
+  ): Promise<BigInt64Array>;
   /** The same of an output of 16-bit floats, for the host. For parity checks. */
   run(
     rows: number,
@@ -44,10 +87,21 @@ export interface NativeSession {
   dispose(): void;
 }
 
+/** What the machine can do at most, with all threads of an engine together. */
+export interface NativeLimits {
+  threads: number;
+  /** float32 operations a second; a multiplication and an addition are one each. */
+  flopsPerSecond: number;
+  /** Bytes a second read from memory. */
+  bytesPerSecond: number;
+}
+
 /** An engine thread, and what is loaded on it. */
 export interface NativeEngine {
   /** `optimization`: ONNX Runtime's GraphOptimizationLevel, 0 none, 1 basic, 2 extended, 99 all. */
   load(path: string, optimization: number): Promise<NativeSession>;
+  /** Measures them now, with the engine's threads, in about half a second. */
+  measureLimits(): Promise<NativeLimits>;
   /** Stops the job that runs, fails those that wait, and resolves when the thread has ended. */
   dispose(): Promise<void>;
 }
@@ -222,7 +276,9 @@ export interface NativeAddon {
     options: NativeParticleOptions,
     /** [1, …conditionShape] of each image; none where that is empty. */
     conditions: NativeTensor[],
+    recorder?: NativeRecorder,
   ) => NativeParticles;
+  Recorder: new () => NativeRecorder;
   /** Logits of 16 bits are given as their bits, with their `type`. */
   coupling(
     logits: Float32Array | Uint16Array,

@@ -8,6 +8,7 @@ import {
   type NativeFailure,
   type NativeParticleOptions,
   type NativeParticles,
+  type NativeRecorder,
   type NativeTensor,
 } from './native';
 import type { ResolvedOptions } from './resolved-options';
@@ -77,7 +78,7 @@ class Sampling {
     private readonly options: ResolvedOptions,
     private readonly stopwatch: Stopwatch,
   ) {
-    this.#particles = createParticles(models, images, options);
+    this.#particles = createParticles(models, images, options, stopwatch.recording?.recorder);
     this.#traces = images.map(() => []);
     this.#failures = images.map(() => undefined);
   }
@@ -102,6 +103,7 @@ class Sampling {
       this.images.length * this.options.particles,
     );
     for (let step = 0; ; step++) {
+      this.stopwatch.lap(`step ${step}`);
       // 1, 2. z = dLLM(x_t, c) once for each distinct state, none for those of the step before; S, row statistics and tile
       // table from one read of z.
       const { states, forwards, failures } = await particles.denoise();
@@ -141,6 +143,7 @@ class Sampling {
       if (bans !== undefined) await this.#redraw(step, true, tokens, before);
       await particles.accept();
     }
+    this.stopwatch.lap();
     return this.#collect();
   }
 
@@ -290,6 +293,7 @@ function createParticles(
   { engine, dllm, clip }: Models,
   images: Reference[],
   options: ResolvedOptions,
+  recorder: NativeRecorder | undefined,
 ): NativeParticles {
   const references = images.map(({ embeds }) => embeds);
   const prefixes = images.flatMap(({ condition }) => condition?.prefix ?? dllm.prefix);
@@ -318,7 +322,8 @@ function createParticles(
     lambdaEdit: options.lambdaEdit,
     seeds: BigUint64Array.from(images, ({ seed }) => seed),
   };
-  return new native.Particles(engine, dllm.graph(), clip.textGraph(), references, clip.embedSize, given, conditions);
+  const graphs = [dllm.graph(), clip.textGraph()] as const;
+  return new native.Particles(engine, ...graphs, references, clip.embedSize, given, conditions, recorder);
 }
 
 /** λ_CLIP·r_CLIP + λ_edit·r_edit. */

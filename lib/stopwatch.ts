@@ -1,9 +1,14 @@
-/** Milliseconds and calls by stage. */
+import type { Recording } from './recording';
+
+/** Milliseconds and calls by stage; of what is profiled, each call too. */
 export class Stopwatch {
   readonly stages: Record<string, { ms: number; calls: number }> = {};
   /** Of the dLLM. */
   forwards = 0;
   readonly #start = performance.now();
+  #lap: { name: string; start: number } | undefined;
+
+  constructor(readonly recording?: Recording) {}
 
   /** Milliseconds since it was made. */
   get total(): number {
@@ -19,10 +24,19 @@ export class Stopwatch {
   /** Runs `f` as a part of stage `name`. */
   time<T>(name: string, f: () => T): T {
     const start = performance.now();
-    const done = (): void => this.add(name, performance.now() - start);
+    const done = (): void => {
+      this.add(name, performance.now() - start);
+      this.recording?.add(name, start);
+    };
     const result = f();
     if (result instanceof Promise) return result.finally(done) as T;
     done();
     return result;
+  }
+
+  /** Ends the lap under way, and begins another where it has a name. Laps are of a recording alone, and in no stage. */
+  lap(name?: string): void {
+    if (this.#lap !== undefined) this.recording?.add(this.#lap.name, this.#lap.start);
+    this.#lap = name === undefined ? undefined : { name, start: performance.now() };
   }
 }

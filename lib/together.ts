@@ -1,6 +1,8 @@
 import { FkinvError, messageOf } from './errors';
 import type { ImageInput, PreparedImage } from './image';
 import type { Inversion } from './inversion';
+import type { NativeRecorder } from './native';
+import type { Recording } from './recording';
 import type { ResolvedOptions } from './resolved-options';
 import { sample, type Models, type Reference, type Sampled } from './sampler';
 import { Stopwatch } from './stopwatch';
@@ -15,14 +17,15 @@ export interface Job {
 
 /**
  * Inverts images in flight together, with the same options but for their seeds. Results are in the order of `jobs`; an
- * image that fails gives its error in its place. Throws what stops all of them.
+ * image that fails gives its error in its place. What it does is added to `recording`. Throws what stops all of them.
  */
 export async function invertTogether(
   models: Models,
   jobs: Job[],
   options: ResolvedOptions,
+  recording?: Recording,
 ): Promise<(Inversion | FkinvError)[]> {
-  const stopwatch = new Stopwatch();
+  const stopwatch = new Stopwatch(recording);
   const encoded = await encodeImages(models, jobs, options, stopwatch);
   const references = jobs.flatMap(({ seed, index }, i): Reference[] => {
     const found = encoded[i];
@@ -63,8 +66,11 @@ async function encodeImages(
     Promise.all(jobs.map((job) => orError(prepare(models, job)))),
   );
   signal?.throwIfAborted();
+  const recorder = stopwatch.recording?.recorder;
   return stopwatch.time('encodeImage', () =>
-    Promise.all(prepared.map(async (one) => (one instanceof FkinvError ? one : orError(encode(models, one))))),
+    Promise.all(
+      prepared.map(async (one) => (one instanceof FkinvError ? one : orError(encode(models, one, recorder)))),
+    ),
   );
 }
 
@@ -76,10 +82,14 @@ async function prepare({ clip, dllm }: Models, { pictures }: Job): Promise<Prepa
   return { own, pictures: prepared };
 }
 
-async function encode({ clip, dllm }: Models, { own, pictures }: Prepared): Promise<Encoded> {
+async function encode(
+  { clip, dllm }: Models,
+  { own, pictures }: Prepared,
+  recorder: NativeRecorder | undefined,
+): Promise<Encoded> {
   const [condition, ...embeds] = await Promise.all([
-    dllm.encodeImage(own),
-    ...pictures.map((picture) => clip.encodeImage(picture)),
+    dllm.encodeImage(own, recorder),
+    ...pictures.map((picture) => clip.encodeImage(picture, recorder)),
   ]);
   return { condition, embeds };
 }

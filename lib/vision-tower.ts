@@ -1,7 +1,7 @@
 import { preparedSize, prepareImage, preprocessorSchema, type ImageInput, type PreparedImage } from './image';
 import { manifestName, type TowerCondition } from './manifest';
 import type { Graph, ModelFolder } from './model-folder';
-import type { NativeEngine, NativeTensor } from './native';
+import type { NativeEngine, NativeRecorder, NativeTensor } from './native';
 
 /** What a tower gives of one image: features [1, …] on the engine's device, or ids. */
 export type Seen = { features: NativeTensor } | { ids: bigint[] };
@@ -44,11 +44,14 @@ export class VisionTower {
   }
 
   /** Runs the tower on one image. */
-  async encode({ pixelValues, width, height }: PreparedImage): Promise<Seen> {
+  async encode({ pixelValues, width, height }: PreparedImage, recorder?: NativeRecorder): Promise<Seen> {
     const { session } = this.graph;
     const inputs = [{ name: 'pixel_values', data: pixelValues, rowShape: [3, height, width] }];
-    if (!this.givesIds) return { features: await session.run(1, inputs, this.output, this.rowShape) };
-    return { ids: Array.from(await session.run(1, inputs, this.output, this.rowShape, 'int64')) };
+    const recorded = recorder && { recorder, model: 'dLLM vision' };
+    if (this.givesIds) {
+      return { ids: Array.from(await session.run(1, inputs, this.output, this.rowShape, 'int64', recorded)) };
+    }
+    return { features: await session.run(1, inputs, this.output, this.rowShape, 'float32', recorded) };
   }
 }
 

@@ -496,6 +496,20 @@ for (const graph of ['dllm_seeing', 'dllm_seeing_open']) {
   });
 }
 
+for (const [what, tower] of [
+  ['features', seeing()],
+  ['ids', told()],
+] as const) {
+  test(`a profile has the run of a tower that gives ${what}`, async (t) => {
+    const inverter = await openInverter(t, tower);
+    const { entries } = await inverter.profile(halves(onlyRed, onlyGreen), argmax);
+    t.like(
+      entries.find(({ name }) => name === 'dLLM vision'),
+      { kind: 'model', calls: 1, bytes: 3 * 4 * 4 * 4 },
+    );
+  });
+}
+
 test('ids of a tower stand before the prompt and decide it', async (t) => {
   const inverter = await openInverter(t, told());
   const prompts = new Set<string>();

@@ -42,6 +42,10 @@ const wrong: [string[], RegExp][] = [
   [['hlp'], /\(did you mean help\?\)/],
   [['models', ''], /'folder'. It is empty/],
   [['doctor', '--clip', ''], /--clip <folder>.*It is empty/],
+  [['profile', bells, '--particles', '0'], /--particles <K>.*whole number from 1 to 1024/],
+  [['profile', bells, bells], /too many arguments/],
+  [['profile', bells, '--max-batch', '8'], /'--max-batch' \(see fkinv profile --help\)\n$/],
+  [['profile', '--trace'], /'--trace <file>' argument missing/],
   [['help', 'invrt'], /unknown command 'invrt' \(did you mean invert\?\)/],
 ];
 for (const [args, message] of wrong) {

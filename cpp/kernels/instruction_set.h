@@ -24,6 +24,10 @@ struct InstructionSet {
 
   /// y[i] = 2^x[i] as the kernels form it (vectorised/exp2.h), of n floats.
   void (*exp2)(const float* x, float* y, int n);
+
+  /// Multiplies and adds in registers alone, `flops` operations of float32 in all, each of the two counted as one: how
+  /// fast the set is at most. Returns a number that depends on all of them.
+  float (*multiplyAdds)(int64_t flops);
 };
 
 /// Those that this processor has, the best one last; "baseline" is always the first.

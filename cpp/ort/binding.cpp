@@ -10,8 +10,8 @@ namespace {
 constexpr const char* kCode = "MODEL_RUN";
 }
 
-Binding::Binding(std::shared_ptr<Session> session, std::shared_ptr<Device> device)
-    : session_(std::move(session)), device_(std::move(device)) {
+Binding::Binding(std::shared_ptr<Session> session, std::shared_ptr<Device> device, std::string model)
+    : session_(std::move(session)), device_(std::move(device)), model_(std::move(model)) {
   OrtMemoryInfo* memoryInfo = nullptr;
   check(api().CreateMemoryInfo(device_->memoryName(), OrtDeviceAllocator, 0, OrtMemTypeDefault, &memoryInfo), kCode,
         "describing memory");
@@ -71,6 +71,7 @@ Binding::Row Binding::bindRow(std::size_t index, int32_t width) {
                                                shape.data(), shape.size(), slot.type, &value),
           kCode, "creating a tensor");
     row.values.emplace_back(value);
+    if (slot.isInput) row.inputBytes += static_cast<int64_t>(bytes);
     const auto bind = slot.isInput ? api().BindInput : api().BindOutput;
     check(bind(binding, slot.name.c_str(), value), kCode, ("binding " + slot.name).c_str());
   }
@@ -105,10 +106,11 @@ std::vector<Binding::Failure> Binding::run(std::span<const int64_t> rows, Cancel
     if (OrtStatus* failed = api().RunOptionsSetTerminate(runOptions_.get())) api().ReleaseStatus(failed);
   });
   std::vector<std::string> messages(rows.size());
-  device_->eachRow(static_cast<int64_t>(rows.size()), [&](int64_t run) {
-    const auto i = static_cast<std::size_t>(run);
-    messages[i] = runRow(rows_[static_cast<std::size_t>(rows[i])], cancel);
-  });
+  const auto at = [&](int64_t i) -> const Row& {
+    return rows_[static_cast<std::size_t>(rows[static_cast<std::size_t>(i)])];
+  };
+  device_->eachRow({model_, static_cast<int64_t>(rows.size()), [&at](int64_t i) { return at(i).inputBytes; }},
+                   [&](int64_t i) { messages[static_cast<std::size_t>(i)] = runRow(at(i), cancel); });
   std::vector<Failure> failures;
   for (std::size_t i = 0; i < messages.size(); ++i) {
     if (messages[i].empty()) continue;

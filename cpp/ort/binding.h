@@ -21,7 +21,8 @@ namespace fkinv::ort {
 /// threads.
 class Binding {
  public:
-  Binding(std::shared_ptr<Session> session, std::shared_ptr<Device> device);
+  /// `model` is what a recorder calls its runs.
+  Binding(std::shared_ptr<Session> session, std::shared_ptr<Device> device, std::string model);
 
   /// Device memory of tensor `name` for `rows` rows of `rowShape` (the graph's shape less its leading axis): written
   /// before run(), or read after it. The memory grows to the largest size asked for; the pointer holds until the next
@@ -62,6 +63,7 @@ class Binding {
     int32_t width = 0;  // in place of the last axis of the inputs; −1 where it is theirs, 0 before it is bound
     std::unique_ptr<OrtIoBinding, Releaser<OrtIoBinding, &OrtApi::ReleaseIoBinding>> binding;
     std::vector<Value> values;
+    int64_t inputBytes = 0;
   };
   void* prepare(bool isInput, const std::string& name, ONNXTensorElementDataType type, int64_t rows,
                 const std::vector<int64_t>& rowShape);
@@ -70,6 +72,7 @@ class Binding {
 
   std::shared_ptr<Session> session_;
   std::shared_ptr<Device> device_;
+  const std::string model_;
   std::vector<Slot> slots_;
   std::vector<Row>
       rows_;  // bound when first run, and again only when a slot's memory, its shape or a row's width changes

@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { LoadOptions } from '../inverter';
-import { invertAllSchema, type InvertAllOptions } from '../options';
+import { invertAllSchema, type ImageOptions, type InvertAllOptions } from '../options';
 
 type NumericOption =
   | 'length'
@@ -19,12 +19,16 @@ type NumericOption =
   | 'maxBatch';
 type ChoiceOption = 'order' | 'resampling' | 'couplingOver';
 
-/** What the flags of `fkinv invert` come to. */
-export interface Flags extends LoadOptions, Omit<InvertAllOptions, 'signal' | 'onStep'> {
-  asOne?: true;
+/** What the flags of an inversion of one image come to. */
+export interface ImageFlags extends LoadOptions, ImageOptions {
   json?: true;
-  quiet?: true;
   verbose?: true;
+}
+
+/** What the flags of `fkinv invert` come to. */
+export interface Flags extends ImageFlags, Pick<InvertAllOptions, 'maxBatch'> {
+  asOne?: true;
+  quiet?: true;
 }
 
 /** `text` as a number, or as a bigint where only that is exact; NaN for what is neither. */
@@ -67,15 +71,39 @@ function threadsOf(text: string): number {
   throw new InvalidArgumentError('It must be a whole number from 1 to 256.');
 }
 
-/** Adds the flags to the command, in groups under headings. */
+/** The flags that are for loading the models, and the others. */
+export function split<F extends LoadOptions>(flags: F): { load: LoadOptions; others: Omit<F, keyof LoadOptions> } {
+  const { dllm, clip, threads, ...others } = flags;
+  const load: LoadOptions = {
+    ...(dllm !== undefined && { dllm }),
+    ...(clip !== undefined && { clip }),
+    ...(threads !== undefined && { threads }),
+  };
+  return { load, others };
+}
+
+/** Adds the flags of `fkinv invert`, in groups under headings. */
 export function addInvertFlags(command: Command): Command {
+  return addImageFlags(command)
+    .optionsGroup('Prompt:')
+    .option('--as-one', 'one prompt of all images, of their average')
+    .optionsGroup('Models:')
+    .addOption(number('--max-batch <rows>', 'maxBatch', 'the most rows of one forward', 'particles to 65536', '64'))
+    .optionsGroup('Output:')
+    .option('--json', 'the whole result: an object for one image, JSON lines for more')
+    .option('-q, --quiet', 'the prompt alone, a line an image; no progress, no warnings')
+    .option('--verbose', 'the stack of an error too')
+    .helpOption('-h, --help', 'print this');
+}
+
+/** Adds the flags of an inversion of one image, but those of the output. */
+export function addImageFlags(command: Command): Command {
   return command
     .optionsGroup('Prompt:')
     .addOption(number('--length <N>', 'length', 'the most tokens of the prompt', "1 to the model's limit"))
     .addOption(number('--min-length <N>', 'minLength', 'positions that cannot end it', '1 to length', '4'))
     .option('--template <text>', 'fixed text around spans of free tokens: "a photo of [6]"; write [[ for [')
     .option('--banned <list>', 'words that it never contains: "cat,hot dog"; #17 is a token id', bannedOf)
-    .option('--as-one', 'one prompt of all images, of their average')
     .optionsGroup('Sampler:')
     .addOption(number('--particles <K>', 'particles', 'prompts that are refined together', '1 to 1024'))
     .addOption(number('--steps <T>', 'steps', 'denoising steps', '1 to 1000'))
@@ -97,11 +125,5 @@ export function addInvertFlags(command: Command): Command {
     .optionsGroup('Models:')
     .option('--dllm <folder>', 'diffusion language model (default: the embedded demo model)')
     .option('--clip <folder>', 'CLIP (default: the embedded demo model)')
-    .option('--threads <n>', 'threads of the engine (1 to 256; default all, at most 8)', threadsOf)
-    .addOption(number('--max-batch <rows>', 'maxBatch', 'the most rows of one forward', 'particles to 65536', '64'))
-    .optionsGroup('Output:')
-    .option('--json', 'the whole result: an object for one image, JSON lines for more')
-    .option('-q, --quiet', 'the prompt alone, a line an image; no progress, no warnings')
-    .option('--verbose', 'the stack of an error too')
-    .helpOption('-h, --help', 'print this');
+    .option('--threads <n>', 'threads of the engine (1 to 256; default all, at most 8)', threadsOf);
 }

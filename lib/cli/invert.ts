@@ -1,12 +1,12 @@
 import type { Command } from 'commander';
 import { FkinvError } from '../errors';
 import type { Inversion } from '../inversion';
-import type { LoadOptions } from '../inverter';
 import { coloursOf } from './colours';
 import { section } from './help';
-import { addInvertFlags, type Flags } from './invert-flags';
+import { untilInterrupted } from './interrupts';
+import { addInvertFlags, split, type Flags } from './invert-flags';
 import { StepBar } from './progress';
-import { exitCodes, reportError } from './report';
+import { exitCodes, printLine, reportError } from './report';
 
 /** Adds `fkinv invert` to `program`; `finish` is given its exit code. */
 export function addInvertCommand(program: Command, finish: (code: number) => void): void {
@@ -36,16 +36,9 @@ const explanation = [
   "\nA model's fkinv.json may have defaults of its own.",
 ].join('\n');
 
-/** Signals that end the command in good order: what is done stays printed, the terminal is left as it was. */
-const interrupts = ['SIGINT', 'SIGTERM'] as const;
-
 async function invertEach(files: string[], flags: Flags): Promise<number> {
-  const { dllm, clip, threads, asOne, json, quiet, verbose, ...options } = flags;
-  const load: LoadOptions = {
-    ...(dllm !== undefined && { dllm }),
-    ...(clip !== undefined && { clip }),
-    ...(threads !== undefined && { threads }),
-  };
+  const { load, others } = split(flags);
+  const { asOne, json, quiet, verbose, ...options } = others;
   const { Inverter } = await import('../inverter.js'); // here, so that the other commands work where it does not load
   const inverter = await Inverter.load(load);
   const images = asOne === true ? [files] : files;
@@ -53,28 +46,19 @@ async function invertEach(files: string[], flags: Flags): Promise<number> {
   const output = { json: json === true, quiet: quiet === true, verbose: verbose === true, several };
   const label = several ? `${images.length} images` : files.join(', ');
   const bar = new StepBar(label, images.length, !output.quiet);
-  const interrupt = new AbortController();
-  const onInterrupt = (): void => {
-    interrupt.abort();
-    bar.clear(); // at once: a second signal ends the process
-  };
-  for (const signal of interrupts) process.once(signal, onInterrupt); // before, the signal itself ends the process
   try {
-    const results = inverter.invertAll(images, {
-      ...options,
-      signal: interrupt.signal,
-      onStep({ step, steps }, index) {
-        if (!interrupt.signal.aborted) bar.update(index, step, steps);
-      },
+    // From here on: before, the signal itself ends the process.
+    return await untilInterrupted(bar, (signal) => {
+      const results = inverter.invertAll(images, {
+        ...options,
+        signal,
+        onStep({ step, steps }, index) {
+          if (!signal.aborted) bar.update(index, step, steps);
+        },
+      });
+      return showEach(results, images, bar, output);
     });
-    return await showEach(results, images, bar, output);
-  } catch (error) {
-    bar.clear();
-    if (!interrupt.signal.aborted) throw error;
-    process.stderr.write('interrupted\n');
-    return exitCodes.interrupted;
   } finally {
-    for (const signal of interrupts) process.off(signal, onInterrupt);
     await inverter.dispose();
   }
 }
@@ -121,11 +105,7 @@ function show(image: Image, result: Inversion | FkinvError, { json, quiet, verbo
 /** The whole of it in one line. */
 function printJson(image: Image, result: Inversion | FkinvError): void {
   const shown = result instanceof FkinvError ? { error: { code: result.code, message: result.message } } : result;
-  // A seed over 2^53 − 1 is a bigint, which JSON has not: written as a string, as the flag takes it.
-  const line = JSON.stringify({ image, ...shown }, (_, value: unknown) =>
-    typeof value === 'bigint' ? value.toString() : value,
-  );
-  process.stdout.write(`${line}\n`);
+  printLine({ image, ...shown });
 }
 
 /** The prompt, with the image's name where there are `several`, its rewards and warnings. */

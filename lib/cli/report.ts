@@ -30,3 +30,9 @@ export function reportError(error: unknown, verbose: boolean, where?: string): v
   if (!verbose) return;
   for (let at = error; at instanceof Error; at = at.cause) process.stderr.write(`${at.stack ?? at.message}\n`);
 }
+
+/** Prints `value` as a line of JSON. A seed over 2^53 − 1 is a bigint, which JSON has not: written as a string, as the flag takes it. */
+export function printLine(value: object): void {
+  const line = JSON.stringify(value, (_, field: unknown) => (typeof field === 'bigint' ? field.toString() : field));
+  process.stdout.write(`${line}\n`);
+}

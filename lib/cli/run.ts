@@ -6,6 +6,7 @@ import { addDoctorCommand } from './doctor';
 import { addHelpCommand, section, styleHelp } from './help';
 import { addInvertCommand } from './invert';
 import { addModelsCommand } from './models';
+import { addProfileCommand } from './profile';
 import { exitCodeOf, exitCodes, reportError } from './report';
 import { faultOf } from './usage';
 
@@ -34,6 +35,7 @@ export async function run(args: string[]): Promise<number> {
   addInvertCommand(program, (outcome) => (code = outcome));
   addModelsCommand(program, (outcome) => (code = outcome));
   addDoctorCommand(program, (outcome) => (code = outcome));
+  addProfileCommand(program, (outcome) => (code = outcome));
   addCompleteCommand(program);
   addHelpCommand(program);
   try {

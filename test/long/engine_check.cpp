@@ -349,7 +349,7 @@ void checkEngine(Random& random, int rounds) {
                 // Until it is stopped, as a long run of a graph is; the first kinds end by themselves.
                 std::atomic<bool> stopped = false;
                 const CancelToken::Guard guard(*token, [&stopped] { stopped = true; });
-                device->eachRow(4, [&](int64_t) {
+                device->eachRow({"", 4, {}}, [&](int64_t) {
                   for (int spin = 0; spin < 50 && !stopped; ++spin) std::this_thread::yield();
                 });
                 if (kind == 1) throw std::bad_alloc();

@@ -2,6 +2,7 @@
 // shares no inline function with other files: see vector.h.
 #include "../instruction_set.h"
 
+#include "fma_rate.h"
 #include "pass.h"
 #include "weigh.h"
 
@@ -23,6 +24,7 @@ void exp2Of(const float* x, float* y, int n) {
 }  // namespace
 
 extern const InstructionSet FKINV_INSTRUCTION_SET;
-const InstructionSet FKINV_INSTRUCTION_SET = {FKINV_STRING(FKINV_INSTRUCTION_SET), passChunk, weighTile, exp2Of};
+const InstructionSet FKINV_INSTRUCTION_SET = {FKINV_STRING(FKINV_INSTRUCTION_SET), passChunk, weighTile, exp2Of,
+                                              multiplyAdds};
 
 }  // namespace fkinv::kernels

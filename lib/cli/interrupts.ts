@@ -1,0 +1,25 @@
+import type { StepBar } from './progress';
+import { exitCodes } from './report';
+
+/** Signals that end the command in good order: what is done stays printed, the terminal is left as it was. */
+const interrupts = ['SIGINT', 'SIGTERM'] as const;
+
+/** Does `work`, which shows its progress on `bar`, and gives its exit code, or that of an interruption, which aborts its signal. */
+export async function untilInterrupted(bar: StepBar, work: (signal: AbortSignal) => Promise<number>): Promise<number> {
+  const interrupt = new AbortController();
+  const onInterrupt = (): void => {
+    interrupt.abort();
+    bar.clear(); // at once: a second signal ends the process
+  };
+  for (const signal of interrupts) process.once(signal, onInterrupt);
+  try {
+    return await work(interrupt.signal);
+  } catch (error) {
+    bar.clear();
+    if (!interrupt.signal.aborted) throw error;
+    process.stderr.write('interrupted\n');
+    return exitCodes.interrupted;
+  } finally {
+    for (const signal of interrupts) process.off(signal, onInterrupt);
+  }
+}

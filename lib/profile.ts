@@ -1,0 +1,159 @@
+import type { Inversion } from './inversion';
+import type { NativeSpan } from './native';
+import type { HostSpan, Recording } from './recording';
+
+/** What {@link Inverter.profile} resolves to. Plain data: `JSON.stringify` keeps all of it (a bigint seed excepted). */
+export interface Profile {
+  /** The inversion, the same as without a profile but for its timings. */
+  inversion: Inversion;
+  /** Milliseconds from the call's turn to its result. */
+  total: number;
+  /** Where they went. */
+  parts: ProfileParts;
+  /** What the machine can do at most, measured after the inversion. */
+  limits: ProfileLimits;
+  /** Each model and each kernel that ran, and the work on text and images; of each kind what took longest first. */
+  entries: ProfileEntry[];
+  /** Everything that was recorded, by the time it began. */
+  events: ProfileEvent[];
+}
+
+/** Milliseconds by what they were spent on; their sum is the total. */
+export interface ProfileParts {
+  /** Forwards of the models, on all threads at the same time. */
+  models: number;
+  /** The kernels between them. */
+  kernels: number;
+  /** Tokens to text, and text to CLIP's ids. */
+  text: number;
+  /** Decoding the image. */
+  image: number;
+  /** The rest: the sampler's own, and the ways between the event loop's thread and the engine's; `onStep`, where there is one. */
+  rest: number;
+}
+
+/** What the machine can do at most, measured with all threads of the engine together. */
+export interface ProfileLimits {
+  /** Threads of the engine. */
+  threads: number;
+  /** float32 operations a second: a multiplication and an addition are one each. */
+  flopsPerSecond: number;
+  /** Bytes a second read from memory; what lies in a cache may be read faster. */
+  bytesPerSecond: number;
+}
+
+/** All calls of one model, kernel or work of the event loop. */
+export interface ProfileEntry {
+  /** `dLLM`, `CLIP text`, `CLIP vision`, `dLLM vision`; a kernel's name, as docs/kernels.md has it; a stage of {@link Timings}. */
+  name: string;
+  /** Which of the parts it belongs to. A model's calls are the runs of its rows, each on one thread. */
+  kind: 'model' | 'kernel' | 'text' | 'image';
+  /** How often it ran. */
+  calls: number;
+  /** Milliseconds of all calls; of a model, of all threads together. */
+  total: number;
+  /** Milliseconds: half of the calls took no longer. */
+  median: number;
+  /** Bytes that it read, each counted once a call; of a model its inputs, and not its weights. Null for text and images. */
+  bytes: number | null;
+  /** float32 operations by the kernel's formulas. Null where they are not known: models, text and images. */
+  flops: number | null;
+  /** Bytes a second while it ran. Null as `flops`. */
+  bytesPerSecond: number | null;
+  /** Operations a second while it ran. Null as `flops`. */
+  flopsPerSecond: number | null;
+  /**
+   * The time that its bytes or its operations, whichever take longer, need at the limits, over the time it took. Above 1 where it
+   * reads from a cache. Null as `flops`.
+   */
+  limitShare: number | null;
+}
+
+/** One span. Those on one thread lie within one another or apart. */
+export interface ProfileEvent {
+  /** As in {@link ProfileEntry}; of a step its number. */
+  name: string;
+  /** `forward` holds the runs (`model`) of a graph on all its rows; `step` is one of the T + 1 steps. */
+  kind: ProfileEntry['kind'] | 'forward' | 'step';
+  /** `steps` and `event loop`, which share a thread; `engine`; `pool 1` and so on. */
+  thread: string;
+  /** Milliseconds since the call's turn. */
+  start: number;
+  /** Milliseconds. */
+  duration: number;
+  /** As in {@link ProfileEntry}, of this call. */
+  bytes: number | null;
+  /** As in {@link ProfileEntry}, of this call. */
+  flops: number | null;
+}
+
+/** @internal What was recorded while `inversion` was made, which ended `total` milliseconds after the recording began. */
+export function profileOf(recording: Recording, total: number, inversion: Inversion, limits: ProfileLimits): Profile {
+  const { start } = recording;
+  const events = [
+    ...recording.spans.flatMap((span) => hostEvent(span, start)),
+    ...recording.takeEngineSpans().map((span) => engineEvent(span, start)),
+  ].sort((a, b) => a.start - b.start || b.duration - a.duration);
+  return { inversion, total, parts: partsOf(events, total), limits, entries: entriesOf(events, limits), events };
+}
+
+function hostEvent({ name, start, end }: HostSpan, zero: number): ProfileEvent[] {
+  const at = { name, start: start - zero, duration: end - start, bytes: null, flops: null };
+  if (name.startsWith('step ')) return [{ ...at, kind: 'step', thread: 'steps' }];
+  if (name === 'encodeImage') return []; // its forwards are the engine's
+  return [{ ...at, kind: name === 'decodeImage' ? 'image' : 'text', thread: 'event loop' }];
+}
+
+function engineEvent({ name, kind, thread, start, end, bytes, flops }: NativeSpan, zero: number): ProfileEvent {
+  const of = ['event loop', 'engine'][thread] ?? `pool ${thread - 1}`;
+  return { name, kind, thread: of, start: start - zero, duration: end - start, bytes, flops };
+}
+
+function partsOf(events: ProfileEvent[], total: number): ProfileParts {
+  const sum = (kind: ProfileEvent['kind']): number =>
+    events.reduce((all, event) => all + (event.kind === kind ? event.duration : 0), 0);
+  const parts = { models: sum('forward'), kernels: sum('kernel'), text: sum('text'), image: sum('image') };
+  return { ...parts, rest: total - parts.models - parts.kernels - parts.text - parts.image };
+}
+
+const kinds = ['model', 'kernel', 'text', 'image'] as const;
+
+function entriesOf(events: ProfileEvent[], limits: ProfileLimits): ProfileEntry[] {
+  return kinds.flatMap((kind) => {
+    const calls = new Map<string, ProfileEvent[]>();
+    for (const event of events.filter((each) => each.kind === kind)) {
+      calls.set(event.name, [...(calls.get(event.name) ?? []), event]);
+    }
+    return [...calls].map(([name, ofName]) => entryOf(name, kind, ofName, limits)).sort((a, b) => b.total - a.total);
+  });
+}
+
+function entryOf(name: string, kind: ProfileEntry['kind'], calls: ProfileEvent[], limits: ProfileLimits): ProfileEntry {
+  const total = sumOf(calls, ({ duration }) => duration) ?? 0;
+  const bytes = sumOf(calls, (call) => call.bytes);
+  const flops = sumOf(calls, (call) => call.flops);
+  const entry = { name, kind, calls: calls.length, total, median: medianOf(calls), bytes, flops };
+  if (bytes === null || flops === null)
+    return { ...entry, bytesPerSecond: null, flopsPerSecond: null, limitShare: null };
+  const seconds = total / 1000;
+  const needed = Math.max(bytes / limits.bytesPerSecond, flops / limits.flopsPerSecond);
+  return {
+    ...entry,
+    bytesPerSecond: bytes / seconds,
+    flopsPerSecond: flops / seconds,
+    limitShare: needed / seconds,
+  };
+}
+
+/** Null where one of them is. */
+function sumOf(calls: ProfileEvent[], value: (call: ProfileEvent) => number | null): number | null {
+  return calls.reduce<number | null>((sum, call) => {
+    const one = value(call);
+    return sum === null || one === null ? null : sum + one;
+  }, 0);
+}
+
+function medianOf(calls: ProfileEvent[]): number {
+  const durations = calls.map(({ duration }) => duration).sort((a, b) => a - b);
+  return durations[Math.ceil(durations.length / 2) - 1] ?? NaN;
+}

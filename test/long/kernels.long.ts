@@ -1,0 +1,40 @@
+// kernels_check.cpp, and what the kernels' objects share with the rest of the addon.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import test from 'ava';
+import { root, run } from './child';
+
+const sets = ['baseline', 'avx2', 'avx512'];
+
+test('the kernels of every instruction set agree, their 2^x is within its bound, and no inline function of theirs is shared', async (t) => {
+  const at = mkdtempSync(path.join(tmpdir(), 'fkinv-kernels-'));
+  t.teardown(() => rmSync(at, { recursive: true, force: true }));
+  for (const args of [
+    ['-S', root, '-B', at, '-DFKINV_CHECK=ON', '-DCMAKE_BUILD_TYPE=Release'],
+    ['--build', at, '--target', 'kernels_check', '--parallel', '2'],
+  ]) {
+    const { code, stderr } = await run('cmake', args);
+    t.is(code, 0, stderr);
+  }
+  const { code, stdout, stderr } = await run(path.join(at, 'kernels_check'), []);
+  for (const line of stdout.trim().split('\n')) t.log(line);
+  t.is(code, 0, stderr);
+  for (const set of sets) {
+    if (!stdout.includes(`${set}: 2^x`)) t.log(`${set}: not run, this processor has no such instructions`);
+  }
+  if (!stdout.includes('emulated: 2^x')) t.log('AVX-512 emulated: not run, it needs SIMDe (on Debian libsimde-dev)');
+
+  // A weak symbol is an inline function: the linker keeps one of them all, for all processors.
+  if (process.arch !== 'x64') return;
+  for (const set of sets.slice(1)) {
+    const object = path.join(at, `CMakeFiles/fkinv_${set}.dir/cpp/kernels/vectorised/instruction_set.cpp.o`);
+    const symbols = await run('nm', ['-C', object]);
+    t.is(symbols.code, 0, symbols.stderr);
+    t.deepEqual(
+      symbols.stdout.split('\n').filter((line) => / [uVvWw] /.test(line)),
+      [],
+      set,
+    );
+  }
+});

@@ -1,0 +1,256 @@
+// inverter.profile: it changes nothing, and says what was called, how often, and what that read, exactly.
+import path from 'node:path';
+import test from 'ava';
+import { chromeTrace, Inverter, type InvertOptions, type Profile, type ProfileEvent } from 'fkinv-native';
+import { z } from 'zod';
+import { bells, squids } from './fkinv';
+
+const folder = path.join(__dirname, '..', 'models');
+const K = 4;
+const T = 5;
+const N = 6;
+const V = 2048;
+const tiles = 2;
+const E = 256;
+const quick: InvertOptions = { particles: K, steps: T, length: N };
+
+let inverter: Inverter;
+let profile: Profile;
+test.before(async () => {
+  inverter = await Inverter.load({ dllm: path.join(folder, 'dllm'), clip: path.join(folder, 'clip'), threads: 2 });
+  profile = await inverter.profile(bells, quick);
+});
+test.after.always(() => inverter.dispose());
+
+const eventsOf = ({ events }: Profile, name: string, kind: ProfileEvent['kind'] = 'kernel'): ProfileEvent[] =>
+  events.filter((event) => event.name === name && event.kind === kind);
+const callsOf = ({ entries }: Profile): Record<string, number> =>
+  Object.fromEntries(entries.map(({ name, calls }) => [name, calls]));
+const sum = (values: number[]): number => values.reduce((all, value) => all + value, 0);
+const statesOf = ({ inversion }: Profile): number[] => inversion.trace.map(({ states }) => states);
+
+test('a profiled inversion is the one that is not profiled', async (t) => {
+  const { timings: _, ...expected } = await inverter.invert(bells, quick);
+  const { timings, ...inversion } = profile.inversion;
+  t.deepEqual(inversion, expected);
+  t.is(timings.stages['pass']?.calls, T + 1);
+});
+
+test('every kernel and every run of a model is there, as often as it was called', (t) => {
+  const { upload, download, copy, 'CLIP text': texts, ...calls } = callsOf(profile);
+  t.true([upload, download, copy].every((count) => count !== undefined && count > 0));
+  t.true(texts !== undefined && texts >= T + 1 && texts <= K * (T + 1), 'equal texts are encoded once');
+  t.deepEqual(calls, {
+    'CLIP vision': 1,
+    dLLM: sum(statesOf(profile)),
+    accept: T,
+    average: 1,
+    cosine: T + 2, // and the reference with itself
+    count: T + 1,
+    coupling: T + 1,
+    draw: 2 * T + 1,
+    effectiveSampleSize: T + 1,
+    gather: 4 * T,
+    masked: 2 * T + 1,
+    merge: T + 1,
+    open: T,
+    pass: T + 1,
+    place: T,
+    resample: T,
+    suppress: 2 * (T + 1),
+    weigh: T + 1,
+    decodeImage: 1,
+    decodeText: T + 1,
+    tokenizeText: T + 1,
+  });
+  t.is(eventsOf(profile, 'dLLM', 'forward').length, T + 1);
+  t.deepEqual(
+    profile.events.filter(({ kind }) => kind === 'step').map(({ name }) => name),
+    Array.from({ length: T + 1 }, (_, step) => `step ${step}`),
+  );
+});
+
+test('the kernels that other options need are there too', async (t) => {
+  const options: InvertOptions = {
+    ...quick,
+    order: 'margin',
+    topK: 50,
+    guesses: 2,
+    banned: ['a', 'two', 'of'],
+    seed: 3,
+  };
+  const other = await inverter.profile([bells, squids], options);
+  const calls = callsOf(other);
+  t.is(calls['CLIP vision'], 2);
+  t.is(calls['average'], 1);
+  t.is(calls['truncate'], T + 1);
+  t.is(calls['score'], T);
+  t.is(calls['choose'], T);
+  t.is(calls['draw'], 3 * T + 2);
+  t.true((calls['redraw'] ?? 0) > 0);
+  t.is(calls['open'], undefined);
+  for (const { bytes, flops } of eventsOf(other, 'truncate')) t.is(flops, 20 * ((bytes ?? 0) / 4));
+  t.deepEqual(
+    eventsOf(other, 'average').map(({ bytes, flops }) => ({ bytes, flops })),
+    [{ bytes: 2 * E * 4, flops: 4 * 2 * E + 3 * E }],
+  );
+});
+
+test('bytes and operations are those of the shapes', (t) => {
+  const states = statesOf(profile);
+  const pairs = (N * (N + 1)) / 2;
+  const costs = (name: string, kind?: ProfileEvent['kind']): unknown =>
+    eventsOf(profile, name, kind).map(({ bytes, flops }) => ({ bytes, flops }));
+  const perStep = (bytes: number, flops: number): unknown =>
+    states.map((Q) => ({ bytes: Q * bytes, flops: Q * flops }));
+  t.deepEqual(costs('pass'), perStep(N * V * 4, 2 * pairs * V + 20 * N * V));
+  t.deepEqual(costs('merge'), perStep(N * tiles * 24 + pairs * 4, 8 * N * tiles + 3 * pairs));
+  t.deepEqual(
+    costs('weigh'),
+    states.map(() => ({ bytes: 32 * K, flops: 5 * K })),
+  );
+  t.deepEqual(
+    costs('cosine'),
+    [1, ...states.map(() => K)].map((rows) => ({ bytes: 8 * E * rows, flops: 6 * E * rows })),
+  );
+  const [first, second] = eventsOf(profile, 'draw');
+  t.is(first?.bytes, K * N * (tiles * 4 + 1024 * 4), 'at first every position is drawn');
+  t.is(first?.flops, K * N * 20 * 1024);
+  t.true((second?.bytes ?? NaN) < (first?.bytes ?? NaN), 'of the proposal only those that open');
+  t.deepEqual(new Set(eventsOf(profile, 'dLLM', 'model').map(({ bytes }) => bytes)), new Set([8 * N + 4 * E]));
+  t.deepEqual(
+    eventsOf(profile, 'dLLM', 'forward').map(({ bytes }) => bytes),
+    states.map((Q) => Q * (8 * N + 4 * E)),
+  );
+});
+
+test('entries add their calls up, and hold them against the limits', (t) => {
+  const { entries, limits } = profile;
+  t.is(limits.threads, 2);
+  t.true(limits.flopsPerSecond > 0 && limits.bytesPerSecond > 0);
+  for (const entry of entries) {
+    const calls = eventsOf(profile, entry.name, entry.kind);
+    const durations = calls.map(({ duration }) => duration).sort((a, b) => a - b);
+    t.is(entry.calls, calls.length);
+    t.true(Math.abs(entry.total - sum(durations)) < 1e-9, entry.name);
+    t.is(entry.median, durations[Math.ceil(calls.length / 2) - 1]);
+    t.is(entry.bytes === null, entry.kind === 'text' || entry.kind === 'image');
+    const isKernel = entry.kind === 'kernel';
+    for (const value of [entry.flops, entry.bytesPerSecond, entry.flopsPerSecond, entry.limitShare]) {
+      t.is(value !== null, isKernel, entry.name);
+    }
+    if (!isKernel) continue;
+    const { bytes, flops, total, limitShare } = entry as { [name in keyof typeof entry]: number };
+    const needed = Math.max(bytes / limits.bytesPerSecond, flops / limits.flopsPerSecond);
+    t.true(Math.abs(limitShare * (total / 1000) - needed) <= 1e-9 * needed, entry.name);
+  }
+});
+
+test('the parts are the total, and each event lies in it', (t) => {
+  const { parts, total, events } = profile;
+  t.true(Math.abs(sum(Object.values(parts)) - total) < 1e-6);
+  t.true(Object.values(parts).every((part) => part >= 0));
+  t.true(total >= profile.inversion.timings.total);
+  for (const { name, start, duration } of events) {
+    t.true(start >= 0 && duration >= 0 && start + duration <= total, name);
+  }
+  t.deepEqual(
+    events.map(({ start }) => start),
+    events.map(({ start }) => start).sort((a, b) => a - b),
+  );
+});
+
+test('on one thread, events lie within one another or apart', (t) => {
+  const threads = new Set(profile.events.map(({ thread }) => thread));
+  t.true([...threads].every((thread) => ['steps', 'event loop', 'engine', 'pool 1'].includes(thread)));
+  for (const thread of threads) {
+    const open: number[] = [];
+    for (const { name, start, duration } of profile.events.filter((event) => event.thread === thread)) {
+      while ((open.at(-1) ?? Infinity) <= start) open.pop();
+      t.true(start + duration <= (open.at(-1) ?? Infinity), `${name} on ${thread}`);
+      open.push(start + duration);
+    }
+  }
+});
+
+test('engine and event loop are on one clock: each step holds its forward and its text', (t) => {
+  for (const step of profile.events.filter(({ kind }) => kind === 'step')) {
+    const inside = profile.events.filter(
+      ({ start, duration }) => start >= step.start && start + duration <= step.start + step.duration,
+    );
+    const count = (name: string, kind: ProfileEvent['kind']): number =>
+      inside.filter((event) => event.name === name && event.kind === kind).length;
+    t.is(count('dLLM', 'forward'), 1, step.name);
+    t.is(count('pass', 'kernel'), 1, step.name);
+    t.is(count('CLIP text', 'forward'), 1, step.name);
+    t.is(count('decodeText', 'text'), 1, step.name);
+  }
+});
+
+const place = { pid: z.int().min(1), tid: z.int().min(0) };
+const traceSchema = z.strictObject({
+  displayTimeUnit: z.enum(['ms', 'ns']),
+  traceEvents: z.array(
+    z.discriminatedUnion('ph', [
+      z.strictObject({
+        ph: z.literal('M'),
+        name: z.enum(['process_name', 'thread_name', 'thread_sort_index']),
+        ...place,
+        args: z.union([z.strictObject({ name: z.string() }), z.strictObject({ sort_index: z.int() })]),
+      }),
+      z.strictObject({
+        ph: z.literal('X'),
+        name: z.string().min(1),
+        cat: z.string().min(1),
+        ...place,
+        ts: z.number().min(0),
+        dur: z.number().min(0),
+        args: z.strictObject({ bytes: z.int().min(0).optional(), flops: z.int().min(0).optional() }),
+      }),
+    ]),
+  ),
+});
+
+test('its trace is one of Chrome’s format, with a named track for each thread and every event', (t) => {
+  const { traceEvents } = traceSchema.parse(JSON.parse(JSON.stringify(chromeTrace(profile))));
+  const names = new Map(
+    traceEvents.flatMap(({ name, tid, args }) => (name === 'thread_name' && 'name' in args ? [[tid, args.name]] : [])),
+  );
+  const shown = traceEvents.flatMap((event) => (event.ph === 'X' ? [event] : []));
+  t.is(shown.length, profile.events.length);
+  for (const [i, { name, cat, tid, ts, dur }] of shown.entries()) {
+    const { kind, thread, start, duration, ...event } = profile.events[i] ?? t.fail();
+    t.deepEqual({ name, cat, thread: names.get(tid) }, { name: event.name, cat: kind, thread });
+    t.deepEqual([ts, dur], [start * 1000, duration * 1000]);
+  }
+  t.deepEqual(traceEvents.find(({ name }) => name === 'process_name')?.args, { name: 'fkinv-native' });
+});
+
+test('what runs beside it is not recorded', async (t) => {
+  const [beside] = await Promise.all([inverter.profile(bells, quick), inverter.invert(squids, quick)]);
+  t.deepEqual(callsOf(beside), callsOf(profile));
+});
+
+test('one thread has no pool', async (t) => {
+  const single = await Inverter.load({ threads: 1 });
+  const { events, limits, inversion } = await single.profile(bells, quick);
+  t.deepEqual(inversion.prompt, profile.inversion.prompt);
+  t.deepEqual([...new Set(events.map(({ thread }) => thread))].sort(), ['engine', 'event loop', 'steps']);
+  t.is(limits.threads, 1);
+  await single.dispose();
+  await t.throwsAsync(single.profile(bells, quick), { code: 'DISPOSED' });
+});
+
+test('it fails as an inversion does', async (t) => {
+  await t.throwsAsync(inverter.profile(bells, { ...quick, particles: 0 }), { code: 'INVALID_OPTION' });
+  await t.throwsAsync(inverter.profile('missing.png', quick), { code: 'IMAGE_NOT_FOUND' });
+  const signal = AbortSignal.abort(new Error('enough'));
+  await t.throwsAsync(inverter.profile(bells, { ...quick, signal }), { code: 'ABORTED' });
+  const controller = new AbortController();
+  const aborted = inverter.profile(bells, {
+    ...quick,
+    signal: controller.signal,
+    onStep: ({ step }) => step === T && controller.abort(),
+  });
+  await t.throwsAsync(aborted, { code: 'ABORTED' }, 'while the limits are measured');
+});

@@ -75,6 +75,13 @@ std::vector<Redraw> toRedraws(Napi::Value value) {
   return redraws;
 }
 
+// { ids: BigInt64Array, widths, places: Int32Array }
+Particles::Texts toTexts(Napi::Value value) {
+  const Napi::Object o = toObject(value);
+  const std::vector<int32_t> places = toVector<int32_t>(o.Get("places"));
+  return {toVector<int64_t>(o.Get("ids")), toVector<int32_t>(o.Get("widths")), {places.begin(), places.end()}};
+}
+
 ParticleOptions toOptions(Napi::Value value) {
   const Napi::Object o = toObject(value);
   return {{toInt(o.Get("images")), toInt(o.Get("particlesPerImage")), toInt(o.Get("length"))},
@@ -179,12 +186,14 @@ Napi::Value ParticlesClass::guess(const Napi::CallbackInfo& info) {
   return run(info.Env(), [step = toInt(info[0])](Particles& p) { return p.guess(step); }, toTypedArrayOf<int32_t>);
 }
 
-// reward(ids: BigInt64Array, widths: Int32Array, textOf: Int32Array): Promise<{ clip, edit: Float64Array, failures }>
+// reward({ ids: BigInt64Array, widths, places: Int32Array }, placeOf: Int32Array):
+//   Promise<{ clip, edit: Float64Array, failures }>
 Napi::Value ParticlesClass::reward(const Napi::CallbackInfo& info) {
   return run(
       info.Env(),
-      [ids = toVector<int64_t>(info[0]), widths = toVector<int32_t>(info[1]), textOf = toVector<int32_t>(info[2]),
-       cancel = cancel_](Particles& p) { return p.reward(ids, widths, textOf, *cancel); },
+      [fresh = toTexts(info[0]), placeOf = toVector<int32_t>(info[1]), cancel = cancel_](Particles& p) {
+        return p.reward(fresh, placeOf, *cancel);
+      },
       [](Napi::Env env, const Particles::Rewards& rewards) -> Napi::Value {
         Napi::Object object = Napi::Object::New(env);
         object.Set("clip", toTypedArray(env, rewards.clip));

@@ -69,7 +69,7 @@ Particles::Particles(std::shared_ptr<Device> device, const DllmGraph& dllm, cons
   for (auto* values : {&rowExponent_, &rowMass_, &rowTemperedMass_}) fit(*values, times({P, N}));
   fit(rowFault_, times({P, N}));
   fit(gram_, times({P, N, N}));
-  bindText(static_cast<int64_t>(G) * P);
+  textBuffers_ = bindText();
   fillConstants();
   startTokens();
   placeStates();
@@ -95,8 +95,10 @@ void Particles::placeStates() {
   logits_ = logits(0, layout_.particles());
 }
 
-Particles::TextBuffers Particles::bindText(int64_t texts) {
+// Room for as many texts as a step can have.
+Particles::TextBuffers Particles::bindText() {
   const auto float32 = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, int64 = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
+  const int64_t texts = static_cast<int64_t>(options_.guesses) * layout_.particles();
   return {static_cast<int64_t*>(textBinding_.input(text_.ids, int64, texts, {text_.maxWidth})),
           static_cast<float*>(textBinding_.output(text_.embeddings, float32, texts, {embedSize_}))};
 }
@@ -152,34 +154,30 @@ std::vector<int32_t> Particles::guess(int step) {
   return guess_.download();
 }
 
-Particles::Rewards Particles::reward(const std::vector<int64_t>& ids, const std::vector<int32_t>& widths,
-                                     const std::vector<int32_t>& textOf, CancelToken& cancel) {
+Particles::Rewards Particles::reward(const Texts& fresh, const std::vector<int32_t>& placeOf, CancelToken& cancel) {
   Rewards rewards;
-  const auto texts = static_cast<int64_t>(widths.size());
   const auto P = static_cast<std::size_t>(layout_.particles()), N = static_cast<std::size_t>(layout_.length);
   const auto imageOf = [&](std::size_t of) { return static_cast<int>(of % P) / layout_.perImage; };
-  const float* embeddings;
   {
     const Timer timer(*this, kEncodeText);
-    const TextBuffers bound = bindText(texts);
-    const int64_t* from = ids.data();
-    for (std::size_t text = 0; text < widths.size(); ++text) {
-      device_->upload(bound.ids + static_cast<int64_t>(text) * text_.maxWidth, from,
-                      static_cast<std::size_t>(widths[text]) * sizeof(int64_t));
-      from += widths[text];
+    const int64_t* from = fresh.ids.data();
+    for (std::size_t text = 0; text < fresh.places.size(); ++text) {
+      device_->upload(textBuffers_.ids + fresh.places[text] * text_.maxWidth, from,
+                      static_cast<std::size_t>(fresh.widths[text]) * sizeof(int64_t));
+      from += fresh.widths[text];
     }
-    for (const ort::Binding::Failure& failed : textBinding_.run(texts, cancel, widths)) {
-      for (std::size_t i = 0; i < textOf.size(); ++i) {
-        if (textOf[i] == failed.row) fail(imageOf(i), failed.error, rewards.failures);
+    for (const ort::Binding::Failure& failed : textBinding_.run(fresh.places, cancel, fresh.widths)) {
+      for (std::size_t i = 0; i < placeOf.size(); ++i) {
+        if (placeOf[i] == failed.row) fail(imageOf(i), failed.error, rewards.failures);
       }
     }
-    embeddings = bound.embeddings;
   }
   const Timer timer(*this, kReward);
-  const Array<int32_t> texted(device_, textOf);
+  const Array<int32_t> texted(device_, placeOf);
   for (std::size_t g = 0; g < static_cast<std::size_t>(options_.guesses); ++g) {
     uint8_t* counted = counted_.data() + g * P * N;
-    device_->cosine(layout_, embeddings, texted.data() + g * P, imageEmbeds_.data(), embedSize_, clip_.data() + g * P);
+    device_->cosine(layout_, textBuffers_.embeddings, texted.data() + g * P, imageEmbeds_.data(), embedSize_,
+                    clip_.data() + g * P);
     device_->count(layout_, guess_.data() + g * P * N, stops_.span(), options_.countAll, counted);
     device_->coupling(layout_, gram_.data(), stateOf_.data(), counted, edit_.data() + g * P);
   }

@@ -128,11 +128,17 @@ class Particles {
   /// Step 3: clean guesses x̂_0 of each particle [guesses, particles, length].
   std::vector<int32_t> guess(int step);
 
-  /// Step 4, and r_edit of the guesses' counted positions. `ids` holds the distinct texts of the guesses one after the
-  /// other, `widths` [texts] their lengths; `textOf` [guesses, particles] says which is whose. Failures: "MODEL_RUN",
-  /// "INVALID_EMBEDDING".
-  Rewards reward(const std::vector<int64_t>& ids, const std::vector<int32_t>& widths,
-                 const std::vector<int32_t>& textOf, CancelToken& cancel);
+  /// New texts for step 4: `ids` holds them one after the other, `widths` [texts] their lengths, and `places` [texts],
+  /// below guesses · particles, where their embeddings stay until others come there.
+  struct Texts {
+    std::vector<int64_t> ids;
+    std::vector<int32_t> widths;
+    std::vector<int64_t> places;
+  };
+
+  /// Step 4, and r_edit of the guesses' counted positions; `placeOf` [guesses, particles] are the places of their
+  /// texts. Failures: "MODEL_RUN", "INVALID_EMBEDDING".
+  Rewards reward(const Texts& fresh, const std::vector<int32_t>& placeOf, CancelToken& cancel);
 
   /// Step 5: adds log G_t to the log-weights. Failures: "DEGENERATE_WEIGHTS".
   Weights weigh();
@@ -189,7 +195,7 @@ class Particles {
   };
   int width() const { return prefix_ + layout_.length + static_cast<int>(dllm_.suffix.size()); }
   DllmBuffers bindDllm(int64_t states);
-  TextBuffers bindText(int64_t texts);
+  TextBuffers bindText();
   void fillConstants();
   void startTokens();
   void placeStates();
@@ -249,6 +255,8 @@ class Particles {
   Array<double> logModel_, logProposal_, scores_;                       // [particles, length]
   Array<double> clip_, edit_;                                           // [guesses, particles]
   Array<double> total_, previousTotal_, logWeights_, logProb_, spare_;  // [particles]
+
+  TextBuffers textBuffers_;
 
   // Distinct states: at most one a particle, each at a place of its own from the step it first appears in to its last,
   // so that its logits and what was read of them need not be made again.

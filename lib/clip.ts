@@ -79,10 +79,11 @@ export class Clip {
    */
   tokenize(texts: string[]): TextBatch {
     const rows = texts.map((text) => this.#truncate(this.tokenizer.encode(text)));
-    return {
-      ids: BigInt64Array.from(rows.flat(), BigInt),
-      widths: Int32Array.from(rows, (row) => row.length),
-    };
+    const widths = Int32Array.from(rows, (row) => row.length);
+    const ids = new BigInt64Array(widths.reduce((sum, width) => sum + width, 0));
+    let at = 0;
+    for (const row of rows) for (const id of row) ids[at++] = BigInt(id); // several times as fast as BigInt64Array.from
+    return { ids, widths };
   }
 
   /** Whether CLIP reads less than all of `text`. */

@@ -199,6 +199,13 @@ export interface NativeRedraw {
   offsets: Int32Array;
 }
 
+/** CLIP ids of several texts, one text after the other, `widths[i]` of text i; `places[i]` is where its embedding goes. */
+export interface NativeTexts {
+  ids: BigInt64Array;
+  widths: Int32Array;
+  places: Int32Array;
+}
+
 /** B images × K particles (`particles` = B·K, image after image) on the engine's device; `step` counts the steps done. */
 export interface NativeParticles {
   /**
@@ -208,11 +215,10 @@ export interface NativeParticles {
   denoise(): Promise<{ states: Int32Array; forwards: number; failures: NativeFailure[] }>;
   /** [guesses, particles, length] */
   guess(step: number): Promise<Int32Array>;
-  /** `ids` are the distinct texts, one after the other, `widths` their lengths; `textOf`, `clip`, `edit` [guesses · particles]. */
+  /** `placeOf`, `clip`, `edit` [guesses · particles]; `placeOf` are the places of their texts, fresh or of a step before. */
   reward(
-    ids: BigInt64Array,
-    widths: Int32Array,
-    textOf: Int32Array,
+    fresh: NativeTexts,
+    placeOf: Int32Array,
   ): Promise<{ clip: Float64Array; edit: Float64Array; failures: NativeFailure[] }>;
   /** `logWeights` [particles], `ess` [images] */
   weigh(): Promise<{ logWeights: Float64Array; ess: Float64Array; failures: NativeFailure[] }>;

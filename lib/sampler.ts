@@ -15,6 +15,7 @@ import type { ResolvedOptions } from './resolved-options';
 import { redrawBanned } from './redraw';
 import { orders, resamplingSchemes } from './schemes';
 import type { Stopwatch } from './stopwatch';
+import { TextPlaces } from './text-places';
 
 /** Models and the engine they are loaded on. */
 export interface Models {
@@ -95,6 +96,7 @@ class Sampling {
     const { steps, length, bans } = this.options;
     const { pinned } = this.options;
     const particles = this.#particles;
+    const textPlaces = new TextPlaces();
     /** x_t [particles, length], kept where banned words must be found. */
     let tokens = repeat(
       pinned.map((id) => (id < 0 ? dllm.maskId : id)),
@@ -113,13 +115,15 @@ class Sampling {
       const guesses = await particles.guess(step);
       if (bans !== undefined) await this.#redraw(step, false, guesses, tokens);
 
-      // 4. Their texts, and the rewards. Equal texts are encoded once.
+      // 4. Their texts, and the rewards. Equal texts are encoded once, and not again while they last.
       const texts = this.stopwatch.time('decodeText', () =>
         rowsOf(guesses, length).map((row, i) => (this.#hasFailed(i) ? undefined : dllm.decode(row))),
       );
-      const { distinct, indexOf } = distinctTexts(texts);
-      const { ids, widths } = this.stopwatch.time('tokenizeText', () => clip.tokenize(distinct));
-      const rewards = await particles.reward(ids, widths, indexOf);
+      const { fresh, places } = textPlaces.take(texts.filter((text) => text !== undefined));
+      const tokenized = this.stopwatch.time('tokenizeText', () => clip.tokenize(fresh));
+      const placeOf = Int32Array.from(texts, (text) => textPlaces.of(text));
+      const rewards = await particles.reward({ ...tokenized, places }, placeOf);
+      if (rewards.failures.length > 0) textPlaces.clear();
       this.#note(rewards.failures);
 
       // 5. log G_t onto the carried log-weights.
@@ -342,13 +346,6 @@ function meanOverGuesses(values: Float64Array, particles: number): Float64Array 
     for (let g = 0; g < guesses; g++) sum += values[g * particles + p] ?? NaN;
     return sum / guesses;
   });
-}
-
-/** Undefined texts are of images that failed: any will do. */
-function distinctTexts(texts: (string | undefined)[]): { distinct: string[]; indexOf: Int32Array } {
-  const distinct = [...new Set(texts)].filter((text) => text !== undefined);
-  const index = new Map<string | undefined, number>(distinct.map((text, i) => [text, i]));
-  return { distinct, indexOf: Int32Array.from(texts, (text) => index.get(text) ?? 0) };
 }
 
 function lost(): never {

@@ -9,8 +9,8 @@ const particles = 8;
 export interface Measured extends Outcome {
   /** Of each batch. */
   timings: Timings[];
-  /** Distinct states a step, of all images in flight together: the mean over steps and batches. */
-  statesAStep: number;
+  /** Rows of the dLLM a step, of all images in flight together: the mean over steps and batches. */
+  rowsAStep: number;
 }
 
 /** The first scenes, inverted from file to prompt: decoding and encoding the images is part of the time. */
@@ -30,14 +30,13 @@ export async function invertScenes(inverter: Inverter, { count, batch, seed }: J
   }
   const seconds = (performance.now() - start) / 1000;
   const mean = (values: number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
-  const batches = results.filter((_, i) => i % batch === 0).length;
+  const timings = results.filter((_, i) => i % batch === 0).map((result) => result.timings);
   const steps = results[0]?.trace.length ?? 0;
-  const states = results.flatMap(({ trace }) => trace.map((step) => step.states));
   return {
     secondsAnImage: seconds / results.length,
     rewardClip: mean(results.map(({ rewardClip }) => rewardClip)),
     rewardEdit: mean(results.map(({ rewardEdit }) => rewardEdit)),
-    timings: results.filter((_, i) => i % batch === 0).map(({ timings }) => timings),
-    statesAStep: states.reduce((sum, n) => sum + n, 0) / batches / steps,
+    timings,
+    rowsAStep: mean(timings.map(({ forwards }) => forwards)) / steps,
   };
 }

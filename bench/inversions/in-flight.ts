@@ -9,8 +9,8 @@ export interface InFlight {
   /** Images that were inverted. */
   images: number;
   imagesASecond: number;
-  /** Distinct states a step: mean over steps. */
-  statesAStep: number;
+  /** Rows of the dLLM a step, mean. */
+  rowsAStep: number;
   /** Resident memory of the process with the models loaded, and its peak. */
   loadedBytes: number;
   peakBytes: number;
@@ -22,9 +22,9 @@ async function main(): Promise<void> {
   await inverter.invert(loadScenes()[0]?.file ?? '', { steps: 2 }); // what is compiled and allocated once
   const loadedBytes = process.memoryUsage.rss();
   const images = Math.max(16, inFlight);
-  const { secondsAnImage, statesAStep } = await invertScenes(inverter, { count: images, batch: inFlight, seed: 0 });
+  const { secondsAnImage, rowsAStep } = await invertScenes(inverter, { count: images, batch: inFlight, seed: 0 });
   const peakBytes = process.resourceUsage().maxRSS * 1024;
-  const measured = { inFlight, images, imagesASecond: 1 / secondsAnImage, statesAStep, loadedBytes, peakBytes };
+  const measured = { inFlight, images, imagesASecond: 1 / secondsAnImage, rowsAStep, loadedBytes, peakBytes };
   console.log(JSON.stringify(measured satisfies InFlight));
 }
 

@@ -100,13 +100,10 @@ function stagesOf(timings: Timings[]): { stages: Record<string, number>; total: 
 
 function inFlightTable(inFlight: InFlight[]): string {
   const megabytes = (bytes: number): string => `${Math.round(bytes / 1e6)} MB`;
-  const rows = inFlight.map(({ inFlight: n, imagesASecond, statesAStep, loadedBytes, peakBytes }) => {
-    return [n, imagesASecond.toFixed(2), statesAStep.toFixed(1), megabytes(loadedBytes), megabytes(peakBytes)];
+  const rows = inFlight.map(({ inFlight: n, imagesASecond, rowsAStep, loadedBytes, peakBytes }) => {
+    return [n, imagesASecond.toFixed(2), rowsAStep.toFixed(1), megabytes(loadedBytes), megabytes(peakBytes)];
   });
-  return table(
-    ['images in flight', 'images a second', 'distinct states a step', 'memory, loaded', 'memory, peak'],
-    rows,
-  );
+  return table(['images in flight', 'images a second', 'rows a forward', 'memory, loaded', 'memory, peak'], rows);
 }
 
 function table(head: string[], rows: (string | number)[][]): string {

@@ -53,17 +53,18 @@ void* Binding::prepare(bool isInput, const std::string& name, ONNXTensorElementD
   return slot->memory.data();
 }
 
-Binding::Row Binding::bindRow(std::size_t index, std::span<const int32_t> widths) {
+Binding::Row Binding::bindRow(std::size_t index, int32_t width) {
   Row row;
+  row.width = width;
   OrtIoBinding* binding = nullptr;
   check(api().CreateIoBinding(session_->handle(), &binding), kCode, "creating the I/O binding");
   row.binding.reset(binding);
   for (Slot& slot : slots_) {
     std::vector<int64_t> shape = slot.shape;
     std::size_t bytes = slot.rowBytes;
-    if (slot.isInput && !widths.empty()) {
-      bytes = bytes / static_cast<std::size_t>(shape.back()) * static_cast<std::size_t>(widths[index]);
-      shape.back() = widths[index];
+    if (slot.isInput && width > 0) {
+      bytes = bytes / static_cast<std::size_t>(shape.back()) * static_cast<std::size_t>(width);
+      shape.back() = width;
     }
     OrtValue* value = nullptr;
     check(api().CreateTensorWithDataAsOrtValue(memoryInfo_.get(), slot.memory.data() + index * slot.rowBytes, bytes,
@@ -95,18 +96,21 @@ std::vector<Binding::Failure> Binding::run(int64_t rows, CancelToken& cancel, st
 
 std::vector<Binding::Failure> Binding::run(std::span<const int64_t> rows, CancelToken& cancel,
                                            std::span<const int32_t> widths) {
-  if (!widths.empty()) rows_.clear();
-  const int64_t last = rows.empty() ? -1 : *std::max_element(rows.begin(), rows.end());
-  while (static_cast<int64_t>(rows_.size()) <= last) rows_.push_back(bindRow(rows_.size(), widths));
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const auto row = static_cast<std::size_t>(rows[i]);
+    const int32_t width = widths.empty() ? -1 : widths[i];
+    if (rows_.size() <= row) rows_.resize(row + 1);
+    if (rows_[row].width != width) rows_[row] = bindRow(row, width);
+  }
   const CancelToken::Guard guard(cancel, [this] {
     if (OrtStatus* failed = api().RunOptionsSetTerminate(runOptions_.get())) api().ReleaseStatus(failed);
   });
   std::vector<std::string> messages(rows.size());
-  const auto at = [&](int64_t run) -> const Row& {
-    return rows_[static_cast<std::size_t>(rows[static_cast<std::size_t>(run)])];
+  const auto at = [&](int64_t i) -> const Row& {
+    return rows_[static_cast<std::size_t>(rows[static_cast<std::size_t>(i)])];
   };
-  device_->eachRow({model_, static_cast<int64_t>(rows.size()), [&at](int64_t run) { return at(run).inputBytes; }},
-                   [&](int64_t run) { messages[static_cast<std::size_t>(run)] = runRow(at(run), cancel); });
+  device_->eachRow({model_, static_cast<int64_t>(rows.size()), [&at](int64_t i) { return at(i).inputBytes; }},
+                   [&](int64_t i) { messages[static_cast<std::size_t>(i)] = runRow(at(i), cancel); });
   std::vector<Failure> failures;
   for (std::size_t i = 0; i < messages.size(); ++i) {
     if (messages[i].empty()) continue;

@@ -42,7 +42,7 @@ class Binding {
   /// it replaces the last axis of every input: rows of their own width, each at the start of the memory for the widest.
   /// Throws Error "ABORTED" when `cancel` fires before or during.
   std::vector<Failure> run(int64_t rows, CancelToken& cancel, std::span<const int32_t> widths = {});
-  /// The same of `rows` only, each a number below the rows there is memory for.
+  /// The same of `rows` only, each a number below the rows there is memory for; `widths` [rows] are theirs.
   std::vector<Failure> run(std::span<const int64_t> rows, CancelToken& cancel, std::span<const int32_t> widths = {});
 
   /// Device memory held now.
@@ -60,20 +60,22 @@ class Binding {
   };
   // What one row's run reads and writes.
   struct Row {
+    int32_t width = 0;  // in place of the last axis of the inputs; −1 where it is theirs, 0 before it is bound
     std::unique_ptr<OrtIoBinding, Releaser<OrtIoBinding, &OrtApi::ReleaseIoBinding>> binding;
     std::vector<Value> values;
     int64_t inputBytes = 0;
   };
   void* prepare(bool isInput, const std::string& name, ONNXTensorElementDataType type, int64_t rows,
                 const std::vector<int64_t>& rowShape);
-  Row bindRow(std::size_t row, std::span<const int32_t> widths);
+  Row bindRow(std::size_t row, int32_t width);
   std::string runRow(const Row& row, const CancelToken& cancel);
 
   std::shared_ptr<Session> session_;
   std::shared_ptr<Device> device_;
   const std::string model_;
   std::vector<Slot> slots_;
-  std::vector<Row> rows_;  // bound once, and again only when a slot's memory, its shape or a row's width changes
+  std::vector<Row>
+      rows_;  // bound when first run, and again only when a slot's memory, its shape or a row's width changes
   std::unique_ptr<OrtMemoryInfo, Releaser<OrtMemoryInfo, &OrtApi::ReleaseMemoryInfo>> memoryInfo_;
   std::unique_ptr<OrtRunOptions, Releaser<OrtRunOptions, &OrtApi::ReleaseRunOptions>> runOptions_;
 };

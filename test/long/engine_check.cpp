@@ -452,15 +452,17 @@ struct Demo {
       const auto denoised = particles.denoise(cancel);
       expect(denoised.failures.size() == (step == 0 ? 1 : 0), "the broken embedding");
       const std::vector<int32_t> guess = particles.guess(step);
-      std::vector<int64_t> ids;
-      std::vector<int32_t> widths;
+      Particles::Texts texts;
       for (std::size_t i = 0; i < kGuesses * P; ++i) {
-        widths.push_back(1 + static_cast<int32_t>(i) % 9);
-        for (int n = 0; n < widths.back(); ++n) ids.push_back(1 + guess[i * 9 + static_cast<std::size_t>(n)] % 200);
+        texts.places.push_back(static_cast<int64_t>(i));
+        texts.widths.push_back(1 + static_cast<int32_t>(i) % 9);
+        for (int n = 0; n < texts.widths.back(); ++n) {
+          texts.ids.push_back(1 + guess[i * 9 + static_cast<std::size_t>(n)] % 200);
+        }
       }
       std::vector<int32_t> textOf(kGuesses * P);
       std::iota(textOf.begin(), textOf.end(), 0);
-      const auto rewards = particles.reward(ids, widths, textOf, cancel);
+      const auto rewards = particles.reward(texts, textOf, cancel);
       expect(rewards.clip.size() == kGuesses * P && rewards.edit.size() == kGuesses * P, "the rewards");
       particles.weigh();
       if (step == 4) break;

@@ -759,6 +759,7 @@ function watched(): { watching: NativeEngine; loads: [file: string, optimization
       loads.push([file, optimization]);
       return engine.load(file, optimization);
     },
+    measureLimits: () => engine.measureLimits(),
     dispose: () => engine.dispose(),
   };
   return { watching, loads };

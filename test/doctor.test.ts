@@ -231,6 +231,18 @@ test('FKINV_ONNXRUNTIME names nothing', async (t) => {
   t.is(check(report, 'dllm graphs').detail, 'not run: onnxruntime comes first');
 });
 
+test('FKINV_INSTRUCTION_SET names another instruction set, and one that there is not', async (t) => {
+  const baseline = await examine(t, root, { env: { FKINV_INSTRUCTION_SET: 'baseline' } });
+  t.true(baseline.ok, JSON.stringify(baseline.checks));
+  t.is(baseline.kernels?.instructionSet, 'baseline');
+  t.regex(check(baseline, 'kernels').detail, /^baseline \(of baseline/);
+  const none = await examine(t, root, { env: { FKINV_INSTRUCTION_SET: 'sse9' } });
+  t.deepEqual(failed(none), ['kernels']);
+  t.is(check(none, 'kernels').code, 'INVALID_OPTION');
+  t.regex(check(none, 'kernels').detail, /^FKINV_INSTRUCTION_SET: must be one of baseline/);
+  t.is(check(none, 'inversion').detail, 'not run: kernels comes first');
+});
+
 test('ONNX Runtime is too old', async (t) => {
   const library = path.join(workspace, 'libold.so');
   await compile(

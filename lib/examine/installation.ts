@@ -133,8 +133,8 @@ async function checkOnnxRuntime(hasAddon: boolean): Promise<Found<OnnxRuntime>> 
   try {
     const file = findOnnxRuntime();
     if (!hasAddon) return [`${fromHere(file)}, not opened: addon comes first`, { path: file, version: null }];
-    const [{ native }, { createEngine }] = await Promise.all([import('../native.js'), import('../engine.js')]);
-    await createEngine(1).dispose();
+    const { native } = await import('../native.js');
+    await new native.Engine(file, 1, 'baseline').dispose();
     const version = native.onnxRuntimeVersion();
     return [`${version}, ${fromHere(file)}`, { path: file, version }];
   } catch (error) {
@@ -190,7 +190,7 @@ function filesIn({ folder, report }: Models[ModelKind]): { folder: string; files
 
 /** Graphs and parity of both, and the inversion. */
 async function examineModels(exam: Examination, models: Models, given: DoctorOptions): Promise<void> {
-  const missing = exam.missing(['addon', 'onnxruntime', 'sharp', 'tokenizers']);
+  const missing = exam.missing(['addon', 'kernels', 'onnxruntime', 'sharp', 'tokenizers']);
   if (missing !== undefined) {
     for (const name of ['clip graphs', 'dllm graphs', 'inversion']) exam.skip(name, missing);
     return;

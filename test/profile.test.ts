@@ -69,6 +69,11 @@ test('every kernel and every run of a model is there, as often as it was called'
     decodeText: T + 1,
     tokenizeText: T + 1,
   });
+  const named = (kind: string): string[] =>
+    profile.entries.flatMap((entry) => (entry.kind === kind ? [entry.name] : [])).sort();
+  t.deepEqual(named('model'), ['CLIP text', 'CLIP vision', 'dLLM']);
+  t.deepEqual(named('text'), ['decodeText', 'tokenizeText']);
+  t.deepEqual(named('image'), ['decodeImage']);
   t.is(eventsOf(profile, 'dLLM', 'forward').length, T + 1);
   t.deepEqual(
     profile.events.filter(({ kind }) => kind === 'step').map(({ name }) => name),

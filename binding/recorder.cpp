@@ -46,7 +46,7 @@ Napi::Function RecorderClass::define(Napi::Env env) {
 RecorderClass::RecorderClass(const Napi::CallbackInfo& info) : ObjectWrap(info) { Value().TypeTag(&kTag); }
 
 std::shared_ptr<Device> RecorderClass::deviceOf(const Jobs& jobs, Napi::Value recorder) {
-  const std::shared_ptr<Device> device = jobs.engine(recorder.Env()).device();
+  std::shared_ptr<Device> device = jobs.engine(recorder.Env()).device();
   if (recorder.IsUndefined()) return device;
   return std::make_shared<RecordingDevice>(device, unwrap<RecorderClass>(recorder).recorder_);
 }

@@ -54,13 +54,14 @@ Cost cosine(const Layout& layout, int size) {
 
 Cost average(int64_t embeddings, int size) {
   const int64_t values = embeddings * size;
-  return {values * kFloat, embeddings == 1 ? 0 : 4 * values + 3 * size};
+  return {values * kFloat, embeddings == 1 ? 0 : 4 * values + 3 * int64_t{size}};
 }
 
 Cost weigh(const Layout& layout, int guesses) {
   const int64_t totals = static_cast<int64_t>(guesses) * layout.particles();
   const int64_t exponentials = guesses == 1 ? 0 : kExponential * totals;
-  return {(2 * totals + 2 * layout.particles()) * kDouble, 3 * totals + 2 * layout.particles() + exponentials};
+  const int64_t particles = layout.particles();
+  return {(2 * totals + 2 * particles) * kDouble, 3 * totals + 2 * particles + exponentials};
 }
 
 Cost effectiveSampleSize(const Layout& layout) {

@@ -53,25 +53,27 @@ void mergeState(const Logits& z, double temperature, const TileTable& t, const R
   const int64_t firstRow = static_cast<int64_t>(state) * positions;
   for (int i = 0; i < positions; ++i) mergeRow(z, temperature, t, out, firstRow + i);
 
-  std::vector<double> sums(static_cast<size_t>(z.pairs()), 0.0), scale(static_cast<size_t>(positions));
-  for (int chunk = 0; chunk < z.chunks(); ++chunk) {
-    const int last = std::min((chunk + 1) * kChunk, tiles) - 1;
-    for (int i = 0; i < positions; ++i) {
-      const int64_t r = firstRow + i;
-      scale[static_cast<size_t>(i)] = powerOfTwo(t.exponent[r * tiles + last] - out.exponent[r]);
-    }
-    const float* gram = t.gram + (static_cast<int64_t>(state) * z.chunks() + chunk) * z.pairs();
-    double* sum = sums.data();
-    for (size_t i = 0; i < scale.size(); ++i) {
-      for (size_t j = i; j < scale.size(); ++j) *sum++ += static_cast<double>(*gram++) * scale[i] * scale[j];
+  const auto N = static_cast<size_t>(positions), chunks = static_cast<size_t>(z.chunks());
+  std::vector<double> scales(chunks * N), sums(N);  // [chunks, positions] s_i; of one row of S
+  for (size_t chunk = 0; chunk < chunks; ++chunk) {
+    const int last = std::min((static_cast<int>(chunk) + 1) * kChunk, tiles) - 1;
+    for (size_t i = 0; i < N; ++i) {
+      const int64_t r = firstRow + static_cast<int64_t>(i);
+      scales[chunk * N + i] = powerOfTwo(t.exponent[r * tiles + last] - out.exponent[r]);
     }
   }
+  const float* grams = t.gram + static_cast<int64_t>(state) * z.chunks() * z.pairs();
   float* similarity = out.gram + firstRow * positions;
-  const double* sum = sums.data();
-  for (int i = 0; i < positions; ++i) {
-    for (int j = i; j < positions; ++j) {
-      const double s = *sum++ / (out.mass[firstRow + i] * out.mass[firstRow + j]);
-      similarity[i * positions + j] = similarity[j * positions + i] = static_cast<float>(s);
+  const double* masses = out.mass + firstRow;
+  for (size_t i = 0, firstPair = 0; i < N; firstPair += N - i++) {
+    std::fill(sums.begin(), sums.end(), 0.0);
+    for (size_t chunk = 0; chunk < chunks; ++chunk) {
+      const double* scale = scales.data() + chunk * N;
+      const float* pair = grams + chunk * static_cast<size_t>(z.pairs()) + firstPair;
+      for (size_t j = i; j < N; ++j) sums[j] += static_cast<double>(*pair++) * scale[i] * scale[j];
+    }
+    for (size_t j = i; j < N; ++j) {
+      similarity[i * N + j] = similarity[j * N + i] = static_cast<float>(sums[j] / (masses[i] * masses[j]));
     }
   }
 }

@@ -11,13 +11,13 @@ namespace {
 /// without, over every float from −126 to 127 (test/long/kernels_check.cpp).
 inline Vector exp2Flushed(Vector x) {
   const Vector lowest = broadcast(-126.0f);
-  const auto [n, scale] = nearestInteger(larger(lowest, x));  // NaN passes
-  const Vector f = subtract(larger(lowest, x), n), square = multiply(f, f);
+  const auto [f, power] = split(larger(lowest, x));  // NaN passes
+  const Vector square = multiply(f, f);
   const Vector low = multiplyAdd(f, broadcast(6.931470036506653e-1f), broadcast(1.0f));
   const Vector middle = multiplyAdd(f, broadcast(5.550733581185341e-2f), broadcast(2.402224242687225e-1f));
   const Vector high = multiplyAdd(f, broadcast(1.326472731307149e-3f), broadcast(9.671512991189957e-3f));
   const Vector p = multiplyAdd(multiplyAdd(high, square, middle), square, low);
-  return whereNotBelow(x, lowest, timesPowerOfTwo(p, scale));
+  return whereNotBelow(x, lowest, timesPowerOfTwo(p, power));
 }
 
 }  // namespace

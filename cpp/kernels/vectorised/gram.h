@@ -38,11 +38,14 @@ inline void gramRest(int columns, const float* a, const float* b, int rowStride,
 }
 
 /// gram[j·stride + i] += Σ_c e_i[c]·e_j[c] for i ≤ j < positions, and for some i > j besides, which mean nothing. `e`
-/// [roundUp(positions, 4)] are rows of `width` columns, whole vectors, `rowStride` apart.
-void addGram(const float* e, int positions, int rowStride, int width, float* gram, int stride) {
+/// [roundUp(positions, 4)] are rows of `width` columns, whole vectors, `rowStride` apart. between() is called for every
+/// 4 × kColumns sums.
+template <class Between>
+void addGram(const float* e, int positions, int rowStride, int width, float* gram, int stride, Between between) {
   for (int j = 0; j < positions; j += kGramColumns) {
     const int columns = positions - j < kGramColumns ? positions - j : kGramColumns;
     for (int i = 0; i < j + columns; i += kGramRows) {
+      between();
       gramRest<kGramColumns>(columns, e + i * rowStride, e + j * rowStride, rowStride, width, gram + j * stride + i,
                              stride);
     }

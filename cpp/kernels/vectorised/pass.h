@@ -83,6 +83,34 @@ void rescaleGram(const Workspace& space) {
   }
 }
 
+// Asks for the logits of a state's next block, `width` columns from `first` on, a few cache lines at each call, while
+// the Gram of this one is formed: each row is a stream too short for the processor to foresee.
+class NextBlock {
+ public:
+  NextBlock(const Logits& z, int64_t firstRow, int first, int width)
+      : z_(z),
+        row_(firstRow),
+        end_(width > 0 ? firstRow + z.positions : firstRow),
+        logitBytes_(z.type == LogitsType::float32 ? 4 : 2),
+        first_(first * logitBytes_),
+        bytes_(width * logitBytes_) {}
+
+  void operator()() {
+    for (int line = 0; line < kLines && row_ < end_; ++line) {
+      prefetch(static_cast<const char*>(z_.data) + z_.rowOf[row_] * z_.rowStride * logitBytes_ + first_ + byte_);
+      byte_ += kLine;
+      if (byte_ < bytes_) continue;
+      byte_ = 0;
+      ++row_;
+    }
+  }
+
+ private:
+  static constexpr int kLine = 64, kLines = 12;
+  const Logits& z_;
+  int64_t row_, end_, logitBytes_, first_, bytes_, byte_ = 0;
+};
+
 void passTile(const Logits& z, double inverse, int64_t firstRow, int tile, const Workspace& space) {
   const int begin = tile * kTile, end = begin + kTile < z.vocab ? begin + kTile : z.vocab;
   for (int i = 0; i < z.positions; ++i) {
@@ -96,7 +124,8 @@ void passTile(const Logits& z, double inverse, int64_t firstRow, int tile, const
       readRow(z, firstRow + i, first, width, inverse, space.exps + i * Workspace::kRowStride, space.rows[i]);
     }
     rescaleGram(space);
-    addGram(space.exps, z.positions, Workspace::kRowStride, roundUp(width, kLanes), space.gram, space.padded);
+    addGram(space.exps, z.positions, Workspace::kRowStride, roundUp(width, kLanes), space.gram, space.padded,
+            NextBlock(z, firstRow, first + width, z.vocab - first - width < kBlock ? z.vocab - first - width : kBlock));
   }
 }
 

@@ -22,8 +22,8 @@ constexpr int kLanes = 16;
 constexpr bool kHasFma = true;
 constexpr int kGramColumns = 6;  // 4 × 6 sums, 6 + 1 operands: 31 of 32 registers
 using Vector = __m512;
-struct NearestInteger {
-  Vector n, power;
+struct Split {
+  Vector fraction, power;
 };
 
 inline Vector broadcast(float x) { return _mm512_set1_ps(x); }
@@ -39,9 +39,9 @@ inline Vector larger(Vector a, Vector b) { return _mm512_max_ps(a, b); }
 inline Vector whereNotBelow(Vector a, Vector b, Vector x) {
   return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ), x);
 }
-inline NearestInteger nearestInteger(Vector x) {
+inline Split split(Vector x) {
   const Vector n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT);
-  return {n, n};
+  return {subtract(x, n), n};
 }
 inline Vector timesPowerOfTwo(Vector x, Vector power) { return _mm512_scalef_ps(x, power); }
 inline Vector widenFloat16s(const uint16_t* from) {
@@ -62,8 +62,8 @@ constexpr int kLanes = 8;
 constexpr bool kHasFma = true;
 constexpr int kGramColumns = 3;  // 4 × 3 sums, 3 + 1 operands: 16 registers
 using Vector = __m256;
-struct NearestInteger {
-  Vector n, power;
+struct Split {
+  Vector fraction, power;
 };
 
 inline Vector broadcast(float x) { return _mm256_set1_ps(x); }
@@ -75,9 +75,9 @@ inline Vector multiply(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
 inline Vector multiplyAdd(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
 inline Vector larger(Vector a, Vector b) { return _mm256_max_ps(a, b); }
 inline Vector whereNotBelow(Vector a, Vector b, Vector x) { return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_NLT_UQ), x); }
-inline NearestInteger nearestInteger(Vector x) {
+inline Split split(Vector x) {
   const Vector biased = add(x, broadcast(kRoundingBias));
-  return {subtract(biased, broadcast(kRoundingBias)), biased};
+  return {add(x, subtract(broadcast(kRoundingBias), biased)), biased};
 }
 inline Vector timesPowerOfTwo(Vector x, Vector power) {
   return multiply(x, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(power), 23)));
@@ -112,8 +112,8 @@ using Bits = int32_t;
 inline Vector broadcast(float x) { return x; }
 inline float sumOf(Vector x) { return x; }
 #endif
-struct NearestInteger {
-  Vector n, power;
+struct Split {
+  Vector fraction, power;
 };
 
 template <class To, class From>
@@ -135,9 +135,9 @@ inline Vector multiply(Vector a, Vector b) { return a * b; }
 inline Vector multiplyAdd(Vector a, Vector b, Vector c) { return a * b + c; }
 inline Vector larger(Vector a, Vector b) { return a > b ? a : b; }
 inline Vector whereNotBelow(Vector a, Vector b, Vector x) { return a < b ? broadcast(0) : x; }
-inline NearestInteger nearestInteger(Vector x) {
+inline Split split(Vector x) {
   const Vector biased = x + broadcast(kRoundingBias);
-  return {biased - broadcast(kRoundingBias), biased};
+  return {x + (broadcast(kRoundingBias) - biased), biased};
 }
 inline Vector timesPowerOfTwo(Vector x, Vector power) { return x * as<Vector>(as<Bits>(power) << 23); }
 
@@ -204,19 +204,34 @@ class DoubleSum {
 };
 
 inline double sum(Vector x) {
-  float lanes[kLanes];
-  store(lanes, x);
-  double total = 0;
-  for (float lane : lanes) total += static_cast<double>(lane);
-  return total;
+#if defined(FKINV_AVX512) || defined(FKINV_AVX2)
+  const __m256 half = halved(x);
+  const __m256d four = _mm256_cvtps_pd(_mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+  const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+#else
+  return static_cast<double>(sumOf(x));
+#endif
 }
 
 inline float maximumOf(Vector x) {
   float lanes[kLanes];
   store(lanes, x);
-  float best = lanes[0];
-  for (float lane : lanes) best = lane > best ? lane : best;
-  return best;
+  float best[4] = {lanes[0], lanes[1 % kLanes], lanes[2 % kLanes], lanes[3 % kLanes]};
+  for (int l = 4; l < kLanes; ++l) best[l % 4] = lanes[l] > best[l % 4] ? lanes[l] : best[l % 4];
+  const float low = best[0] > best[1] ? best[0] : best[1], high = best[2] > best[3] ? best[2] : best[3];
+  return low > high ? low : high;
+}
+
+// Asks for the cache line at `at`, whatever the address: nothing is read.
+inline void prefetch(const void* at) {
+#if defined(__GNUC__)
+  __builtin_prefetch(at, 0, 2);
+#elif defined(FKINV_AVX512) || defined(FKINV_AVX2)
+  _mm_prefetch(static_cast<const char*>(at), _MM_HINT_T1);
+#else
+  (void)at;
+#endif
 }
 
 }  // namespace

@@ -6,7 +6,7 @@ import type { HostSpan, Recording } from './recording';
 export interface Profile {
   /** The inversion, the same as without a profile but for its timings. */
   inversion: Inversion;
-  /** Milliseconds from the call's turn to its result. */
+  /** Milliseconds from the call to its inversion: waiting for other calls is in them. */
   total: number;
   /** Where they went. */
   parts: ProfileParts;
@@ -77,7 +77,7 @@ export interface ProfileEvent {
   kind: ProfileEntry['kind'] | 'forward' | 'step';
   /** `steps` and `event loop`, which share a thread; `engine`; `pool 1` and so on. */
   thread: string;
-  /** Milliseconds since the call's turn. */
+  /** Milliseconds since the call. */
   start: number;
   /** Milliseconds. */
   duration: number;
@@ -122,7 +122,9 @@ function entriesOf(events: ProfileEvent[], limits: ProfileLimits): ProfileEntry[
   return kinds.flatMap((kind) => {
     const calls = new Map<string, ProfileEvent[]>();
     for (const event of events.filter((each) => each.kind === kind)) {
-      calls.set(event.name, [...(calls.get(event.name) ?? []), event]);
+      const ofName = calls.get(event.name);
+      if (ofName === undefined) calls.set(event.name, [event]);
+      else ofName.push(event);
     }
     return [...calls].map(([name, ofName]) => entryOf(name, kind, ofName, limits)).sort((a, b) => b.total - a.total);
   });

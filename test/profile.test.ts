@@ -184,14 +184,17 @@ test('on one thread, events lie within one another or apart', (t) => {
   }
 });
 
-test('engine and event loop are on one clock: each step holds its kernels and its text', (t) => {
+test('engine and event loop are on one clock: each step holds its models, its kernels and its text', (t) => {
   for (const step of profile.events.filter(({ kind }) => kind === 'step')) {
     const inside = profile.events.filter(
       ({ start, duration }) => start >= step.start && start + duration <= step.start + step.duration,
     );
     const count = (name: string, kind: ProfileEvent['kind']): number =>
       inside.filter((event) => event.name === name && event.kind === kind).length;
-    t.true(step.name !== 'step 0' || count('dLLM', 'forward') === 1);
+    t.is(count('dLLM', 'forward'), 1, step.name);
+    t.is(count('CLIP text', 'forward'), 1, step.name);
+    const read = inside.flatMap(({ name, bytes }) => (name === 'pass' ? [(bytes ?? NaN) / (N * V * 4)] : []));
+    t.is(sum(read), count('dLLM', 'model'), step.name);
     t.is(count('coupling', 'kernel'), 1, step.name);
     t.is(count('decodeText', 'text'), 1, step.name);
   }
@@ -251,6 +254,13 @@ test('one thread has no pool', async (t) => {
   await t.throwsAsync(single.profile(bells, quick), { code: 'DISPOSED' });
 });
 
+/** Milliseconds after the last step, which is before half a second of measuring has passed. */
+const whileLimitsAreMeasured =
+  (then: () => unknown): InvertOptions['onStep'] =>
+  ({ step }) => {
+    if (step === T) setTimeout(then, 20);
+  };
+
 test('it fails as an inversion does', async (t) => {
   await t.throwsAsync(inverter.profile(bells, { ...quick, particles: 0 }), { code: 'INVALID_OPTION' });
   await t.throwsAsync(inverter.profile('missing.png', quick), { code: 'IMAGE_NOT_FOUND' });
@@ -260,7 +270,10 @@ test('it fails as an inversion does', async (t) => {
   const aborted = inverter.profile(bells, {
     ...quick,
     signal: controller.signal,
-    onStep: ({ step }) => step === T && controller.abort(),
+    onStep: whileLimitsAreMeasured(() => controller.abort()),
   });
-  await t.throwsAsync(aborted, { code: 'ABORTED' }, 'while the limits are measured');
+  await t.throwsAsync(aborted, { code: 'ABORTED' });
+  const disposable = await Inverter.load({ threads: 1 });
+  const disposed = disposable.profile(bells, { ...quick, onStep: whileLimitsAreMeasured(() => disposable.dispose()) });
+  await t.throwsAsync(disposed, { code: 'DISPOSED' });
 });

@@ -256,7 +256,7 @@ test('one thread has no pool', async (t) => {
 
 /** Milliseconds after the last step, which is before half a second of measuring has passed. */
 const whileLimitsAreMeasured =
-  (then: () => unknown): InvertOptions['onStep'] =>
+  (then: () => unknown): NonNullable<InvertOptions['onStep']> =>
   ({ step }) => {
     if (step === T) setTimeout(then, 20);
   };

@@ -2,7 +2,7 @@ import type { Inversion } from './inversion';
 import type { NativeSpan } from './native';
 import type { HostSpan, Recording } from './recording';
 
-/** What {@link Inverter.profile} resolves to. Plain data: `JSON.stringify` keeps all of it (a bigint seed excepted). */
+/** What {@link Inverter.profile} resolves to. Plain data: `JSON.stringify` keeps all of it, but takes no bigint as seed. */
 export interface Profile {
   /** The inversion, the same as without a profile but for its timings. */
   inversion: Inversion;
@@ -58,13 +58,13 @@ export interface ProfileEntry {
   bytes: number | null;
   /** float32 operations by the kernel's formulas. Null where they are not known: models, text and images. */
   flops: number | null;
-  /** Bytes a second while it ran. Null as `flops`. */
+  /** Bytes a second while it ran. Null as `flops`, and where it was over before the clock moved. */
   bytesPerSecond: number | null;
-  /** Operations a second while it ran. Null as `flops`. */
+  /** Operations a second while it ran. Null as `bytesPerSecond`. */
   flopsPerSecond: number | null;
   /**
    * The time that its bytes or its operations, whichever take longer, need at the limits, over the time it took. Above 1 where it
-   * reads from a cache. Null as `flops`.
+   * reads from a cache. Null as `bytesPerSecond`.
    */
   limitShare: number | null;
 }
@@ -135,7 +135,7 @@ function entryOf(name: string, kind: ProfileEntry['kind'], calls: ProfileEvent[]
   const bytes = sumOf(calls, (call) => call.bytes);
   const flops = sumOf(calls, (call) => call.flops);
   const entry = { name, kind, calls: calls.length, total, median: medianOf(calls), bytes, flops };
-  if (bytes === null || flops === null)
+  if (bytes === null || flops === null || total === 0)
     return { ...entry, bytesPerSecond: null, flopsPerSecond: null, limitShare: null };
   const seconds = total / 1000;
   const needed = Math.max(bytes / limits.bytesPerSecond, flops / limits.flopsPerSecond);

@@ -10,6 +10,9 @@ import {
   type ProfileEvent,
 } from 'fkinv-native';
 import { z } from 'zod';
+import type { NativeSpan } from '../lib/native';
+import { profileOf } from '../lib/profile';
+import { Recording } from '../lib/recording';
 import { bells, squids } from './fkinv';
 
 const folder = path.join(__dirname, '..', 'models');
@@ -155,6 +158,18 @@ test('entries add their calls up, and hold them against the limits', (t) => {
     const needed = Math.max(bytes / limits.bytesPerSecond, flops / limits.flopsPerSecond);
     t.true(Math.abs(limitShare * (total / 1000) - needed) <= 1e-9 * needed, entry.name);
   }
+});
+
+test('what was over before the clock moved has no rates', (t) => {
+  const recording = new Recording();
+  const span = { name: 'copy', kind: 'kernel', thread: 1, start: 5, bytes: 8, flops: 0 } as const;
+  const of = (...ends: number[]): ProfileEntry | undefined => {
+    const takeEngineSpans = (): NativeSpan[] => ends.map((end) => ({ ...span, end }));
+    const { inversion, limits } = profile;
+    return profileOf(Object.assign(recording, { takeEngineSpans }), 1, inversion, limits).entries[0];
+  };
+  t.like(of(5, 5), { calls: 2, total: 0, bytesPerSecond: null, flopsPerSecond: null, limitShare: null });
+  t.like(of(5, 7), { calls: 2, total: 2, bytesPerSecond: 8000, flopsPerSecond: 0 });
 });
 
 test('the parts are the total, and each event lies in it', (t) => {

@@ -71,7 +71,7 @@ export interface ProfileEntry {
 
 /** One span. Those on one thread lie within one another or apart. */
 export interface ProfileEvent {
-  /** As in {@link ProfileEntry}; of a step its number. */
+  /** As in {@link ProfileEntry}; of step t `step t`, from 0 to T. */
   name: string;
   /** `forward` holds the runs (`model`) of a graph on all its rows; `step` is one of the T + 1 steps. */
   kind: ProfileEntry['kind'] | 'forward' | 'step';

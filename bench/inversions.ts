@@ -11,8 +11,8 @@ import { invertScenes } from './inversions/engine';
 import type { InFlight } from './inversions/in-flight';
 import { findPython, Reference, type Job } from './inversions/reference';
 import { report, type Comparison, type Results } from './inversions/report';
-import { writeSection } from './kernels/section';
 import { machine } from './machine';
+import { writeSection } from './section';
 
 const { values: options } = parseArgs({
   options: {

@@ -11,8 +11,8 @@ import { checkSame } from './kernels/check';
 import { Contender, type Case, type Stages } from './kernels/contender';
 import { floorSeconds, type Limits } from './kernels/floor';
 import { report, type CaseResult, type ContenderName, type Results } from './kernels/report';
-import { writeSection } from './kernels/section';
 import { machine } from './machine';
+import { writeSection } from './section';
 
 const root = path.join(__dirname, '..');
 const build = path.join(root, 'build', 'bench');

@@ -1,38 +1,66 @@
-// npm run bench:profile [-- --pairs 25]
+// npm run bench:profile [-- --pairs 25 --no-write]
 // What it costs to record: inversions of one image with and without a profile, in turn, and the ratio of each pair's
-// times. What is not profiled runs the same device without a recorder around it, so that the ratio is more than all
-// that recording could cost it.
-import { parseArgs } from 'node:util';
+// times (bench/README.md).
+import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { parseArgs } from 'node:util';
 import { Inverter } from 'fkinv-native';
+import { machine } from './machine';
+import { writeSection } from './section';
+
+const { values: options } = parseArgs({
+  options: { pairs: { type: 'string', default: '25' }, 'no-write': { type: 'boolean', default: false } },
+});
+
+/** Inversions of one image, in milliseconds. */
+interface Pair {
+  without: number;
+  recorded: number;
+}
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { pairs: { type: 'string', default: '25' } } });
+  const results: { machine: Record<string, string>; threads: { threads: number; pairs: Pair[] }[] } = {
+    machine: machine(),
+    threads: [],
+  };
+  for (const threads of [1, 2]) results.threads.push({ threads, pairs: await measure(threads) });
+
+  const facts = Object.entries(results.machine).map(([name, value]) => `${name}: ${value}`);
+  const lines = results.threads.map(({ threads, pairs }) => `- ${inWords(threads, pairs)}`);
+  const text = [facts.join(' · '), '', ...lines].join('\n');
+  console.log(text);
+  if (options['no-write']) return;
+  mkdirSync(path.join(__dirname, 'results'), { recursive: true });
+  writeFileSync(path.join(__dirname, 'results', 'profile.json'), `${JSON.stringify(results)}\n`);
+  await writeSection('profile', text);
+}
+
+async function measure(threads: number): Promise<Pair[]> {
+  await using inverter = await Inverter.load({ threads });
   const image = path.join(__dirname, '..', 'examples', 'bells.png');
-  for (const threads of [1, 2]) {
-    await using inverter = await Inverter.load({ threads });
-    const off = async (): Promise<number> => (await inverter.invert(image)).timings.total;
-    const on = async (): Promise<number> => (await inverter.profile(image)).inversion.timings.total;
-    await off();
-    await on();
-    const pairs: { off: number; ratio: number }[] = [];
-    for (let i = 0; i < Number(values.pairs); i++) {
-      // Whichever goes first may find the machine otherwise than the second does.
-      const first = i % 2 === 0 ? await off() : await on();
-      const second = i % 2 === 0 ? await on() : await off();
-      const [without, recorded] = i % 2 === 0 ? [first, second] : [second, first];
-      pairs.push({ off: without, ratio: recorded / without });
-    }
-    const ratios = pairs.map(({ ratio }) => ratio);
-    const quarter = (share: number): string => quantile(ratios, share).toFixed(3);
-    console.log(
-      `${threads} thread${threads === 1 ? '' : 's'}: ${quantile(
-        pairs.map((pair) => pair.off),
-        0.5,
-      ).toFixed(0)} ms without a profile; ` +
-        `with one ${quarter(0.5)} times that (quartiles ${quarter(0.25)} to ${quarter(0.75)}, ${pairs.length} pairs)`,
-    );
+  const off = async (): Promise<number> => (await inverter.invert(image)).timings.total;
+  const on = async (): Promise<number> => (await inverter.profile(image)).inversion.timings.total;
+  await off();
+  await on();
+  const pairs: Pair[] = [];
+  for (let i = 0; i < Number(options.pairs); i++) {
+    // Whichever goes first may find the machine otherwise than the second does.
+    if (i % 2 === 0) pairs.push({ without: await off(), recorded: await on() });
+    else pairs.push({ recorded: await on(), without: await off() });
   }
+  return pairs;
+}
+
+function inWords(threads: number, pairs: Pair[]): string {
+  const ratios = pairs.map(({ without, recorded }) => recorded / without);
+  const ratio = (share: number): string => quantile(ratios, share).toFixed(3);
+  const withThreads = `with ${threads} thread${threads === 1 ? '' : 's'}`;
+  const spread = `(quartiles ${ratio(0.25)} to ${ratio(0.75)}, ${pairs.length} pairs)`;
+  const without = quantile(
+    pairs.map((pair) => pair.without),
+    0.5,
+  ).toFixed(0);
+  return `${withThreads}: recorded, an inversion takes ${ratio(0.5)} times ${spread} what it takes without, ${without} ms`;
 }
 
 function quantile(values: number[], share: number): number {

@@ -122,7 +122,13 @@ export class Inverter {
     const recording = new Recording();
     const inversion = await this.#invert(image, options, recording);
     const total = performance.now() - recording.start;
-    const limits = await this.#guard(options.signal, () => this.#models.engine.measureLimits());
+    const { signal } = options;
+    const limits = await this.#guard(signal, async () => {
+      const measured = await this.#models.engine.measureLimits();
+      this.#checkDisposed(); // that nothing stops it is no reason to give what is no longer wanted
+      signal?.throwIfAborted();
+      return measured;
+    });
     return profileOf(recording, total, inversion, limits);
   }
 

@@ -2,11 +2,11 @@ import type { Inversion } from './inversion';
 import type { NativeSpan } from './native';
 import type { HostSpan, Recording } from './recording';
 
-/** What {@link Inverter.profile} resolves to. Plain data: `JSON.stringify` keeps all of it (a bigint seed excepted). */
+/** What {@link Inverter.profile} resolves to. Plain data: `JSON.stringify` keeps all of it, but takes no bigint as seed. */
 export interface Profile {
   /** The inversion, the same as without a profile but for its timings. */
   inversion: Inversion;
-  /** Milliseconds from the call's turn to its result. */
+  /** Milliseconds from the call to its inversion: waiting for other calls is in them. */
   total: number;
   /** Where they went. */
   parts: ProfileParts;
@@ -58,26 +58,26 @@ export interface ProfileEntry {
   bytes: number | null;
   /** float32 operations by the kernel's formulas. Null where they are not known: models, text and images. */
   flops: number | null;
-  /** Bytes a second while it ran. Null as `flops`. */
+  /** Bytes a second while it ran. Null as `flops`, and where it was over before the clock moved. */
   bytesPerSecond: number | null;
-  /** Operations a second while it ran. Null as `flops`. */
+  /** Operations a second while it ran. Null as `bytesPerSecond`. */
   flopsPerSecond: number | null;
   /**
    * The time that its bytes or its operations, whichever take longer, need at the limits, over the time it took. Above 1 where it
-   * reads from a cache. Null as `flops`.
+   * reads from a cache. Null as `bytesPerSecond`.
    */
   limitShare: number | null;
 }
 
 /** One span. Those on one thread lie within one another or apart. */
 export interface ProfileEvent {
-  /** As in {@link ProfileEntry}; of a step its number. */
+  /** As in {@link ProfileEntry}; of step t `step t`, from 0 to T. */
   name: string;
   /** `forward` holds the runs (`model`) of a graph on all its rows; `step` is one of the T + 1 steps. */
   kind: ProfileEntry['kind'] | 'forward' | 'step';
   /** `steps` and `event loop`, which share a thread; `engine`; `pool 1` and so on. */
   thread: string;
-  /** Milliseconds since the call's turn. */
+  /** Milliseconds since the call. */
   start: number;
   /** Milliseconds. */
   duration: number;
@@ -122,7 +122,9 @@ function entriesOf(events: ProfileEvent[], limits: ProfileLimits): ProfileEntry[
   return kinds.flatMap((kind) => {
     const calls = new Map<string, ProfileEvent[]>();
     for (const event of events.filter((each) => each.kind === kind)) {
-      calls.set(event.name, [...(calls.get(event.name) ?? []), event]);
+      const ofName = calls.get(event.name);
+      if (ofName === undefined) calls.set(event.name, [event]);
+      else ofName.push(event);
     }
     return [...calls].map(([name, ofName]) => entryOf(name, kind, ofName, limits)).sort((a, b) => b.total - a.total);
   });
@@ -133,7 +135,7 @@ function entryOf(name: string, kind: ProfileEntry['kind'], calls: ProfileEvent[]
   const bytes = sumOf(calls, (call) => call.bytes);
   const flops = sumOf(calls, (call) => call.flops);
   const entry = { name, kind, calls: calls.length, total, median: medianOf(calls), bytes, flops };
-  if (bytes === null || flops === null)
+  if (bytes === null || flops === null || total === 0)
     return { ...entry, bytesPerSecond: null, flopsPerSecond: null, limitShare: null };
   const seconds = total / 1000;
   const needed = Math.max(bytes / limits.bytesPerSecond, flops / limits.flopsPerSecond);

@@ -39,7 +39,7 @@ export interface ChromeEvent {
   pid: number;
   /** The track. */
   tid: number;
-  /** Microseconds since the call's turn. */
+  /** Microseconds since the call. */
   ts: number;
   /** Microseconds. */
   dur: number;

@@ -10,6 +10,9 @@ import {
   type ProfileEvent,
 } from 'fkinv-native';
 import { z } from 'zod';
+import type { NativeSpan } from '../lib/native';
+import { profileOf } from '../lib/profile';
+import { Recording } from '../lib/recording';
 import { bells, squids } from './fkinv';
 
 const folder = path.join(__dirname, '..', 'models');
@@ -157,6 +160,18 @@ test('entries add their calls up, and hold them against the limits', (t) => {
   }
 });
 
+test('what was over before the clock moved has no rates', (t) => {
+  const recording = new Recording();
+  const span = { name: 'copy', kind: 'kernel', thread: 1, start: 5, bytes: 8, flops: 0 } as const;
+  const of = (...ends: number[]): ProfileEntry | undefined => {
+    const takeEngineSpans = (): NativeSpan[] => ends.map((end) => ({ ...span, end }));
+    const { inversion, limits } = profile;
+    return profileOf(Object.assign(recording, { takeEngineSpans }), 1, inversion, limits).entries[0];
+  };
+  t.like(of(5, 5), { calls: 2, total: 0, bytesPerSecond: null, flopsPerSecond: null, limitShare: null });
+  t.like(of(5, 7), { calls: 2, total: 2, bytesPerSecond: 8000, flopsPerSecond: 0 });
+});
+
 test('the parts are the total, and each event lies in it', (t) => {
   const { parts, total, events } = profile;
   t.true(Math.abs(sum(Object.values(parts) as number[]) - total) < 1e-6);
@@ -184,14 +199,17 @@ test('on one thread, events lie within one another or apart', (t) => {
   }
 });
 
-test('engine and event loop are on one clock: each step holds its kernels and its text', (t) => {
+test('engine and event loop are on one clock: each step holds its models, its kernels and its text', (t) => {
   for (const step of profile.events.filter(({ kind }) => kind === 'step')) {
     const inside = profile.events.filter(
       ({ start, duration }) => start >= step.start && start + duration <= step.start + step.duration,
     );
     const count = (name: string, kind: ProfileEvent['kind']): number =>
       inside.filter((event) => event.name === name && event.kind === kind).length;
-    t.true(step.name !== 'step 0' || count('dLLM', 'forward') === 1);
+    t.is(count('dLLM', 'forward'), 1, step.name);
+    t.is(count('CLIP text', 'forward'), 1, step.name);
+    const read = inside.flatMap(({ name, bytes }) => (name === 'pass' ? [(bytes ?? NaN) / (N * V * 4)] : []));
+    t.is(sum(read), count('dLLM', 'model'), step.name);
     t.is(count('coupling', 'kernel'), 1, step.name);
     t.is(count('decodeText', 'text'), 1, step.name);
   }
@@ -251,6 +269,13 @@ test('one thread has no pool', async (t) => {
   await t.throwsAsync(single.profile(bells, quick), { code: 'DISPOSED' });
 });
 
+/** Milliseconds after the last step, which is before half a second of measuring has passed. */
+const whileLimitsAreMeasured =
+  (then: () => unknown): NonNullable<InvertOptions['onStep']> =>
+  ({ step }) => {
+    if (step === T) setTimeout(then, 20);
+  };
+
 test('it fails as an inversion does', async (t) => {
   await t.throwsAsync(inverter.profile(bells, { ...quick, particles: 0 }), { code: 'INVALID_OPTION' });
   await t.throwsAsync(inverter.profile('missing.png', quick), { code: 'IMAGE_NOT_FOUND' });
@@ -260,7 +285,10 @@ test('it fails as an inversion does', async (t) => {
   const aborted = inverter.profile(bells, {
     ...quick,
     signal: controller.signal,
-    onStep: ({ step }) => step === T && controller.abort(),
+    onStep: whileLimitsAreMeasured(() => controller.abort()),
   });
-  await t.throwsAsync(aborted, { code: 'ABORTED' }, 'while the limits are measured');
+  await t.throwsAsync(aborted, { code: 'ABORTED' });
+  const disposable = await Inverter.load({ threads: 1 });
+  const disposed = disposable.profile(bells, { ...quick, onStep: whileLimitsAreMeasured(() => disposable.dispose()) });
+  await t.throwsAsync(disposed, { code: 'DISPOSED' });
 });

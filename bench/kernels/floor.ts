@@ -21,9 +21,9 @@ export interface Floor {
 
 /**
  * Floating-point instructions of the exponentials of a vector: scale and shift, clamp, two that split off the integer, a
- * polynomial of degree 6, the scaling by 2^n and the sum.
+ * polynomial of degree 5, as the engine's, the scaling by 2^n and the sum.
  */
-const instructionsOfExponential = 12;
+const instructionsOfExponential = 11;
 
 /** In seconds. An instruction that is no FMA takes an FMA's place. */
 export function floorSeconds({ shape: [P, N, V], type }: Case, { flopsPerSecond, bytesPerSecond }: Limits): Floor {

@@ -42,7 +42,7 @@ const explanation = [
     'of limit  the time its bytes or operations need at the measured limits,',
     '          over the time it took; over 100 % where it reads from a cache',
   ]),
-  '\nUnder it, where the whole time went; the rest is the sampler itself, and the ways\nbetween its thread and the engine’s.',
+  "\nUnder it, where the whole time went; the rest is the sampler itself, and the ways\nbetween the event loop's thread and the engine's.",
   section('Examples:', ['fkinv profile', 'fkinv profile picture.png --threads 1', 'fkinv profile --trace trace.json']),
 ].join('\n');
 

@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { format, resolveConfig } from 'prettier';
 
-const readme = path.join(__dirname, '..', 'README.md');
+const readme = path.join(__dirname, 'README.md');
 
 /** Replaces what stands between the markers of section `name` in bench/README.md. */
 export async function writeSection(name: string, text: string): Promise<void> {

@@ -58,14 +58,24 @@ inline float maximum(const float* z, int n) {
   return maximumOf(best);
 }
 
-// x = z·log2e − m of vectors of logits. By FMA where there is one, with log2e in two parts; else, and where m is no
-// float, in float64, into `buffer` [n]: the plain product is off by 2.7e-3 at |z| = 8e4.
+// fl(z·log2e) − m in float64, never fused: as m was rounded from such a product, it lies near it for every finite z,
+// but beyond |z| = 8e17 not near the exact one.
+inline float exponentOf(float z, double m) {
+  if constexpr (kHasFma) {
+    const volatile double product = static_cast<double>(z) * kLog2e;
+    return static_cast<float>(product - m);
+  }
+  return static_cast<float>(static_cast<double>(z) * kLog2e - m);
+}
+
+// x = z·log2e − m of vectors of logits. By FMA where there is one, with log2e in two parts; else, and where |m| is
+// large, in float64, into `buffer` [n]: the plain product is off by 2.7e-3 at |z| = 8e4.
 class Exponents {
  public:
   Exponents(const float* logits, int n, double m, float* buffer)
       : from_(logits), isFormed_(!kHasFma || !(std::fabs(m) < 0x1p22)), minusM_(broadcast(static_cast<float>(-m))) {
     if (!isFormed_) return;
-    for (int c = 0; c < n; ++c) buffer[c] = static_cast<float>(static_cast<double>(logits[c]) * kLog2e - m);
+    for (int c = 0; c < n; ++c) buffer[c] = exponentOf(logits[c], m);
     from_ = buffer;
   }
   Vector at(int c) const {

@@ -78,7 +78,7 @@ void rescaleGram(const Workspace& space) {
   for (int i = 0; i < space.positions; ++i) isMoved = isMoved || space.rows[i].scale != 1;
   if (!isMoved) return;
   for (int j = 0; j < space.positions; ++j) {
-    float* column = space.gram + j * space.padded;
+    float* column = space.gram + static_cast<int64_t>(j) * space.padded;
     for (int i = 0; i <= j; ++i) column[i] *= space.rows[i].scale * space.rows[j].scale;
   }
 }

@@ -7,8 +7,8 @@
 
 namespace fkinv::costs {
 
-/// Operations of one exponential with what forms its argument and adds it up: a polynomial of degree 5 or 6 takes about
-/// as many in every instruction set.
+/// Operations of one exponential with what forms its argument and adds it up: a polynomial of degree 5 takes about as
+/// many in every instruction set.
 inline constexpr int64_t kExponential = 20;
 
 /// Every logit once; the upper triangle of the Gram, and an exponential each, two of them where τ is not 1.

@@ -13,7 +13,7 @@ struct Limits {
 };
 
 /// Measures both with the kernels' vectors, in about half a second, and takes the best of several tries: what else the
-/// machine does can only lower them. Reads 256 MiB of its own, far more than a last-level cache holds. Throws
+/// machine does can only lower them. Reads 256 MiB of its own, more than most last-level caches hold. Throws
 /// std::bad_alloc.
 Limits measureLimits(ThreadPool& pool, const kernels::InstructionSet& vectors);
 

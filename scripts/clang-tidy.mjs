@@ -6,10 +6,9 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const build = path.join(path.dirname(fileURLToPath(import.meta.url)), '..', 'build');
-const sources = JSON.parse(readFileSync(path.join(build, 'compile_commands.json'), 'utf8'))
-  .map(({ file }) => file)
-  .filter((file) => !file.includes('node_modules'))
-  .values();
+const commands = JSON.parse(readFileSync(path.join(build, 'compile_commands.json'), 'utf8'));
+// One that is compiled several times is checked as each of them.
+const sources = new Set(commands.map(({ file }) => file).filter((file) => !file.includes('node_modules'))).values();
 
 /** One source; resolves to whether it is clean. */
 function check(file) {

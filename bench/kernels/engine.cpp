@@ -32,7 +32,7 @@ double secondsSince(Clock::time_point start) { return std::chrono::duration<doub
 // The processor's best, or the one that FKINV_INSTRUCTION_SET names, as in the package.
 const kernels::InstructionSet& vectors() {
   const char* name = std::getenv("FKINV_INSTRUCTION_SET");
-  if (name == nullptr) return kernels::bestInstructionSet();
+  if (name == nullptr || *name == '\0') return kernels::bestInstructionSet();
   const kernels::InstructionSet* named = kernels::findInstructionSet(name);
   if (named == nullptr) throw std::runtime_error(std::string("this processor has no ") + name);
   return *named;

@@ -22,7 +22,8 @@ struct Processor {
 };
 
 #if defined(_MSC_VER) && !defined(__clang__)
-// Bits of CPUID (Intel's manual, volume 2) and of XCR0: whether the system saves the registers.
+// Bits of CPUID (Intel's manual, volume 2) and of XCR0: whether the system saves the registers. What /arch:AVX512 may
+// use is more than AVX-512F.
 Processor processor() {
   int one[4], seven[4];
   __cpuid(one, 1);
@@ -30,7 +31,9 @@ Processor processor() {
   const auto has = [](int word, int bit) { return ((word >> bit) & 1) != 0; };
   const unsigned long long saved = has(one[2], 27) ? _xgetbv(0) : 0;
   const bool hasAvx2 = (saved & 0x6) == 0x6 && has(seven[1], 5) && has(one[2], 12) && has(one[2], 29);
-  return {hasAvx2, hasAvx2 && (saved & 0xe6) == 0xe6 && has(seven[1], 16)};
+  bool hasAvx512 = hasAvx2 && (saved & 0xe6) == 0xe6;
+  for (const int bit : {16, 17, 28, 30, 31}) hasAvx512 = hasAvx512 && has(seven[1], bit);  // F, DQ, CD, BW and VL
+  return {hasAvx2, hasAvx512};
 }
 #else
 Processor processor() {

@@ -17,7 +17,7 @@ enum class LogitsType : uint8_t { float32, float16, bfloat16 };
 
 /// Logits of the distinct states, where ONNX Runtime wrote them. Position i of state q is the row
 /// `data + rowOf[q·positions + i]·rowStride`, `vocab` columns wide; offsets are 64-bit (Q·N·V passes 2^31). Kernels
-/// read them through widen.h.
+/// read them through widen.h, those in vectors through vectorised/row.h.
 struct Logits {
   void* data;
   LogitsType type;

@@ -20,7 +20,7 @@ class Workspace {
     float max, scale;  // scale: what its part of the Gram is multiplied by as the exponent moves
   };
   /// Of exps: rows do not begin at one place in the cache's sets, hence the line between them.
-  static constexpr int kRowStride = kBlock + 16;
+  static constexpr int64_t kRowStride = kBlock + 16;
 
   explicit Workspace(int positions);
   ~Workspace();

@@ -74,8 +74,7 @@ class Binding {
   std::shared_ptr<Device> device_;
   const std::string model_;
   std::vector<Slot> slots_;
-  std::vector<Row>
-      rows_;  // bound when first run, and again only when a slot's memory, its shape or a row's width changes
+  std::vector<Row> rows_;  // bound as they are first run, and anew when a slot's memory or shape or their width changes
   std::unique_ptr<OrtMemoryInfo, Releaser<OrtMemoryInfo, &OrtApi::ReleaseMemoryInfo>> memoryInfo_;
   std::unique_ptr<OrtRunOptions, Releaser<OrtRunOptions, &OrtApi::ReleaseRunOptions>> runOptions_;
 };

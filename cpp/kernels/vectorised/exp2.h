@@ -5,12 +5,11 @@
 namespace fkinv::kernels {
 namespace {
 
-/// 2^x for x < 127.5; exactly 0 below −126 (−inf included); NaN stays NaN. With n the integer nearest to x: 2^n times a
-/// polynomial of x − n in [−½, ½], of degree 5 and exact at 0, of the least relative error (9.1e-8), summed by Estrin's
-/// scheme: what the processor waits for is half as long a chain as Horner's. Off by at most 2.41 ulp with FMA and 2.59
-/// without, over every float from −126 to 127 (test/long/kernels_check.cpp).
-inline Vector exp2Flushed(Vector x) {
-  const Vector lowest = broadcast(-126.0f);
+/// 2^x for x < 127.5; exactly 0 below `lowest` ≥ −126 (−inf included); NaN stays NaN. With n the integer nearest to x:
+/// 2^n times a polynomial of x − n in [−½, ½], of degree 5 and exact at 0, of the least relative error (9.1e-8), summed
+/// by Estrin's scheme: what the processor waits for is half as long a chain as Horner's. Off by at most 2.41 ulp with
+/// FMA and 2.59 without, over every float from −126 to 127 (test/long/kernels_check.cpp).
+inline Vector exp2Flushed(Vector x, Vector lowest = broadcast(-126.0f)) {
   const auto [f, power] = split(larger(lowest, x));  // NaN passes
   const Vector square = multiply(f, f);
   const Vector low = multiplyAdd(f, broadcast(6.931470036506653e-1f), broadcast(1.0f));

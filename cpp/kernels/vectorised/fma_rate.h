@@ -12,7 +12,7 @@ float multiplyAdds(int64_t flops) {
   const Vector factor = broadcast(0.999f), summand = broadcast(0.001f);  // the chains tend to 1: nothing is subnormal
   Vector chains[kChains];
   for (int i = 0; i < kChains; ++i) chains[i] = broadcast(static_cast<float>(i));
-  for (int64_t done = 0; done < flops; done += 2 * kChains * kLanes) {
+  for (int64_t done = 0; done < flops; done += int64_t{2} * kChains * kLanes) {
     for (Vector& chain : chains) chain = multiplyAdd(chain, factor, summand);
   }
   double all = 0;

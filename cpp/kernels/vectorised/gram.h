@@ -9,7 +9,7 @@ constexpr int kGramRows = 4;
 
 // to[j·stride + i] += Σ_c a_i[c]·b_j[c] of four rows i and kColumns rows j: each of its 4·kColumns sums is a register.
 template <int kColumns>
-inline void gramTile(const float* a, const float* b, int rowStride, int width, float* to, int stride) {
+inline void gramTile(const float* a, const float* b, int64_t rowStride, int width, float* to, int64_t stride) {
   Vector sums[kColumns][kGramRows];
   for (auto& column : sums) {
     for (Vector& sum : column) sum = broadcast(0);
@@ -27,7 +27,8 @@ inline void gramTile(const float* a, const float* b, int rowStride, int width, f
 
 // The same for the last columns, fewer than kColumns.
 template <int kColumns>
-inline void gramRest(int columns, const float* a, const float* b, int rowStride, int width, float* to, int stride) {
+inline void gramRest(int columns, const float* a, const float* b, int64_t rowStride, int width, float* to,
+                     int64_t stride) {
   if constexpr (kColumns > 0) {
     if (columns == kColumns) {
       gramTile<kColumns>(a, b, rowStride, width, to, stride);
@@ -41,7 +42,8 @@ inline void gramRest(int columns, const float* a, const float* b, int rowStride,
 /// [roundUp(positions, 4)] are rows of `width` columns, whole vectors, `rowStride` apart. between() is called for every
 /// 4 × kColumns sums.
 template <class Between>
-void addGram(const float* e, int positions, int rowStride, int width, float* gram, int stride, Between between) {
+void addGram(const float* e, int positions, int64_t rowStride, int width, float* gram, int64_t stride,
+             Between between) {
   for (int j = 0; j < positions; j += kGramColumns) {
     const int columns = positions - j < kGramColumns ? positions - j : kGramColumns;
     for (int i = 0; i < j + columns; i += kGramRows) {

@@ -19,20 +19,20 @@ struct BlockSums {
   double mass, moment, weight;
 };
 
-// e[c] = 2^x of n columns, whole vectors, and 0 from there to kBlock.
+// e[c] = 2^x of n columns, whole vectors; 0 below 2^-63, so that no product of two is subnormal: some processors take a
+// hundred times as long for those, and next to a row's largest, 2^-1 and more, they are nothing.
 template <bool kTempered>
 BlockSums exponentiate(const float* logits, const Exponents x, int n, float inverse, float* e) {
-  const Vector lowest = broadcast(-126.0f), by = broadcast(inverse);
+  const Vector lowest = broadcast(-63.0f), by = broadcast(inverse);
   Vector max = broadcast(kMinusInfinity), mass = broadcast(0), moment = broadcast(0), weight = broadcast(0);
   for (int c = 0; c < n; c += kLanes) {
     max = larger(load(logits + c), max);
-    const Vector v = x.at(c), p = exp2Flushed(v);
+    const Vector v = x.at(c), p = exp2Flushed(v, lowest);
     store(e + c, p);
     mass = add(mass, p);
     moment = multiplyAdd(larger(lowest, v), p, moment);  // 0 · −inf would be NaN
     if constexpr (kTempered) weight = add(weight, exp2Flushed(multiply(v, by)));
   }
-  for (int c = n; c < kBlock; c += kLanes) store(e + c, broadcast(0));
   const double total = sum(mass);
   return {maximumOf(max), total, sum(moment), kTempered ? sum(weight) : total};
 }
@@ -78,7 +78,7 @@ void rescaleGram(const Workspace& space) {
   for (int i = 0; i < space.positions; ++i) isMoved = isMoved || space.rows[i].scale != 1;
   if (!isMoved) return;
   for (int j = 0; j < space.positions; ++j) {
-    float* column = space.gram + j * space.padded;
+    float* column = space.gram + static_cast<int64_t>(j) * space.padded;
     for (int i = 0; i <= j; ++i) column[i] *= space.rows[i].scale * space.rows[j].scale;
   }
 }

@@ -58,8 +58,8 @@ inline float maximum(const float* z, int n) {
   return maximumOf(best);
 }
 
-// x = z·log2e − m of vectors of logits: by FMA, else, and where m is no float, in float64, into `buffer` [n]. The plain
-// product is off by 2.7e-3 at |z| = 8e4.
+// x = z·log2e − m of vectors of logits: by FMA, else, and where m is no float, in float64 (which holds the product of
+// two floats exactly), into `buffer` [n]. The plain product is off by 2.7e-3 at |z| = 8e4.
 class Exponents {
  public:
   Exponents(const float* logits, int n, double m, float* buffer)

@@ -65,8 +65,8 @@ struct Forward {
 };
 
 /// Work is done in the order of the calls. Pointers and spans named "device" in comments are to the device's own
-/// memory; every other span is the host's. Only download(), eachRow() and measureLimits() wait; upload() has read `host`
-/// when it returns.
+/// memory; every other span is the host's. Only download(), eachRow() and measureLimits() wait; upload() has read
+/// `host` when it returns.
 class Device {
  public:
   virtual ~Device() = default;

@@ -11,7 +11,7 @@ inline constexpr int kTile = 1024;
 inline constexpr int kChunk = 16;
 /// log2(e) as a float, so that one FMA forms z·log2e − m: as if τ were 1 − 1.3e-8, everywhere alike.
 inline constexpr double kLog2e = 0x1.715476p+0;
-inline constexpr double kLn2 = 0.6931471805599453;    // ln(2)
+inline constexpr double kLn2 = 0.6931471805599453;  // ln(2)
 
 enum class LogitsType : uint8_t { float32, float16, bfloat16 };
 

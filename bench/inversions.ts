@@ -3,7 +3,6 @@
 // time goes, and how cost grows with the images in flight (bench/README.md).
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { loadavg } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { Inverter } from 'fkinv-native';
@@ -26,7 +25,7 @@ const { values: options } = parseArgs({
 async function main(): Promise<void> {
   const python = findPython(options.python);
   if (python === undefined) console.log('reference not measured: no python3 that can import torch, numpy and PIL\n');
-  const results: Results = { machine: { ...machine(), load: busy() }, comparisons: [], inFlight: [] };
+  const results: Results = { machine: machine(), comparisons: [], inFlight: [] };
   for (const threads of [1, 2]) results.comparisons.push(...(await compare(threads, python, results)));
   for (const inFlight of [1, 4, 16, 64]) results.inFlight.push(measureInFlight(inFlight, 2));
 
@@ -36,13 +35,6 @@ async function main(): Promise<void> {
   mkdirSync(path.join(__dirname, 'results'), { recursive: true });
   writeFileSync(path.join(__dirname, 'results', 'inversions.json'), `${JSON.stringify(results)}\n`);
   await writeSection('inversions', text);
-}
-
-/** What else the machine does: figures of a busy one are worth little. */
-function busy(): string {
-  const load = loadavg()[0] ?? 0;
-  if (load > 0.5) console.log(`the machine is busy (load ${load.toFixed(1)}): these figures are provisional\n`);
-  return load.toFixed(1);
 }
 
 /** One image at a time and 16, both sides in turns, so that what else the machine does hits both alike. */

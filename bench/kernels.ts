@@ -36,13 +36,14 @@ const { values: options } = parseArgs({
 });
 
 async function main(): Promise<void> {
+  const about = machine(); // before the build, which is a load too
   execFileSync('cmake', ['-S', root, '-B', build, '-DFKINV_BENCH=ON'], { stdio: ['ignore', 'ignore', 'inherit'] });
   execFileSync('cmake', ['--build', build, '--target', 'kernels_bench', '--parallel', '2'], {
     stdio: ['ignore', 'ignore', 'inherit'],
   });
   const python = pythonWithTorch();
   const limits = [1, 2].map(measureLimits);
-  const results: Results = { machine: machine(), limits, cases: [] };
+  const results: Results = { machine: about, limits, cases: [] };
   if (python === undefined) {
     results.machine['PyTorch'] = 'not measured';
     console.error('PyTorch not measured: there is no python3 that can import torch');

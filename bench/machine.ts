@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { arch, availableParallelism, cpus, release, totalmem, type } from 'node:os';
+import { arch, availableParallelism, cpus, loadavg, release, totalmem, type } from 'node:os';
 import path from 'node:path';
 
-/** The machine that figures were measured on, in words. */
+/** The machine that figures were measured on, in words; a load says that it did something else too. */
 export function machine(): Record<string, string> {
   const gigabytes = (totalmem() / 2 ** 30).toFixed(0);
   return {
@@ -12,6 +12,7 @@ export function machine(): Record<string, string> {
     memory: `${gigabytes} GiB`,
     system: `${type()} ${release()}, ${arch()}`,
     'Node.js': process.version,
+    'load before': (loadavg()[0] ?? 0).toFixed(1),
   };
 }
 

@@ -11,7 +11,7 @@ export function instructionSet(wanted?: string): string {
   const sets = native.instructionSets();
   const name = wanted ?? environment.instructionSet ?? sets.at(-1) ?? 'baseline';
   if (sets.includes(name)) return name;
-  const which = wanted === undefined ? `FKINV_INSTRUCTION_SET: must be` : 'instructionSet: must be';
+  const which = wanted === undefined ? 'FKINV_INSTRUCTION_SET: must be' : 'instructionSet: must be';
   throw new FkinvError(
     'INVALID_OPTION',
     `${which} one of ${sets.join(', ')}, which are what this processor has, not ${name}`,

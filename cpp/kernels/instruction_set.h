@@ -18,7 +18,7 @@ struct InstructionSet {
 
   /// weights[c] = 2^((z·log2e − exponent)/τ) of the columns of tile `tile` of row `r` with z ≥ threshold, else 0;
   /// `weights` holds kTile floats, whatever the tile's width. Returns their sum. τ > 0, and the exponent is finite and
-  /// at most 6 less than the tile's maximum in log2.
+  /// at most 3 less than the tile's maximum in log2.
   double (*weighTile)(const Logits& z, int64_t r, int tile, double exponent, double temperature, float threshold,
                       float* weights);
 

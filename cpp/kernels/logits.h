@@ -32,7 +32,7 @@ struct Logits {
 };
 
 /// What one read of the logits leaves of each tile. With m a tile's `exponent` (integral, or −inf where nothing was met
-/// yet) and x = z·log2e − m ≤ 6: mass Σ 2^x, moment Σ x·2^x, weight Σ 2^(x/τ). The exponents of a chunk only grow; gram
+/// yet) and x = z·log2e − m ≤ 3: mass Σ 2^x, moment Σ x·2^x, weight Σ 2^(x/τ). The exponents of a chunk only grow; gram
 /// is Σ 2^(x_i + x_j) of the chunk's columns by the exponents of its last tile.
 struct TileTable {
   float* max;        // [rows, tiles]

@@ -37,7 +37,7 @@ class Workspace {
 /// Chunks are independent, and what a chunk gives depends on nothing but its own logits and τ.
 ///
 /// In the log2 domain (kernels.md): x = z·log2e − m, where the integer m is at first the row's ⌈max·log2e⌉ in the
-/// chunk's first block and follows it, lazily, when it has grown by more than 6: the sums so far are then multiplied by
+/// chunk's first block and follows it, lazily, when it has grown by more than 3: the sums so far are then multiplied by
 /// a power of two, exactly. NaN or +inf logits make the mass NaN; −inf (suppressed) adds exactly 0 to everything. Reads
 /// each logit once from memory; N(N + 1)/2 multiply-adds and N exponentials a column.
 using PassChunk = void (*)(const Logits& z, double temperature, const TileTable& out, int state, int chunk,

@@ -10,7 +10,7 @@
 namespace fkinv::kernels {
 namespace {
 
-constexpr double kLazy = 6;  // how far a row may grow past its exponent before that follows
+constexpr double kLazy = 3;  // how far a row may grow past its exponent before that follows
 constexpr double kNothing = -std::numeric_limits<double>::infinity();
 
 // What a row's block adds to its sums.

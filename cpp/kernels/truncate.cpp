@@ -6,7 +6,6 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
-#include <utility>
 #include <vector>
 
 #include "widen.h"
@@ -57,7 +56,9 @@ uint32_t threshold(Target target, Each each) {
   each([&](uint32_t key, double weight) {
     if (key >> 21 == prefix) inside.push_back({key, weight});
   });
-  for (const auto& [shift, bits] : {std::pair{10, 11}, std::pair{0, 10}}) {
+  int shift = 21;
+  for (const int bits : {11, 10}) {
+    shift -= bits;
     const uint32_t mask = (1u << bits) - 1;
     Histogram finer;
     for (const Token& token : inside) finer.add(token.key >> shift & mask, token.weight);

@@ -80,30 +80,30 @@ struct Tables {
       : cells(static_cast<std::size_t>(z.rows()) * static_cast<std::size_t>(z.tiles())),
         rows(static_cast<std::size_t>(z.rows())),
         tileMax(cells),
-        tileGram(static_cast<std::size_t>(z.states) * static_cast<std::size_t>(z.tiles()) *
-                 static_cast<std::size_t>(z.pairs())),
+        mass(cells),
+        moment(cells),
+        weight(cells),
+        chunkGram(static_cast<std::size_t>(z.states) * static_cast<std::size_t>(z.chunks()) *
+                  static_cast<std::size_t>(z.pairs())),
         rowMax(rows),
         threshold(rows),
         entropy(rows),
         gram(rows * static_cast<std::size_t>(z.positions)),
         exponent(cells),
-        mass(cells),
-        moment(cells),
-        tempered(cells),
         rowExponent(rows),
         rowMass(rows),
         rowTempered(rows),
         fault(rows) {}
   TileTable tiles() {
-    return {tileMax.data(), exponent.data(), mass.data(), moment.data(), tempered.data(), tileGram.data()};
+    return {tileMax.data(), exponent.data(), mass.data(), moment.data(), weight.data(), chunkGram.data()};
   }
   RowStats stats() {
     return {rowMax.data(),    rowExponent.data(), rowMass.data(), rowTempered.data(),
             threshold.data(), entropy.data(),     fault.data(),   gram.data()};
   }
   std::size_t cells, rows;
-  std::vector<float> tileMax, tileGram, rowMax, threshold, entropy, gram;
-  std::vector<double> exponent, mass, moment, tempered, rowExponent, rowMass, rowTempered;
+  std::vector<float> tileMax, mass, moment, weight, chunkGram, rowMax, threshold, entropy, gram;
+  std::vector<double> exponent, rowExponent, rowMass, rowTempered;
   std::vector<kernels::RowFault> fault;
 };
 
@@ -227,8 +227,8 @@ void checkLogits(Random& random, CpuDevice& device, int rounds) {
     for (double u : {0.0, std::nextafter(1.0, 0.0)}) {
       for (std::size_t r = 0; r < rows; ++r) {
         if (!wanted[r]) continue;
-        const auto [token, ofModel, ofProposal] =
-            kernels::drawRow(z, temperature, t.tiles(), t.stats(), static_cast<int64_t>(r), u, u);
+        const auto [token, ofModel, ofProposal] = kernels::drawRow(kernels::bestInstructionSet(), z, temperature,
+                                                                   t.tiles(), t.stats(), static_cast<int64_t>(r), u, u);
         expect(token >= 0 && token < vocab && ofModel <= 1e-3 && ofProposal <= 1e-3, "a draw at an end of [0, 1)");
       }
     }

@@ -20,8 +20,8 @@ export interface Floor {
 }
 
 /**
- * Floating-point instructions of the exponentials of a vector: scale and shift, clamp, two that split off the integer, a
- * polynomial of degree 5, as the engine's, the scaling by 2^n and the sum.
+ * Floating-point instructions of the exponentials of a vector: the integer n nearest to x, two for x − n, a polynomial of
+ * degree 5, as the engine's, the scaling by 2^n, the comparison that makes what is far below the maximum 0, and the sum.
  */
 const instructionsOfExponential = 11;
 

@@ -9,29 +9,35 @@
 namespace fkinv::kernels {
 namespace {
 
-// The first of n weights whose running sum exceeds u·total; where rounding leaves none, the last positive one. The
-// running sum is kept by groups first: within them the processor need not wait for one addition after the other.
-int pick(const float* weights, int n, double u, double total) {
-  constexpr int kGroup = 32;
-  const double target = u * total;
-  double sum = 0;
-  for (int first = 0; first < n; first += kGroup) {
-    const int end = std::min(first + kGroup, n);
-    double group = 0;
-    for (int j = first; j < end; ++j) group += static_cast<double>(weights[j]);
-    if (sum + group > target) {
-      for (int j = first; j < end; ++j) {
-        sum += static_cast<double>(weights[j]);
-        if (sum > target) return j;
-      }
-      n = end;  // the group's sum and the running one are rounded apart
-      break;
-    }
-    sum += group;
+// The first of n weights with which `sum` exceeds `target`, and `sum` without it; n where none does.
+template <class Weight>
+int firstOver(double target, const Weight* weights, int n, double& sum) {
+  for (int i = 0; i < n; ++i) {
+    const double with = sum + static_cast<double>(weights[i]);
+    if (with > target) return i;
+    sum = with;
   }
+  return n;
+}
+
+// The last positive weight of n, where rounding leaves none over the target.
+int lastPositive(const float* weights, int n) {
   int last = n - 1;
   while (last > 0 && !(weights[last] > 0)) --last;
   return last;
+}
+
+// By groups first, then within one.
+int pickToken(const TileWeights& weights, int width, double u) {
+  constexpr int kGroup = TileWeights::kGroup;
+  const int groups = (width + kGroup - 1) / kGroup;
+  const double target = u * weights.total;
+  double sum = 0;
+  const int group = firstOver(target, weights.ofGroup, groups, sum), first = group * kGroup;
+  if (group == groups) return lastPositive(weights.ofToken, width);
+  const int inside = firstOver(target, weights.ofToken + first, kGroup, sum);
+  if (inside < kGroup) return first + inside;
+  return lastPositive(weights.ofToken, first + kGroup);  // the group's sum and the running one are rounded apart
 }
 
 int argmax(const Logits& z, const TileTable& t, const RowStats& rows, int64_t r) {
@@ -48,10 +54,12 @@ int argmax(const Logits& z, const TileTable& t, const RowStats& rows, int64_t r)
 int draw(const InstructionSet& vectors, const Logits& z, double temperature, const TileTable& t, const RowStats& rows,
          int64_t r, double u, double uInside) {
   const int64_t first = r * z.tiles();
-  const int tile = pick(t.weight + first, z.tiles(), u, rows.temperedMass[r]);
-  float weights[kTile];
-  const double total = vectors.weighTile(z, r, tile, t.exponent[first + tile], temperature, rows.threshold[r], weights);
-  return tile * kTile + pick(weights, std::min(kTile, z.vocab - tile * kTile), uInside, total);
+  double sum = 0;
+  int tile = firstOver(u * rows.temperedMass[r], t.weight + first, z.tiles(), sum);
+  if (tile == z.tiles()) tile = lastPositive(t.weight + first, z.tiles());
+  TileWeights weights;
+  vectors.weighTile(z, r, tile, t.exponent[first + tile], temperature, rows.threshold[r], weights);
+  return tile * kTile + pickToken(weights, std::min(kTile, z.vocab - tile * kTile), uInside);
 }
 
 }  // namespace

@@ -7,6 +7,15 @@
 
 namespace fkinv::kernels {
 
+/// What each token of a tile weighs in a draw. Of a tile that is narrower than kTile, what is past its last group is
+/// not written, and the last group is 0 past its last column.
+struct TileWeights {
+  static constexpr int kGroup = 32;  // tokens
+  float ofToken[kTile];
+  double ofGroup[kTile / kGroup];  // sums
+  double total;
+};
+
 /// What instruction_set.cpp is compiled into for each set. Their results agree to rounding, and draws exactly but where
 /// a uniform lies at a boundary of the CDF.
 struct InstructionSet {
@@ -16,11 +25,10 @@ struct InstructionSet {
 
   PassChunk passChunk;
 
-  /// weights[c] = 2^((z·log2e − exponent)/τ) of the columns of tile `tile` of row `r` with z ≥ threshold, else 0;
-  /// `weights` holds kTile floats, whatever the tile's width. Returns their sum. τ > 0, and the exponent is finite and
-  /// at most 3 less than the tile's maximum in log2.
-  double (*weighTile)(const Logits& z, int64_t r, int tile, double exponent, double temperature, float threshold,
-                      float* weights);
+  /// The weights 2^((z·log2e − exponent)/τ) of the columns of tile `tile` of row `r` with z ≥ threshold, 0 of the
+  /// others. τ > 0, and the exponent is finite and at most 3 less than the tile's maximum in log2.
+  void (*weighTile)(const Logits& z, int64_t r, int tile, double exponent, double temperature, float threshold,
+                    TileWeights& out);
 
   /// y[i] = 2^x[i] as the kernels form it (vectorised/exp2.h), of n floats.
   void (*exp2)(const float* x, float* y, int n);

@@ -93,10 +93,11 @@ uint32_t massKey(const InstructionSet& vectors, const Logits& z, double temperat
   return threshold([&](double total) { return topP * total; },
                    [&](auto f) {
                      eachTile(z, [&](int tile, int begin, int width) {
-                       float widened[kTile], weights[kTile];
+                       float widened[kTile];
+                       TileWeights weights;
                        const float* row = widen(z, r, begin, width, widened);
                        vectors.weighTile(z, r, tile, rows.exponent[r], temperature, lowest, weights);
-                       for (int c = 0; c < width; ++c) f(keyOf(row[c]), static_cast<double>(weights[c]));
+                       for (int c = 0; c < width; ++c) f(keyOf(row[c]), static_cast<double>(weights.ofToken[c]));
                      });
                    });
 }
@@ -121,9 +122,9 @@ void truncateRow(const InstructionSet& vectors, const Logits& z, double temperat
     const int64_t at = r * z.tiles() + tile;
     t.weight[at] = 0;
     if (t.max[at] < lowest) return;
-    float weights[kTile];
-    const double mass = vectors.weighTile(z, r, tile, t.exponent[at], temperature, lowest, weights);
-    t.weight[at] = static_cast<float>(mass * std::exp2((t.exponent[at] - rows.exponent[r]) / temperature));
+    TileWeights weights;
+    vectors.weighTile(z, r, tile, t.exponent[at], temperature, lowest, weights);
+    t.weight[at] = static_cast<float>(weights.total * std::exp2((t.exponent[at] - rows.exponent[r]) / temperature));
     rows.temperedMass[r] += static_cast<double>(t.weight[at]);
   });
 }

@@ -135,18 +135,23 @@ void compare(const InstructionSet& set, const Logits& z, double temperature) {
                         : part == 3 ? ": weight"
                                     : ": Gram"));
   }
-  std::vector<float> a(kTile), b(kTile);
+  TileWeights a, b;
   for (int64_t r = 0; r < z.rows(); ++r) {
     for (int tile = 0; tile < z.tiles(); ++tile) {
       const auto cell = static_cast<std::size_t>(r * z.tiles() + tile);
       if (!std::isfinite(ours.exponent[cell]) || !std::isfinite(ours.table[ours.cells + cell])) continue;
       const float threshold = tile % 2 == 0 ? -kInfinity : ours.max()[cell] - 3;
-      const double sum = set.weighTile(z, r, tile, ours.exponent[cell], temperature, threshold, a.data());
-      const double same = baseline.weighTile(z, r, tile, ours.exponent[cell], temperature, threshold, b.data());
-      expectClose(static_cast<float>(sum), static_cast<float>(same), 0, of + ": sum of weights");
+      set.weighTile(z, r, tile, ours.exponent[cell], temperature, threshold, a);
+      baseline.weighTile(z, r, tile, ours.exponent[cell], temperature, threshold, b);
+      expectClose(static_cast<float>(a.total), static_cast<float>(b.total), 0, of + ": sum of weights");
       const int width = std::min(kTile, z.vocab - tile * kTile);
       for (int c = 0; c < width; ++c) {
-        expectClose(a[static_cast<std::size_t>(c)], b[static_cast<std::size_t>(c)], 1e-30, of + ": weight of a token");
+        expectClose(a.ofToken[c], b.ofToken[c], 1e-30, of + ": weight of a token");
+      }
+      for (int group = 0; group * TileWeights::kGroup < width; ++group) {
+        const float* first = b.ofToken + group * TileWeights::kGroup;
+        const double sum = std::accumulate(first, first + TileWeights::kGroup, 0.0);
+        expectClose(static_cast<float>(a.ofGroup[group]), static_cast<float>(sum), 1e-30, of + ": weight of a group");
       }
     }
   }

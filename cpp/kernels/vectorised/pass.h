@@ -19,15 +19,14 @@ struct BlockSums {
   double mass, moment, weight;
 };
 
-// e[c] = 2^x of n columns, whole vectors; 0 below 2^-63, so that no product of two is subnormal: some processors take a
-// hundred times as long for those, and next to a row's largest, 2^-1 and more, they are nothing.
+// e[c] = 2^x of n columns, whole vectors.
 template <bool kTempered>
 BlockSums exponentiate(const float* logits, const Exponents x, int n, float inverse, float* e) {
-  const Vector lowest = broadcast(-63.0f), by = broadcast(inverse);
+  const Vector lowest = broadcast(kLowest), by = broadcast(inverse);
   Vector max = broadcast(kMinusInfinity), mass = broadcast(0), moment = broadcast(0), weight = broadcast(0);
   for (int c = 0; c < n; c += kLanes) {
     max = larger(load(logits + c), max);
-    const Vector v = x.at(c), p = exp2Flushed(v, lowest);
+    const Vector v = x.at(c), p = x.power(c);
     store(e + c, p);
     mass = add(mass, p);
     moment = multiplyAdd(larger(lowest, v), p, moment);  // 0 · −inf would be NaN
@@ -54,8 +53,8 @@ bool raise(Workspace::Row& row, float max, double inverse) {
 // it does.
 void readRow(const Logits& z, int64_t r, int first, int width, double inverse, float* e, Workspace::Row& row) {
   float buffer[kBlock], formed[kBlock];
-  const float* logits = read(z, r, first, width, buffer);
   const int whole = roundUp(width, kLanes);
+  const float* logits = read(z, r, first, width, whole, buffer);
   const auto sums = [&] {
     // A row with nothing yet still looks for NaN: −inf − 0 gives 0, NaN stays.
     const Exponents x(logits, whole, row.exponent == kNothing ? 0 : row.exponent, formed);
@@ -83,7 +82,7 @@ void rescaleGram(const Workspace& space) {
   }
 }
 
-// Asks for the logits of a state's next block, `width` columns from `first` on, a few cache lines at each call, while
+// Asks for the logits of a state's next block, `width` columns from `first` on, half a row of it at each call, while
 // the Gram of this one is formed: each row is a stream too short for the processor to foresee.
 class NextBlock {
  public:
@@ -96,17 +95,17 @@ class NextBlock {
         bytes_(width * logitBytes_) {}
 
   void operator()() {
-    for (int line = 0; line < kLines && row_ < end_; ++line) {
-      prefetch(static_cast<const char*>(z_.data) + z_.rowOf[row_] * z_.rowStride * logitBytes_ + first_ + byte_);
-      byte_ += kLine;
-      if (byte_ < bytes_) continue;
-      byte_ = 0;
-      ++row_;
-    }
+    if (row_ == end_) return;
+    const char* row = static_cast<const char*>(z_.data) + z_.rowOf[row_] * z_.rowStride * logitBytes_;
+    for (int line = 0; line < kLines; ++line) prefetch(row + first_ + byte_ + line * kLine);
+    byte_ += kLines * kLine;
+    if (byte_ < bytes_) return;
+    byte_ = 0;
+    ++row_;
   }
 
  private:
-  static constexpr int kLine = 64, kLines = 12;
+  static constexpr int kLine = 64, kLines = 16;
   const Logits& z_;
   int64_t row_, end_, logitBytes_, first_, bytes_, byte_ = 0;
 };

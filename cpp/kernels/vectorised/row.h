@@ -35,11 +35,10 @@ void widen16(LogitsType type, const uint16_t* from, int n, float* to) {
 #endif
 }
 
-// Columns [first, first + n) of row `r`, −inf behind them up to a whole vector: where they are if they are float32 and
-// whole vectors, else in `buffer` [roundUp(n, kLanes)].
-inline const float* read(const Logits& z, int64_t r, int first, int n, float* buffer) {
+// Columns [first, first + n) of row `r` and −inf behind them, `whole` in all: where they are if they are float32 and
+// whole already, else in `buffer` [whole].
+inline const float* read(const Logits& z, int64_t r, int first, int n, int whole, float* buffer) {
   const int64_t at = z.rowOf[r] * z.rowStride + first;
-  const int whole = roundUp(n, kLanes);
   if (z.type == LogitsType::float32) {
     const float* row = static_cast<const float*>(z.data) + at;
     if (whole == n) return row;
@@ -58,25 +57,35 @@ inline float maximum(const float* z, int n) {
   return maximumOf(best);
 }
 
-// x = z·log2e − m of vectors of logits: by FMA, else, and where m is no float, in float64 (which holds the product of
-// two floats exactly), into `buffer` [n]. The plain product is off by 2.7e-3 at |z| = 8e4.
+constexpr float kLowest = -62;  // 2^x is 0 in the pass where x is nearest to an integer below it
+
+// x = z·log2e − m of vectors of logits, m an integer: by FMA, else, and where m is no float, in float64 (which holds
+// the product of two floats exactly), into `buffer` [n]. The plain product is off by 2.7e-3 at |z| = 8e4.
 class Exponents {
  public:
-  Exponents(const float* logits, int n, double m, float* buffer)
-      : from_(logits), isFormed_(!kHasFma || !(std::fabs(m) < 0x1p22)), minusM_(broadcast(static_cast<float>(-m))) {
-    if (!isFormed_) return;
-    for (int c = 0; c < n; ++c) buffer[c] = static_cast<float>(static_cast<double>(logits[c]) * kLog2e - m);
-    from_ = buffer;
+  Exponents(const float* logits, int n, double m, float* buffer) : from_(logits) {
+    if (kHasFma && std::fabs(m) < 0x1p22) {
+      factor_ = broadcast(static_cast<float>(kLog2e));
+      summand_ = broadcast(static_cast<float>(-m));
+    } else {
+      for (int c = 0; c < n; ++c) buffer[c] = static_cast<float>(static_cast<double>(logits[c]) * kLog2e - m);
+      from_ = buffer;
+    }
+    biased_ = add(summand_, broadcast(kRoundingBias));  // exact, as all sums of integers here: |m| < 2^22
   }
-  Vector at(int c) const {
-    const Vector v = load(from_ + c);
-    return isFormed_ ? v : multiplyAdd(v, broadcast(static_cast<float>(kLog2e)), minusM_);
+  Vector at(int c) const { return multiplyAdd(load(from_ + c), factor_, summand_); }
+  // 2^x for x < 127.5, and 0 below kLowest − ½, so that no product of two is subnormal: some processors take a hundred
+  // times as long for those, and next to a row's largest, 2^-1 and more, they are nothing. NaN stays NaN. The integer n
+  // nearest to x, and x − n, are an FMA of the logit each: exp2Flushed(at(c)) would wait for x first.
+  Vector power(int c) const {
+    const Vector z = load(from_ + c), biased = multiplyAdd(z, factor_, biased_);
+    const Vector f = multiplyAdd(z, factor_, subtract(biased_, biased));
+    return whereNotBelow(biased, broadcast(kRoundingBias + kLowest), exp2OfParts(biased, f));
   }
 
  private:
   const float* from_;
-  bool isFormed_;
-  Vector minusM_;
+  Vector factor_ = broadcast(1), summand_ = broadcast(0), biased_;
 };
 
 }  // namespace

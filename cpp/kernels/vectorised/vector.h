@@ -12,8 +12,8 @@
 namespace fkinv::kernels {
 namespace {
 
-// Added to a float between ±127 it leaves no room for a fraction (1.5·2^23), and the exponent bits of 2^x, x rounded to
-// the nearest integer, in the lowest bits (127).
+// Added to a float between ±127 it leaves no room for a fraction (1.5·2^23), and the exponent bits of 2^n, n the
+// integer nearest to the float, in the lowest bits (127).
 constexpr float kRoundingBias = 12582912.0f + 127.0f;
 
 #if defined(FKINV_AVX512)
@@ -22,9 +22,6 @@ constexpr int kLanes = 16;
 constexpr bool kHasFma = true;
 constexpr int kGramColumns = 6;  // 4 × 6 sums, 6 + 1 operands: 31 of 32 registers
 using Vector = __m512;
-struct Split {
-  Vector fraction, power;
-};
 
 inline Vector broadcast(float x) { return _mm512_set1_ps(x); }
 inline Vector load(const float* from) { return _mm512_loadu_ps(from); }
@@ -39,11 +36,10 @@ inline Vector larger(Vector a, Vector b) { return _mm512_max_ps(a, b); }
 inline Vector whereNotBelow(Vector a, Vector b, Vector x) {
   return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ), x);
 }
-inline Split split(Vector x) {
-  const Vector n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT);
-  return {subtract(x, n), n};
+// x·2^n, n the integer whose sum with kRoundingBias is `biased`.
+inline Vector timesPowerOfTwo(Vector x, Vector biased) {
+  return multiply(x, _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(biased), 23)));
 }
-inline Vector timesPowerOfTwo(Vector x, Vector power) { return _mm512_scalef_ps(x, power); }
 inline Vector widenFloat16s(const uint16_t* from) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 }
@@ -62,9 +58,6 @@ constexpr int kLanes = 8;
 constexpr bool kHasFma = true;
 constexpr int kGramColumns = 3;  // 4 × 3 sums, 3 + 1 operands: 16 registers
 using Vector = __m256;
-struct Split {
-  Vector fraction, power;
-};
 
 inline Vector broadcast(float x) { return _mm256_set1_ps(x); }
 inline Vector load(const float* from) { return _mm256_loadu_ps(from); }
@@ -75,12 +68,8 @@ inline Vector multiply(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
 inline Vector multiplyAdd(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
 inline Vector larger(Vector a, Vector b) { return _mm256_max_ps(a, b); }
 inline Vector whereNotBelow(Vector a, Vector b, Vector x) { return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_NLT_UQ), x); }
-inline Split split(Vector x) {
-  const Vector biased = add(x, broadcast(kRoundingBias));
-  return {add(x, subtract(broadcast(kRoundingBias), biased)), biased};
-}
-inline Vector timesPowerOfTwo(Vector x, Vector power) {
-  return multiply(x, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(power), 23)));
+inline Vector timesPowerOfTwo(Vector x, Vector biased) {
+  return multiply(x, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(biased), 23)));
 }
 inline Vector widenFloat16s(const uint16_t* from) {
   return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
@@ -112,9 +101,6 @@ using Bits = int32_t;
 inline Vector broadcast(float x) { return x; }
 inline float sumOf(Vector x) { return x; }
 #endif
-struct Split {
-  Vector fraction, power;
-};
 
 template <class To, class From>
 inline To as(From from) {
@@ -135,11 +121,7 @@ inline Vector multiply(Vector a, Vector b) { return a * b; }
 inline Vector multiplyAdd(Vector a, Vector b, Vector c) { return a * b + c; }
 inline Vector larger(Vector a, Vector b) { return a > b ? a : b; }
 inline Vector whereNotBelow(Vector a, Vector b, Vector x) { return a < b ? broadcast(0) : x; }
-inline Split split(Vector x) {
-  const Vector biased = x + broadcast(kRoundingBias);
-  return {x + (broadcast(kRoundingBias) - biased), biased};
-}
-inline Vector timesPowerOfTwo(Vector x, Vector power) { return x * as<Vector>(as<Bits>(power) << 23); }
+inline Vector timesPowerOfTwo(Vector x, Vector biased) { return x * as<Vector>(as<Bits>(biased) << 23); }
 
 #endif
 
@@ -157,52 +139,6 @@ inline void addSums(float* to, Vector a0, Vector a1, Vector a2, Vector a3) {
 #endif
 }
 
-// Sums in float64.
-class DoubleSum {
- public:
-#if defined(FKINV_AVX512)
-  void add(Vector x) {
-    low_ = _mm512_add_pd(low_, _mm512_cvtps_pd(_mm512_castps512_ps256(x)));
-    high_ = _mm512_add_pd(high_, _mm512_cvtps_pd(_mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1))));
-  }
-  double total() const {
-    double lanes[8];
-    _mm512_storeu_pd(lanes, _mm512_add_pd(low_, high_));
-    return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) + ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
-  }
-
- private:
-  __m512d low_ = _mm512_setzero_pd(), high_ = _mm512_setzero_pd();
-#elif defined(FKINV_AVX2)
-  void add(Vector x) {
-    low_ = _mm256_add_pd(low_, _mm256_cvtps_pd(_mm256_castps256_ps128(x)));
-    high_ = _mm256_add_pd(high_, _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1)));
-  }
-  double total() const {
-    double lanes[4];
-    _mm256_storeu_pd(lanes, _mm256_add_pd(low_, high_));
-    return (lanes[0] + lanes[1]) + (lanes[2] + lanes[3]);
-  }
-
- private:
-  __m256d low_ = _mm256_setzero_pd(), high_ = _mm256_setzero_pd();
-#else
-  void add(Vector x) {
-    float lanes[kLanes];
-    store(lanes, x);
-    for (int l = 0; l < kLanes; ++l) lanes_[l] += static_cast<double>(lanes[l]);
-  }
-  double total() const {
-    double sum = 0;
-    for (double lane : lanes_) sum += lane;
-    return sum;
-  }
-
- private:
-  double lanes_[kLanes] = {};
-#endif
-};
-
 inline double sum(Vector x) {
 #if defined(FKINV_AVX512) || defined(FKINV_AVX2)
   const __m256 half = halved(x);
@@ -214,13 +150,25 @@ inline double sum(Vector x) {
 #endif
 }
 
+// Of lanes that are not NaN.
 inline float maximumOf(Vector x) {
+#if defined(FKINV_AVX512) || defined(FKINV_AVX2)
+#if defined(FKINV_AVX512)
+  const __m256 high = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(x), 1));
+  const __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(x), high);
+#else
+  const __m256 eight = x;
+#endif
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+#else
   float lanes[kLanes];
   store(lanes, x);
-  float best[4] = {lanes[0], lanes[1 % kLanes], lanes[2 % kLanes], lanes[3 % kLanes]};
-  for (int l = 4; l < kLanes; ++l) best[l % 4] = lanes[l] > best[l % 4] ? lanes[l] : best[l % 4];
-  const float low = best[0] > best[1] ? best[0] : best[1], high = best[2] > best[3] ? best[2] : best[3];
-  return low > high ? low : high;
+  float best = lanes[0];
+  for (int l = 1; l < kLanes; ++l) best = lanes[l] > best ? lanes[l] : best;
+  return best;
+#endif
 }
 
 // Asks for the cache line at `at`, whatever the address: nothing is read.

@@ -5,21 +5,25 @@
 namespace fkinv::kernels {
 namespace {
 
-double weighTile(const Logits& z, int64_t r, int tile, double exponent, double temperature, float threshold,
-                 float* weights) {
+void weighTile(const Logits& z, int64_t r, int tile, double exponent, double temperature, float threshold,
+               TileWeights& out) {
   const int begin = tile * kTile, n = begin + kTile < z.vocab ? kTile : z.vocab - begin;
-  const int whole = roundUp(n, kLanes);
+  const int whole = roundUp(n, TileWeights::kGroup);
   float buffer[kTile], formed[kTile];
-  const float* logits = read(z, r, begin, n, buffer);
+  const float* logits = read(z, r, begin, n, whole, buffer);
   const Exponents x(logits, whole, exponent, formed);
   const Vector inverse = broadcast(static_cast<float>(1 / temperature)), lowest = broadcast(threshold);
-  DoubleSum total;
-  for (int c = 0; c < whole; c += kLanes) {
-    const Vector w = whereNotBelow(load(logits + c), lowest, exp2Flushed(multiply(x.at(c), inverse)));
-    store(weights + c, w);
-    total.add(w);
+  out.total = 0;
+  for (int first = 0; first < whole; first += TileWeights::kGroup) {
+    Vector group = broadcast(0);
+    for (int c = first; c < first + TileWeights::kGroup; c += kLanes) {
+      const Vector w = whereNotBelow(load(logits + c), lowest, exp2Flushed(multiply(x.at(c), inverse)));
+      store(out.ofToken + c, w);
+      group = add(group, w);
+    }
+    out.ofGroup[first / TileWeights::kGroup] = sum(group);
+    out.total += sum(group);
   }
-  return total.total();
 }
 
 }  // namespace

@@ -1,7 +1,5 @@
-// The vectorised kernels, in every instruction set that this processor has.
-import { execFile } from 'node:child_process';
-import path from 'node:path';
-import { promisify } from 'node:util';
+// The vectorised kernels, in every instruction set that this processor has. All of the kernels' tests are run in each of
+// them by test/long/kernels.long.ts.
 import test from 'ava';
 import { FkinvError, Inverter } from 'fkinv-native';
 import { coupling, draw, type InstructionSet } from 'fkinv-native/kernels';
@@ -13,22 +11,9 @@ import { generator, hills, normals } from './helpers';
 import { faults, stateOf } from './similarity';
 
 const there = native.instructionSets() as InstructionSet[];
-const best = there.at(-1);
-const root = path.join(__dirname, '..', '..');
 
 for (const set of instructionSets) {
   const has = needs(there.includes(set), `a processor with ${set}`);
-
-  // Those of the best set run as they are.
-  if (set !== best) {
-    has(`the kernels' tests pass with ${set}`, async (t) => {
-      const ava = path.join(root, 'node_modules', 'ava', 'entrypoints', 'cli.mjs');
-      const files = ['coupling', 'draw', 'truncation', 'float16'].map((name) => `test/kernels/${name}.test.ts`);
-      const env = { ...process.env, FKINV_INSTRUCTION_SET: set };
-      const { stdout } = await promisify(execFile)(process.execPath, [ava, ...files], { cwd: root, env });
-      t.regex(stdout, /\d+ tests passed/);
-    });
-  }
 
   has(`${set}: results are those of the baseline to rounding`, (t) => {
     for (const [positions, vocab] of [

@@ -1,11 +1,28 @@
-// kernels_check.cpp, and what the kernels' objects share with the rest of the addon.
+// The kernels' tests in every instruction set that this processor has, kernels_check.cpp, and what the kernels' objects share with the rest of the addon.
+import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { promisify } from 'node:util';
 import test from 'ava';
+import { native } from '../../lib/native';
+import { needs } from '../needs';
 import { root, run } from './child';
 
-const sets = ['baseline', 'avx2', 'avx512'];
+const sets = ['baseline', 'avx2', 'avx512'] as const;
+
+// Those of the best set are npm test's.
+for (const set of sets) {
+  const there = native.instructionSets();
+  if (set === there.at(-1)) continue;
+  needs(there.includes(set), `a processor with ${set}`)(`the kernels' tests pass with ${set}`, async (t) => {
+    const ava = path.join(root, 'node_modules', 'ava', 'entrypoints', 'cli.mjs');
+    const files = ['coupling', 'draw', 'truncation', 'float16'].map((name) => `test/kernels/${name}.test.ts`);
+    const env = { ...process.env, FKINV_INSTRUCTION_SET: set };
+    const { stdout } = await promisify(execFile)(process.execPath, [ava, ...files], { cwd: root, env });
+    t.regex(stdout, /\d+ tests passed/);
+  });
+}
 
 test('the kernels of every instruction set agree, their 2^x is within its bound, and no inline function of theirs is shared', async (t) => {
   const at = mkdtempSync(path.join(tmpdir(), 'fkinv-kernels-'));

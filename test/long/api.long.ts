@@ -7,7 +7,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import test from 'ava';
 
-const root = path.join(__dirname, '..');
+const root = path.join(__dirname, '..', '..');
 const run = promisify(execFile);
 
 /** The text of every file under `folder`, by its name there. */

@@ -97,7 +97,7 @@ class NextBlock {
   void operator()() {
     if (row_ == end_) return;
     const char* row = static_cast<const char*>(z_.data) + z_.rowOf[row_] * z_.rowStride * logitBytes_;
-    for (int line = 0; line < kLines; ++line) prefetch(row + first_ + byte_ + line * kLine);
+    for (int64_t line = 0; line < kLines; ++line) prefetch(row + first_ + byte_ + line * kLine);
     byte_ += kLines * kLine;
     if (byte_ < bytes_) return;
     byte_ = 0;
@@ -105,7 +105,7 @@ class NextBlock {
   }
 
  private:
-  static constexpr int kLine = 64, kLines = 16;
+  static constexpr int64_t kLine = 64, kLines = 16;
   const Logits& z_;
   int64_t row_, end_, logitBytes_, first_, bytes_, byte_ = 0;
 };

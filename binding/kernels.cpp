@@ -145,8 +145,8 @@ Napi::Value resample(const Napi::CallbackInfo& info) {
 // philox(counter: Uint32Array(4), key: Uint32Array(2)): Uint32Array(4)
 Napi::Value philox(const Napi::CallbackInfo& info) {
   const std::span<const uint32_t> c = toSpan<uint32_t>(info[0]), k = toSpan<uint32_t>(info[1]);
-  const auto out = kernels::philox4x32({c[0], c[1], c[2], c[3]}, {k[0], k[1]});
-  return toTypedArray(info.Env(), std::span<const uint32_t>(out));
+  const auto out = kernels::philox4x32({{c[0], c[1], c[2], c[3]}}, k[0], k[1]);
+  return toTypedArray(info.Env(), std::span<const uint32_t>(out.words));
 }
 
 // instructionSets(): string[], the best one last

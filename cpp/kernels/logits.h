@@ -2,6 +2,8 @@
 #pragma once
 #include <cstdint>
 
+#include "host_device.h"
+
 namespace fkinv::kernels {
 
 /// Columns of a tile, on every device: draws pick a tile first, then a token inside it (algorithm.md, Randomness).
@@ -25,10 +27,10 @@ struct Logits {
   const int64_t* rowOf;  // [states, positions]
   int states, positions, vocab;
 
-  int64_t rows() const { return static_cast<int64_t>(states) * positions; }
-  int tiles() const { return (vocab + kTile - 1) / kTile; }
-  int chunks() const { return (tiles() + kChunk - 1) / kChunk; }
-  int pairs() const { return positions * (positions + 1) / 2; }
+  FKINV_HOST_DEVICE int64_t rows() const { return static_cast<int64_t>(states) * positions; }
+  FKINV_HOST_DEVICE int tiles() const { return (vocab + kTile - 1) / kTile; }
+  FKINV_HOST_DEVICE int chunks() const { return (tiles() + kChunk - 1) / kChunk; }
+  FKINV_HOST_DEVICE int pairs() const { return positions * (positions + 1) / 2; }
 };
 
 /// What one read of the logits leaves of each tile. With m a tile's `exponent` (integral, or −inf where nothing was met

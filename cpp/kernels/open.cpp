@@ -9,8 +9,6 @@
 
 namespace fkinv::kernels {
 
-bool opens(int step, int steps, double u) { return u < 1.0 / (steps - step); }
-
 int openCount(int masked, int step, int steps) { return masked / steps + (step < masked % steps ? 1 : 0); }
 
 void choose(std::span<const double> scores, std::span<const uint8_t> wanted, int count, std::span<uint8_t> opened) {

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <span>
 
+#include "host_device.h"
 #include "logits.h"
 
 namespace fkinv::kernels {
@@ -13,7 +14,7 @@ enum class Order { random, confidence, entropy, margin };
 
 /// `random`, log-linear schedule: a masked position opens at step `step` of `steps` with probability 1 − s/t = 1/(steps
 /// − step); everything left opens at the last step. `u` in [0, 1).
-bool opens(int step, int steps, double u);
+FKINV_HOST_DEVICE inline bool opens(int step, int steps, double u) { return u < 1.0 / (steps - step); }
 
 /// The other orders: how many of `masked` positions open at step `step` of `steps`: ⌊M/T⌋, and one more in the first M
 /// mod T steps.

@@ -18,23 +18,6 @@ std::vector<double> exponentials(std::span<const double> logWeights) {
   return e;
 }
 
-// The first j for whose running sum `reached` holds; where rounding leaves none, the last positive one.
-template <class Reached>
-int32_t pick(std::span<const double> weights, Reached reached) {
-  double sum = 0;
-  size_t last = 0;
-  for (size_t j = 0; j < weights.size(); ++j) {
-    sum += weights[j];
-    if (reached(sum)) return static_cast<int32_t>(j);
-    if (weights[j] > 0) last = j;
-  }
-  return static_cast<int32_t>(last);
-}
-
-int32_t pick(std::span<const double> weights, double total, double u) {
-  return pick(weights, [&](double sum) { return sum > u * total; });
-}
-
 void residual(std::span<const double> e, double total, std::span<const double> u, std::span<int32_t> ancestors) {
   const double count = static_cast<double>(e.size());
   std::vector<double> rest(e.size());
@@ -45,7 +28,11 @@ void residual(std::span<const double> e, double total, std::span<const double> u
     for (double c = 0; c < copies && slot < ancestors.size(); ++c) ancestors[slot++] = static_cast<int32_t>(k);
   }
   const double left = std::accumulate(rest.begin(), rest.end(), 0.0);
-  for (; slot < ancestors.size(); ++slot) ancestors[slot] = pick(rest, left, u[slot]);
+  for (; slot < ancestors.size(); ++slot) {
+    ancestors[slot] = pick(
+        static_cast<int>(rest.size()), [&](int j) { return rest[static_cast<size_t>(j)]; },
+        [&](double sum) { return sum > u[slot] * left; });
+  }
 }
 
 }  // namespace
@@ -64,15 +51,9 @@ void resample(std::span<const double> logWeights, Scheme scheme, std::span<const
   const std::vector<double> e = exponentials(logWeights);
   const double total = std::accumulate(e.begin(), e.end(), 0.0);
   if (scheme == Scheme::residual) return residual(e, total, u, ancestors);
-  const double count = static_cast<double>(e.size());
   for (size_t k = 0; k < ancestors.size(); ++k) {
-    if (scheme == Scheme::multinomial) {
-      ancestors[k] = pick(e, total, u[k]);
-      continue;
-    }
-    // cum > (k + u)/K · Σ, written so that equal weights give the identity for every u: (k + u)/K · Σ rounds across it.
-    const double slot = static_cast<double>(k), within = scheme == Scheme::stratified ? u[k] : u[0];
-    ancestors[k] = pick(e, [&](double sum) { return sum * count / total - slot > within; });
+    ancestors[k] = ancestorOf(scheme, e.data(), static_cast<int>(e.size()), total, static_cast<int>(k),
+                              scheme == Scheme::systematic ? u[0] : u[k]);
   }
 }
 

@@ -2,9 +2,36 @@
 #include <cstdint>
 #include <span>
 
+#include "host_device.h"
+
 namespace fkinv::kernels {
 
 enum class Scheme { multinomial, stratified, residual, systematic };
+
+/// The first j of `count` at whose running sum of weights `reached` holds; where rounding leaves none, the last
+/// positive one.
+template <class WeightOf, class Reached>
+FKINV_HOST_DEVICE inline int32_t pick(int count, WeightOf weightOf, Reached reached) {
+  double sum = 0;
+  int32_t last = 0;
+  for (int32_t j = 0; j < count; ++j) {
+    const double weight = weightOf(j);
+    sum += weight;
+    if (reached(sum)) return j;
+    if (weight > 0) last = j;
+  }
+  return last;
+}
+
+/// The ancestor of one slot, but for the scheme `residual`: of `count` particles with weights e that sum to `total`, by
+/// the uniform of the slot, for `systematic` that of slot 0.
+FKINV_HOST_DEVICE inline int32_t ancestorOf(Scheme scheme, const double* e, int count, double total, int slot,
+                                            double u) {
+  const auto weightOf = [=](int j) { return e[j]; };
+  if (scheme == Scheme::multinomial) return pick(count, weightOf, [=](double sum) { return sum > u * total; });
+  // cum > (k + u)/K · Σ, written so that equal weights give the identity for every u: (k + u)/K · Σ rounds across it.
+  return pick(count, weightOf, [=](double sum) { return sum * count / total - slot > u; });
+}
 
 /// Effective sample size (Σ e_k)²/Σ e_k² of log-weights, between 1 and K; NaN when all are −inf or any is NaN or +inf.
 double effectiveSampleSize(std::span<const double> logWeights);

@@ -2,25 +2,18 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
 #include <limits>
 #include <numeric>
 #include <vector>
 
+#include "key.h"
 #include "widen.h"
 
 namespace fkinv::kernels {
 namespace {
 
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
-
-// An unsigned integer in the order of the floats, and back.
-uint32_t keyOf(float z) {
-  const auto bits = std::bit_cast<uint32_t>(z + 0.0f);  // −0 is 0
-  return bits ^ (0x80000000u | (0u - (bits >> 31)));
-}
-float logitOf(uint32_t key) { return std::bit_cast<float>(key & 0x80000000u ? key & 0x7fffffffu : ~key); }
 
 // Weights by a few bits of the keys.
 class Histogram {

@@ -13,11 +13,15 @@ class CpuDevice final : public Device {
       : vectors_(vectors), pool_(threads) {}
 
   const char* memoryName() const override { return "Cpu"; }
+  int memoryIndex() const override { return 0; }
   /// A run uses the thread that calls it and no other.
   void configure(OrtSessionOptions* options) const override;
+  void configure(OrtRunOptions*) const override {}  // a run is done when it returns
   void eachRow(const Forward& forward, const std::function<void(int64_t)>& run) override {
     pool_.run(forward.rows, run);
   }
+
+  int chunkTiles() const override { return kernels::kChunk; }
 
   Limits measureLimits() override { return fkinv::measureLimits(pool_, vectors_); }
 

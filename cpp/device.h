@@ -17,6 +17,7 @@
 #include "kernels/truncate.h"
 #include "machine_limits.h"
 
+struct OrtRunOptions;
 struct OrtSessionOptions;
 
 namespace fkinv {
@@ -71,10 +72,12 @@ class Device {
  public:
   virtual ~Device() = default;
 
-  /// The name ONNX Runtime knows the device's memory by, such as "Cpu".
+  /// What ONNX Runtime knows the device's memory by: "Cpu" and 0, "Cuda" and the GPU's number.
   virtual const char* memoryName() const = 0;
-  /// Makes a session run on this device.
+  virtual int memoryIndex() const = 0;
+  /// Makes a session run on this device, and its runs follow the order of the other calls.
   virtual void configure(OrtSessionOptions* options) const = 0;
+  virtual void configure(OrtRunOptions* options) const = 0;
   /// Runs the graph of row 0 … rows − 1, one run a call, in the order and at the concurrency the device is best at, and
   /// returns when all are done. The first exception is rethrown.
   virtual void eachRow(const Forward&, const std::function<void(int64_t)>& run) = 0;
@@ -87,6 +90,9 @@ class Device {
   virtual void upload(void* to, const void* host, std::size_t bytes) = 0;
   virtual void download(void* host, const void* from, std::size_t bytes) = 0;
   virtual void copy(void* to, const void* from, std::size_t bytes) = 0;
+
+  /// Tiles of a chunk of TileTable::gram.
+  virtual int chunkTiles() const = 0;
 
   // The kernels of kernels.md; shapes, formulas and sources stand at the functions of the same names in kernels/.
   virtual void suppress(const Logits&, std::span<const int32_t> ids,

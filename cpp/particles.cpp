@@ -64,7 +64,8 @@ Particles::Particles(std::shared_ptr<Device> device, const DllmGraph& dllm, cons
 
   for (auto* values : {&tileMax_, &tileMass_, &tileMoment_, &tileWeight_}) fit(*values, times({P, N, tiles}));
   fit(tileExponent_, times({P, N, tiles}));
-  fit(tileGram_, times({P, (tiles + kernels::kChunk - 1) / kernels::kChunk, N * (N + 1) / 2}));
+  const int chunkTiles = device_->chunkTiles();
+  fit(tileGram_, times({P, (tiles + chunkTiles - 1) / chunkTiles, N * (N + 1) / 2}));
   for (auto* values : {&rowMax_, &rowEntropy_, &rowThreshold_}) fit(*values, times({P, N}));
   for (auto* values : {&rowExponent_, &rowMass_, &rowTemperedMass_}) fit(*values, times({P, N}));
   fit(rowFault_, times({P, N}));

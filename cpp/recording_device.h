@@ -15,7 +15,10 @@ class RecordingDevice final : public Device {
       : device_(std::move(device)), recorder_(std::move(recorder)) {}
 
   const char* memoryName() const override { return device_->memoryName(); }
+  int memoryIndex() const override { return device_->memoryIndex(); }
   void configure(OrtSessionOptions* options) const override { device_->configure(options); }
+  void configure(OrtRunOptions* options) const override { device_->configure(options); }
+  int chunkTiles() const override { return device_->chunkTiles(); }
   void eachRow(const Forward& forward, const std::function<void(int64_t)>& run) override;
   Limits measureLimits() override { return device_->measureLimits(); }
 

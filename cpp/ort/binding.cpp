@@ -13,12 +13,14 @@ constexpr const char* kCode = "MODEL_RUN";
 Binding::Binding(std::shared_ptr<Session> session, std::shared_ptr<Device> device, std::string model)
     : session_(std::move(session)), device_(std::move(device)), model_(std::move(model)) {
   OrtMemoryInfo* memoryInfo = nullptr;
-  check(api().CreateMemoryInfo(device_->memoryName(), OrtDeviceAllocator, 0, OrtMemTypeDefault, &memoryInfo), kCode,
-        "describing memory");
+  check(api().CreateMemoryInfo(device_->memoryName(), OrtDeviceAllocator, device_->memoryIndex(), OrtMemTypeDefault,
+                               &memoryInfo),
+        kCode, "describing memory");
   memoryInfo_.reset(memoryInfo);
   OrtRunOptions* runOptions = nullptr;
   check(api().CreateRunOptions(&runOptions), kCode, "creating run options");
   runOptions_.reset(runOptions);
+  device_->configure(runOptions);
 }
 
 void* Binding::input(const std::string& name, ONNXTensorElementDataType type, int64_t rows,

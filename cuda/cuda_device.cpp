@@ -1,0 +1,317 @@
+#include "cuda_device.h"
+
+#include <algorithm>
+#include <memory>
+#include <string>
+
+#include "error.h"
+#include "launchers.h"
+#include "ort/library.h"
+
+namespace fkinv {
+namespace {
+
+[[noreturn]] void fail(const char* code, const std::string& what, cudaError_t status) {
+  throw Error(code, what + ": " + cudaGetErrorString(status) + " (" + cudaGetErrorName(status) + ")");
+}
+
+// An error here is of this call or of a kernel before it, which CUDA reports late.
+void check(cudaError_t status, const char* what) {
+  if (status != cudaSuccess) fail("CUDA_FAILED", what, status);
+}
+
+cuda::Particles particlesOf(const Layout& layout) { return {layout.images, layout.perImage, layout.length}; }
+
+cuda::Draws drawsOf(const Draws& d) {
+  return {d.stateOf, d.wanted, d.seeds, d.step, d.purpose, d.guess, d.tokens, d.logModel, d.logProposal};
+}
+
+std::string mebibytes(std::size_t bytes) { return std::to_string(bytes >> 20) + " MiB"; }
+
+}  // namespace
+
+// Memory for one call, whose kernels are queued before it is given back.
+class CudaDevice::Scratch {
+ public:
+  Scratch(CudaDevice& device, std::size_t bytes) : device_(device), data_(device.allocate(bytes)) {}
+  template <class T>
+  Scratch(CudaDevice& device, std::span<const T> host) : Scratch(device, host.size_bytes()) {
+    device.upload(data_, host.data(), host.size_bytes());
+  }
+  ~Scratch() { device_.release(data_); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
+
+ private:
+  CudaDevice& device_;
+  void* const data_;
+};
+
+CudaDevice::CudaDevice(int index) : index_(index) {
+  constexpr const char* kCode = "CUDA_UNAVAILABLE";
+  int devices = 0;
+  const cudaError_t found = cudaGetDeviceCount(&devices);
+  if (found == cudaErrorInsufficientDriver) {
+    int runtime = 0, driver = 0;
+    cudaRuntimeGetVersion(&runtime);
+    cudaDriverGetVersion(&driver);
+    const auto release = [](int version) {
+      return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+    };
+    throw Error(kCode, driver == 0
+                           ? "there is no NVIDIA driver: install one of version 580 or later, or use device 'cpu'"
+                           : "the NVIDIA driver is too old: it serves CUDA " + release(driver) + ", this build needs " +
+                                 release(runtime) + " (driver 580 or later); update it, or use device 'cpu'");
+  }
+  if (found != cudaSuccess) fail(kCode, "looking for a GPU", found);
+  if (index >= devices) {
+    throw Error(kCode, "there is no device cuda:" + std::to_string(index) + ": CUDA finds " + std::to_string(devices) +
+                           " (CUDA_VISIBLE_DEVICES limits what it looks at)");
+  }
+  check(cudaSetDevice(index), "choosing the GPU");
+  check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
+  // What is released stays in the pool: a step allocates what the step before did.
+  cudaMemPool_t pool = nullptr;
+  check(cudaDeviceGetDefaultMemPool(&pool, index), "finding the memory pool");
+  uint64_t keep = UINT64_MAX;
+  check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep), "setting up the memory pool");
+}
+
+CudaDevice::~CudaDevice() {
+  cudaSetDevice(index_);
+  cudaStreamDestroy(stream_);
+}
+
+// The current device is a matter of the calling thread, which is the engine's.
+cudaStream_t CudaDevice::stream() const {
+  check(cudaSetDevice(index_), "choosing the GPU");
+  return stream_;
+}
+
+int CudaDevice::chunkTiles() const { return cuda::kChunk; }
+
+void CudaDevice::configure(OrtSessionOptions* options) const {
+  constexpr const char* kCode = "CUDA_UNAVAILABLE";
+  OrtCUDAProviderOptionsV2* raw = nullptr;
+  ort::check(ort::api().CreateCUDAProviderOptions(&raw), kCode, "preparing ONNX Runtime’s CUDA provider");
+  const std::unique_ptr<OrtCUDAProviderOptionsV2,
+                        ort::Releaser<OrtCUDAProviderOptionsV2, &OrtApi::ReleaseCUDAProviderOptions>>
+      provider(raw);
+  const std::string index = std::to_string(index_);
+  const char *keys[] = {"device_id"}, *values[] = {index.c_str()};
+  ort::check(ort::api().UpdateCUDAProviderOptions(raw, keys, values, 1), kCode, "choosing the provider’s GPU");
+  ort::check(ort::api().UpdateCUDAProviderOptionsWithValue(raw, "user_compute_stream", stream_), kCode,
+             "giving the provider our stream");
+  ort::check(ort::api().SessionOptionsAppendExecutionProvider_CUDA_V2(options, raw), kCode,
+             "loading ONNX Runtime’s CUDA provider");
+}
+
+void CudaDevice::configure(OrtRunOptions* options) const {
+  ort::check(ort::api().AddRunConfigEntry(options, "disable_synchronize_execution_providers", "1"), "MODEL_RUN",
+             "setting run options");
+}
+
+void CudaDevice::eachRow(const Forward& forward, const std::function<void(int64_t)>& run) {
+  stream();
+  for (int64_t row = 0; row < forward.rows; ++row) run(row);
+}
+
+Limits CudaDevice::measureLimits() {
+  constexpr int kTries = 8;
+  constexpr int64_t kOperations = 1 << 16, kVectors = int64_t{1} << 26;  // of a thread; 1 GiB
+  const Scratch sink(*this, sizeof(float)), buffer(*this, kVectors * sizeof(float4));
+  cudaEvent_t start, stop;
+  check(cudaEventCreate(&start), "creating an event");
+  check(cudaEventCreate(&stop), "creating an event");
+  const auto rate = [&](double units, auto launch) {
+    double best = 0;
+    for (int i = 0; i < kTries; ++i) {
+      float milliseconds = 0;
+      check(cudaEventRecord(start, stream()), "timing");
+      check(launch(), "timing");
+      check(cudaEventRecord(stop, stream()), "timing");
+      check(cudaEventSynchronize(stop), "timing");
+      check(cudaEventElapsedTime(&milliseconds, start, stop), "timing");
+      best = std::max(best, 1e3 * units / static_cast<double>(milliseconds));
+    }
+    return best;
+  };
+  constexpr int kThreads = cuda::kLimitBlocks * cuda::kLimitThreads;
+  const double flops = rate(static_cast<double>(kThreads) * static_cast<double>(kOperations),
+                            [&] { return cuda::multiplyAdds(kOperations, sink.as<float>(), stream()); });
+  check(cudaMemsetAsync(buffer.as<void>(), 0, kVectors * sizeof(float4), stream()), "filling memory");
+  const double bytes = rate(static_cast<double>(kVectors * sizeof(float4)), [&] {
+    return cuda::readMemory(buffer.as<float4>(), kVectors, sink.as<float>(), stream());
+  });
+  cudaEventDestroy(start);
+  cudaEventDestroy(stop);
+  return {1, flops, bytes};
+}
+
+void* CudaDevice::allocate(std::size_t bytes) {
+  void* memory = nullptr;
+  const cudaError_t status = cudaMallocAsync(&memory, bytes, stream());
+  if (status == cudaErrorMemoryAllocation) {
+    std::size_t free = 0, total = 0;
+    cudaMemGetInfo(&free, &total);
+    cudaGetLastError();  // it is told here, not by the next call
+    throw Error("OUT_OF_MEMORY", "could not allocate " + mebibytes(bytes) + " on cuda:" + std::to_string(index_) +
+                                     ", which has " + mebibytes(free) + " of " + mebibytes(total) +
+                                     " free: use fewer particles, a smaller maxBatch or a shorter prompt");
+  }
+  check(status, "allocating memory");
+  return memory;
+}
+
+void CudaDevice::release(void* memory) noexcept {
+  cudaSetDevice(index_);
+  cudaFreeAsync(memory, stream_);
+}
+
+void CudaDevice::upload(void* to, const void* host, std::size_t bytes) {
+  if (bytes == 0) return;
+  check(cudaMemcpyAsync(to, host, bytes, cudaMemcpyHostToDevice, stream()), "copying to the GPU");
+}
+
+void CudaDevice::download(void* host, const void* from, std::size_t bytes) {
+  if (bytes > 0) check(cudaMemcpyAsync(host, from, bytes, cudaMemcpyDeviceToHost, stream()), "copying from the GPU");
+  check(cudaStreamSynchronize(stream()), "waiting for the GPU");
+}
+
+void CudaDevice::copy(void* to, const void* from, std::size_t bytes) {
+  if (bytes == 0) return;
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream()), "copying on the GPU");
+}
+
+void CudaDevice::suppress(const Logits& z, std::span<const int32_t> ids, std::span<const uint8_t> at) {
+  check(cuda::suppress(z, ids.data(), static_cast<int>(ids.size()), at.empty() ? nullptr : at.data(), stream()),
+        "suppressing tokens");
+}
+
+void CudaDevice::pass(const Logits& z, double temperature, const TileTable& tiles) {
+  check(cuda::pass(z, temperature, tiles, stream()), "reading the logits");
+}
+
+void CudaDevice::merge(const Logits& z, double temperature, const TileTable& tiles, const RowStats& rows) {
+  check(cuda::merge(z, temperature, tiles, rows, stream()), "merging tiles");
+}
+
+void CudaDevice::truncate(const Logits& z, double temperature, kernels::Truncation truncation, const TileTable& tiles,
+                          const RowStats& rows) {
+  check(cuda::truncate(z, temperature, truncation, tiles, rows, stream()), "truncating");
+}
+
+void CudaDevice::masked(const Layout& layout, const uint8_t* live, int32_t maskId, const int32_t* tokens, int first,
+                        int last, uint8_t* wanted) {
+  check(cuda::masked(particlesOf(layout), live, maskId, tokens, first, last, wanted, stream()), "marking positions");
+}
+
+void CudaDevice::open(const Layout& layout, const uint64_t* seeds, uint32_t step, const Block& block,
+                      const uint8_t* wanted, uint8_t* opened) {
+  check(cuda::open(particlesOf(layout), seeds, step, block.step, block.steps, wanted, opened, stream()),
+        "opening positions");
+}
+
+void CudaDevice::score(kernels::Order order, const Logits& z, const TileTable& tiles, const RowStats& rows,
+                       const Layout& layout, const int32_t* stateOf, const uint8_t* wanted, const double* logModel,
+                       double* scores) {
+  check(cuda::score(order, z, tiles, rows, particlesOf(layout), stateOf, wanted, logModel, scores, stream()),
+        "scoring positions");
+}
+
+void CudaDevice::choose(const Layout& layout, const double* scores, const uint8_t* wanted, int count, uint8_t* opened) {
+  check(cuda::choose(particlesOf(layout), scores, wanted, count, opened, stream()), "choosing positions");
+}
+
+void CudaDevice::draw(const Logits& z, double temperature, const TileTable& tiles, const RowStats& rows,
+                      const Layout& layout, const Draws& draws) {
+  check(cuda::draw(z, temperature, tiles, rows, particlesOf(layout), drawsOf(draws), stream()), "drawing tokens");
+}
+
+std::vector<int32_t> CudaDevice::redraw(const Logits& z, double temperature, kernels::Truncation truncation,
+                                        const Layout& layout, const Draws& draws, std::span<const Redraw> redraws) {
+  std::vector<int32_t> tokens(redraws.size());
+  if (redraws.empty()) return tokens;
+  std::vector<int32_t> places, excluded, firstOf = {0};
+  for (const Redraw& redraw : redraws) {
+    places.insert(places.end(), {redraw.particle, redraw.position});
+    excluded.insert(excluded.end(), redraw.excluded.begin(), redraw.excluded.end());
+    firstOf.push_back(static_cast<int32_t>(excluded.size()));
+  }
+  const int count = static_cast<int>(redraws.size());
+  const Scratch placesThere(*this, std::span<const int32_t>(places));
+  const Scratch excludedThere(*this, std::span<const int32_t>(excluded));
+  const Scratch firstThere(*this, std::span<const int32_t>(firstOf));
+  const Scratch drawn(*this, tokens.size() * sizeof(int32_t)), workspace(*this, cuda::redrawBytes(z, count));
+  check(cuda::redraw(z, temperature, truncation, particlesOf(layout), drawsOf(draws), placesThere.as<int32_t>(), count,
+                     excludedThere.as<int32_t>(), firstThere.as<int32_t>(), drawn.as<int32_t>(), workspace.as<void>(),
+                     stream()),
+        "drawing tokens anew");
+  download(tokens.data(), drawn.as<int32_t>(), tokens.size() * sizeof(int32_t));
+  return tokens;
+}
+
+void CudaDevice::place(const Layout& layout, const uint8_t* opened, const int32_t* drawn, int32_t* tokens) {
+  check(cuda::place(particlesOf(layout), opened, drawn, tokens, stream()), "placing tokens");
+}
+
+void CudaDevice::accept(const Layout& layout, const uint8_t* opened, const uint8_t* drawn, const double* logModel,
+                        const double* logProposal, double* logProb, double* logWeights) {
+  check(cuda::accept(particlesOf(layout), opened, drawn, logModel, logProposal, logProb, logWeights, stream()),
+        "accepting tokens");
+}
+
+void CudaDevice::count(const Layout& layout, const int32_t* tokens, std::span<const int32_t> stops, bool all,
+                       uint8_t* counted) {
+  check(cuda::count(particlesOf(layout), tokens, stops.data(), static_cast<int>(stops.size()), all, counted, stream()),
+        "counting positions");
+}
+
+void CudaDevice::coupling(const Layout& layout, const float* gram, const int32_t* stateOf, const uint8_t* counted,
+                          double* rewardEdit) {
+  check(cuda::coupling(particlesOf(layout), gram, stateOf, counted, rewardEdit, stream()), "measuring the coupling");
+}
+
+void CudaDevice::cosine(const Layout& layout, const float* texts, const int32_t* textOf, const float* images, int size,
+                        double* rewardClip) {
+  check(cuda::cosine(particlesOf(layout), texts, textOf, images, size, rewardClip, stream()), "comparing embeddings");
+}
+
+void CudaDevice::average(std::span<const float* const> embeddings, int size, float* mean) {
+  if (embeddings.size() == 1) {
+    copy(mean, embeddings[0], static_cast<std::size_t>(size) * sizeof(float));
+    return;
+  }
+  const Scratch list(*this, embeddings);
+  check(cuda::average(list.as<const float*>(), static_cast<int>(embeddings.size()), size, mean, stream()),
+        "averaging embeddings");
+}
+
+void CudaDevice::weigh(const Layout& layout, int guesses, double lambdaClip, double lambdaEdit, const double* clip,
+                       const double* edit, const double* previousTotal, double* total, double* logWeights) {
+  check(cuda::weigh(particlesOf(layout), guesses, lambdaClip, lambdaEdit, clip, edit, previousTotal, total, logWeights,
+                    stream()),
+        "weighing particles");
+}
+
+void CudaDevice::effectiveSampleSize(const Layout& layout, const double* logWeights, double* ess) {
+  check(cuda::effectiveSampleSize(particlesOf(layout), logWeights, ess, stream()), "weighing particles");
+}
+
+void CudaDevice::resample(const Layout& layout, kernels::Scheme scheme, const uint64_t* seeds, uint32_t step,
+                          std::span<const uint8_t> resampled, double* logWeights, int32_t* ancestors) {
+  const Scratch which(*this, resampled);
+  check(cuda::resample(particlesOf(layout), scheme, seeds, step, which.as<uint8_t>(), logWeights, ancestors, stream()),
+        "resampling");
+}
+
+void CudaDevice::gather(const Layout& layout, const int32_t* ancestors, const void* from, void* to,
+                        std::size_t rowBytes) {
+  check(cuda::gather(particlesOf(layout), ancestors, from, to, rowBytes, stream()), "gathering particles");
+}
+
+}  // namespace fkinv

@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "cpu_device.h"
+#include "demo.h"
 #include "engine.h"
 #include "error.h"
 #include "kernels/average.h"
@@ -32,7 +33,6 @@
 #include "kernels/resample.h"
 #include "kernels/widen.h"
 #include "ort/library.h"
-#include "particles.h"
 
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/lsan_interface.h>
@@ -62,12 +62,6 @@ namespace {
 
 using Random = std::mt19937_64;
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
-void expect(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "engine_check: %s\n", what);
-  std::exit(1);
-}
 
 template <class T>
 T pickOne(Random& random, std::initializer_list<T> values) {
@@ -402,105 +396,19 @@ void checkKernelsOnThreads(Random& random) {
   }
 }
 
-// One inversion on the demo models, T = 3, as lib/sampler.ts drives it, with made-up CLIP ids.
-struct Demo {
-  explicit Demo(const std::string& models, int threads) : engine(std::make_shared<CpuDevice>(threads)) {
-    CancelToken token;
-    const auto load = [&](const char* name) {
-      return std::make_shared<ort::Session>(models + name, ORT_ENABLE_ALL, *engine.device(), token);
-    };
-    dllm = {load("/dllm/model.onnx"), "input_ids", "image_embeds", "", "", "", "logits", 2048, 0, {}};
-    text = {load("/clip/text_model.onnx"), "input_ids", "", "text_embeds", 48};
-    for (float image = 0; image < 4; ++image) {
-      std::vector<float> embeds(256);
-      for (std::size_t i = 0; i < embeds.size(); ++i)
-        embeds[i] = image == 3 ? 0 : std::sin(image + static_cast<float>(i));
-      images.push_back(std::make_shared<const Array<float>>(engine.device(), std::span<const float>(embeds)));
-    }
-  }
-  // Four images: a plain one, two as one reference, one whose embedding is broken, and one that is retired on the way.
-  std::vector<int32_t> run(CancelToken& cancel, kernels::Order order = kernels::Order::random) {
-    const Layout layout = {4, 3, 9};
-    const auto P = static_cast<std::size_t>(layout.particles());
-    constexpr int kGuesses = 2;
-    std::vector<int32_t> pinned(9, -1);
-    pinned[4] = 300;
-    std::vector<uint8_t> start(9);
-    std::fill_n(start.begin(), 4, uint8_t{1});
-    Particles particles(engine.device(), dllm, text, {{images[0]}, {images[1], images[2]}, {images[3]}, {images[1]}},
-                        256,
-                        {layout,
-                         4,
-                         kGuesses,
-                         1,
-                         {1},
-                         {{{0}, start}},
-                         {0},
-                         pinned,
-                         {},
-                         false,
-                         0.9,
-                         {500, 0.95},
-                         order,
-                         5,
-                         kernels::Scheme::systematic,
-                         0.9,
-                         100,
-                         20,
-                         {7, 8, 9, 10}});
-    for (int step = 0;; ++step) {
-      const auto denoised = particles.denoise(cancel);
-      expect(denoised.failures.size() == (step == 0 ? 1 : 0), "the broken embedding");
-      const std::vector<int32_t> guess = particles.guess(step);
-      Particles::Texts texts;
-      for (std::size_t i = 0; i < kGuesses * P; ++i) {
-        texts.places.push_back(static_cast<int64_t>(i));
-        texts.widths.push_back(1 + static_cast<int32_t>(i) % 9);
-        for (int n = 0; n < texts.widths.back(); ++n) {
-          texts.ids.push_back(1 + guess[i * 9 + static_cast<std::size_t>(n)] % 200);
-        }
-      }
-      std::vector<int32_t> textOf(kGuesses * P);
-      std::iota(textOf.begin(), textOf.end(), 0);
-      const auto rewards = particles.reward(texts, textOf, cancel);
-      expect(rewards.clip.size() == kGuesses * P && rewards.edit.size() == kGuesses * P, "the rewards");
-      particles.weigh();
-      if (step == 4) break;
-      if (step == 2) particles.retire(3);
-      particles.resample(step);
-      const std::vector<int32_t> tokens = particles.propose(step);
-      for (int n = 0; n < 9; ++n) {
-        const int32_t token = tokens[static_cast<std::size_t>(n)];
-        if (n == 4 || token == 1 || step == 0) continue;
-        particles.redraw(step, true, {{0, n, {token, token + 1}}});
-        break;
-      }
-      particles.accept();
-    }
-    expect(particles.similarity(5).gram.size() == 81, "the similarity");
-    std::vector<int32_t> tokens = particles.final().tokens;
-    tokens.resize(2 * 3 * 9);  // of the two images that live
-    return tokens;
-  }
-  Engine engine;
-  DllmGraph dllm;
-  TextGraph text;
-  std::vector<std::shared_ptr<const Array<float>>> images;
-};
-
 void checkParticles(const std::string& models, const std::vector<int>& threadCounts,
                     const std::vector<kernels::Order>& orders, int aborts) {
   std::vector<int32_t> expected;
   for (int threads : threadCounts) {
-    Demo demo(models, threads);
+    Demo demo(models, std::make_shared<CpuDevice>(threads));
     CancelToken never;
-    const std::vector<int32_t> tokens = demo.run(never);
+    const std::vector<int32_t> tokens = demo.run(never).tokens;
     expect(std::all_of(tokens.begin(), tokens.end(), [](int32_t id) { return id != 1 && id >= 0 && id < 2048; }),
            "a position is still masked");
     expect(expected.empty() || expected == tokens, "the tokens depend on the threads");
     expected = tokens;
     for (const auto order : orders) {
-      const std::vector<int32_t> ordered = demo.run(never, order);
+      const std::vector<int32_t> ordered = demo.run(never, order).tokens;
       expect(std::find(ordered.begin(), ordered.end(), 1) == ordered.end(), "a position is still masked");
     }
 
@@ -517,7 +425,7 @@ void checkParticles(const std::string& models, const std::vector<int>& threadCou
       aborted += ended.get_future().get() ? 0 : 1;
     }
     expect(aborted > 0, "nothing was aborted");
-    expect(demo.run(never) == expected, "an aborted run changed a later one");
+    expect(demo.run(never).tokens == expected, "an aborted run changed a later one");
     std::printf("particles on %d threads: %d of %d aborted\n", threads, aborted, aborts);
   }
   // Loading what is no model, and a load that is cancelled.

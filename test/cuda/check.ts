@@ -1,0 +1,96 @@
+// The CUDA kernels, compiled for the CPU as for sm_75 and as for sm_80, run by the emulator (test/cuda).
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import path from 'node:path';
+import { findOnnxRuntime } from '../../lib/onnxruntime';
+import { cudaHeaders } from './toolkit';
+import { golden } from '../kernels/helpers';
+import { goldenCases, goldenLogits } from '../kernels/similarity';
+import { needs } from '../needs';
+import { root, run } from '../long/child';
+
+interface Potentials {
+  cases: {
+    particles: number;
+    steps: number;
+    lambdaClip: number;
+    lambdaEdit: number;
+    rewardClip: number[][];
+    rewardEdit: number[][];
+    never: { logWeights: number[][]; ess: number[] };
+    always: { ancestors: number[][]; logPotential: number[][] };
+  }[];
+}
+
+/** The golden cases in the order that cuda_check reads them. */
+function goldenNumbers(): Float64Array {
+  const couplings = goldenCases.flatMap((c) => [
+    ...[c.positions, c.vocab, ...goldenLogits(c), ...c.gram.flat(), ...c.entropy, c.reward],
+  ]);
+  const { cases } = golden('potential.json') as Potentials;
+  const potentials = cases.flatMap((c) => [
+    ...[c.particles, c.steps, c.lambdaClip, c.lambdaEdit],
+    ...c.rewardClip.flatMap((clip, step) => [
+      ...clip,
+      ...(c.rewardEdit[step] ?? []),
+      ...(c.never.logWeights[step] ?? []),
+      ...(c.always.logPotential[step] ?? []),
+      c.never.ess[step] ?? NaN,
+      ...(c.always.ancestors[step] ?? new Array<number>(c.particles).fill(0)),
+    ]),
+  ]);
+  const resamplings = golden('resampling.json') as { logWeights: (number | string)[]; ess: number }[];
+  const sizes = resamplings.flatMap((c) => [
+    c.logWeights.length,
+    ...c.logWeights.map((w) => (w === '-inf' ? -Infinity : Number(w))),
+    c.ess,
+  ]);
+  return Float64Array.of(goldenCases.length, ...couplings, cases.length, ...potentials, resamplings.length, ...sizes);
+}
+
+needs(cudaHeaders !== undefined, 'the headers of the CUDA toolkit')(
+  'the CUDA kernels compute what the CPU kernels do, whatever the order of their threads',
+  async (t) => {
+    const at = mkdtempSync(path.join(tmpdir(), 'fkinv-cuda-'));
+    t.teardown(() => rmSync(at, { recursive: true, force: true }));
+    const architectures = [750, 800];
+    const targets = architectures.map((arch) => `cuda_check_${arch}`);
+    const flags = [
+      '-DFKINV_CHECK=ON',
+      '-DCMAKE_BUILD_TYPE=RelWithDebInfo',
+      `-DFKINV_CUDA_INCLUDE=${cudaHeaders ?? ''}`,
+    ];
+    const builds = ['fkinv_engine', ...targets, 'cuda_device_check'].map((target) => [
+      ...['--build', at, '--parallel', String(availableParallelism()), '--target', target],
+    ]);
+    const begin = performance.now();
+    for (const args of [['-S', root, '-B', at, ...flags], ...builds]) {
+      const { code, stderr } = await run('cmake', args);
+      t.is(code, 0, stderr);
+    }
+    t.log(`built: ${((performance.now() - begin) / 1000).toFixed(0)} s`);
+    const file = path.join(at, 'golden');
+    writeFileSync(file, goldenNumbers());
+    const checks: [section: string, argument: string][] = [
+      ['golden', file],
+      ['particles', 'whole'],
+      ['draws', 'whole'],
+      ['similarity', 'whole'],
+    ];
+    for (const [section, argument] of checks) {
+      const start = performance.now();
+      const ended = await Promise.all(targets.map((target) => run(path.join(at, target), [section, argument])));
+      t.log(`${section}: ${((performance.now() - start) / 1000).toFixed(0)} s`);
+      ended.forEach(({ code, stdout, stderr }, i) => {
+        for (const line of stdout.trim().split('\n')) if (line !== '') t.log(`${targets[i] ?? ''}: ${line}`);
+        t.is(code, 0, stderr);
+      });
+    }
+    // A device over these kernels, and the demo models on ONNX Runtime on the CPU.
+    const whole = await run(path.join(at, 'cuda_device_check'), [findOnnxRuntime(), path.join(root, 'models')], {
+      ORT_DISABLE_TELEMETRY: '1',
+    });
+    t.log(`inversions: ${whole.stdout.trim()}`);
+    t.is(whole.code, 0, whole.stderr);
+  },
+);

@@ -114,6 +114,15 @@ __device__ T largestOfWarp(T value) {
   return combined(value, [](T a, T b) { return a < b ? b : a; });
 }
 
+/// The first tile of a row, by a warp, whose maximum is `largest`; the last where none is.
+__device__ inline int firstTileOf(const float* maxima, int tiles, float largest) {
+  int first = tiles - 1;
+  for (int tile = laneOf(); tile < tiles; tile += kWarp) {
+    if (maxima[tile] == largest) first = min(first, tile);
+  }
+  return smallestOfWarp(first);
+}
+
 /// The sum of the lanes up to this one.
 template <class T>
 __device__ T sumUpToLane(T value) {

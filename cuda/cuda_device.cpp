@@ -26,6 +26,19 @@ cuda::Draws drawsOf(const Draws& d) {
   return {d.stateOf, d.wanted, d.seeds, d.step, d.purpose, d.guess, d.tokens, d.logModel, d.logProposal};
 }
 
+// A point of a stream, to be timed.
+class Event {
+ public:
+  Event() { check(cudaEventCreate(&event_), "creating an event"); }
+  ~Event() { cudaEventDestroy(event_); }
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+  cudaEvent_t get() const { return event_; }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
 std::string mebibytes(std::size_t bytes) { return std::to_string(bytes >> 20) + " MiB"; }
 
 }  // namespace
@@ -124,18 +137,16 @@ Limits CudaDevice::measureLimits() {
   constexpr int kTries = 8;
   constexpr int64_t kOperations = 1 << 16, kVectors = int64_t{1} << 26;  // of a thread; 1 GiB
   const Scratch sink(*this, sizeof(float)), buffer(*this, kVectors * sizeof(float4));
-  cudaEvent_t start, stop;
-  check(cudaEventCreate(&start), "creating an event");
-  check(cudaEventCreate(&stop), "creating an event");
+  const Event start, stop;
   const auto rate = [&](double units, auto launch) {
     double best = 0;
     for (int i = 0; i < kTries; ++i) {
       float milliseconds = 0;
-      check(cudaEventRecord(start, stream()), "timing");
+      check(cudaEventRecord(start.get(), stream()), "timing");
       check(launch(), "timing");
-      check(cudaEventRecord(stop, stream()), "timing");
-      check(cudaEventSynchronize(stop), "timing");
-      check(cudaEventElapsedTime(&milliseconds, start, stop), "timing");
+      check(cudaEventRecord(stop.get(), stream()), "timing");
+      check(cudaEventSynchronize(stop.get()), "timing");
+      check(cudaEventElapsedTime(&milliseconds, start.get(), stop.get()), "timing");
       best = std::max(best, 1e3 * units / static_cast<double>(milliseconds));
     }
     return best;
@@ -147,8 +158,6 @@ Limits CudaDevice::measureLimits() {
   const double bytes = rate(static_cast<double>(kVectors * sizeof(float4)), [&] {
     return cuda::readMemory(buffer.as<float4>(), kVectors, sink.as<float>(), stream());
   });
-  cudaEventDestroy(start);
-  cudaEventDestroy(stop);
   return {1, flops, bytes};
 }
 
@@ -282,10 +291,6 @@ void CudaDevice::cosine(const Layout& layout, const float* texts, const int32_t*
 }
 
 void CudaDevice::average(std::span<const float* const> embeddings, int size, float* mean) {
-  if (embeddings.size() == 1) {
-    copy(mean, embeddings[0], static_cast<std::size_t>(size) * sizeof(float));
-    return;
-  }
   const Scratch list(*this, embeddings);
   check(cuda::average(list.as<const float*>(), static_cast<int>(embeddings.size()), size, mean, stream()),
         "averaging embeddings");

@@ -39,12 +39,7 @@ template <class Element>
 __device__ int argmax(const Row& of) {
   const auto& [z, tiles, rows, r] = of;
   const float max = rows.max[r];
-  const float* const ofTiles = tiles.max + r * z.tiles();
-  int tile = z.tiles() - 1;
-  for (int j = laneOf(); j < z.tiles(); j += kWarp) {
-    if (ofTiles[j] == max) tile = min(tile, j);
-  }
-  tile = smallestOfWarp(tile);
+  const int tile = firstTileOf(tiles.max + r * z.tiles(), z.tiles(), max);
   const Element* const row = rowOf<Element>(z, r);
   int token = z.vocab - 1;
   for (int c = laneOf(); c < tileWidth(z, tile); c += kWarp) {
@@ -95,7 +90,7 @@ template <class Element>
 __global__ void __launch_bounds__(kThreads, kBlocks)
     drawAll(Logits z, Temperature temperature, TileTable tiles, RowStats rows, Particles particles, Draws draws) {
   const int at = warpOfGrid();
-  if (at >= particles.count() * particles.length || !draws.wanted[at]) return;
+  if (at >= particles.positions() || !draws.wanted[at]) return;
   const int p = at / particles.length, n = at % particles.length;
   const int64_t r = static_cast<int64_t>(draws.stateOf[p]) * particles.length + n;
   const auto uniforms = uniformsOf(particles, draws, p, n, draws.guess);
@@ -192,7 +187,7 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
 
 cudaError_t draw(const Logits& z, double temperature, const TileTable& tiles, const RowStats& rows,
                  const Particles& particles, const Draws& draws, cudaStream_t stream) {
-  const unsigned blocks = blocksFor(particles.count() * particles.length, kThreads / kWarp);
+  const unsigned blocks = blocksFor(particles.positions(), kThreads / kWarp);
   return withElement(z.type, [&](auto element) {
     return FKINV_LAUNCH(drawAll<decltype(element)>, blocks, kThreads, 0, stream, z, Temperature(temperature), tiles,
                         rows, particles, draws);

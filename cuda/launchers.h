@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "../cpp/kernels/host_device.h"
 #include "../cpp/kernels/logits.h"
 #include "../cpp/kernels/open.h"
 #include "../cpp/kernels/philox.h"
@@ -22,12 +23,13 @@ using kernels::TileTable;
 inline constexpr int kMaxPositions = 128;
 /// Tiles of a chunk here, one for each warp of a block (TileTable::gram has a triangle for each chunk).
 inline constexpr int kChunk = 4;
-inline int chunks(const Logits& z) { return (z.tiles() + kChunk - 1) / kChunk; }
+FKINV_HOST_DEVICE inline int chunks(const Logits& z) { return (z.tiles() + kChunk - 1) / kChunk; }
 
 /// Particles as the engine lays them out (device.h): image b has the slots b·perImage … b·perImage + perImage − 1.
 struct Particles {
   int images, perImage, length;
-  __host__ __device__ int count() const { return images * perImage; }
+  FKINV_HOST_DEVICE int count() const { return images * perImage; }
+  FKINV_HOST_DEVICE int positions() const { return count() * length; }
 };
 
 /// K0. `at` may be null: everywhere.

@@ -80,22 +80,22 @@ __device__ int rowOfPair(int pair, int positions) {
 // A thread for each pair of a state's rows.
 __global__ void __launch_bounds__(kThreads) mergeGram(const Logits z, const TileTable t, const RowStats out) {
   __shared__ float scales[kBatch][kMaxPositions];
-  const int N = z.positions, tiles = z.tiles(), chunks = (tiles + kChunk - 1) / kChunk, pairs = z.pairs();
+  const int N = z.positions, tiles = z.tiles(), ofState = chunks(z), pairs = z.pairs();
   const int blocksOfState = (pairs + kThreads - 1) / kThreads;
   const int state = static_cast<int>(blockIdx.x) / blocksOfState, thread = static_cast<int>(threadIdx.x);
   const int pair = static_cast<int>(blockIdx.x) % blocksOfState * kThreads + thread;
   const bool isPair = pair < pairs;
   const int i = rowOfPair(min(pair, pairs - 1), N), j = isPair ? pair - i * (2 * N - i - 1) / 2 : i;
   const int64_t firstRow = static_cast<int64_t>(state) * N;
-  const float* gram = t.gram + static_cast<int64_t>(state) * chunks * pairs + pair;
+  const float* gram = t.gram + static_cast<int64_t>(state) * ofState * pairs + pair;
   double sum = 0;
-  for (int first = 0; first < chunks; first += kBatch) {
+  for (int first = 0; first < ofState; first += kBatch) {
     float part[kBatch];
 #pragma unroll
     for (int c = 0; c < kBatch; ++c) {
-      part[c] = isPair && first + c < chunks ? gram[static_cast<int64_t>(first + c) * pairs] : 0;
+      part[c] = isPair && first + c < ofState ? gram[static_cast<int64_t>(first + c) * pairs] : 0;
     }
-    const int count = min(kBatch, chunks - first);
+    const int count = min(kBatch, ofState - first);
     for (int at = thread; at < count * N; at += kThreads) {
       const int c = at / N, k = at % N, firstTile = (first + c) * kChunk;
       const double* exponents = t.exponent + (firstRow + k) * tiles;

@@ -18,12 +18,10 @@ namespace {
 constexpr int kThreads = 128;
 static_assert(kThreads >= kMaxPositions, "choose has a thread for each position");
 
-int positionsOf(const Particles& particles) { return particles.count() * particles.length; }
-
 __global__ void __launch_bounds__(kThreads) maskedAt(Particles particles, const uint8_t* live, int32_t maskId,
                                                      const int32_t* tokens, int first, int last, uint8_t* wanted) {
   const int at = static_cast<int>(threadOfGrid());
-  if (at >= particles.count() * particles.length) return;
+  if (at >= particles.positions()) return;
   const int p = at / particles.length, n = at % particles.length;
   wanted[at] = live[p / particles.perImage] && n >= first && n < last && tokens[at] == maskId;
 }
@@ -32,7 +30,7 @@ __global__ void __launch_bounds__(kThreads)
     openAt(Particles particles, const uint64_t* seeds, uint32_t step, int stepOfBlock, int stepsOfBlock,
            const uint8_t* wanted, uint8_t* opened) {
   const int at = static_cast<int>(threadOfGrid());
-  if (at >= particles.count() * particles.length) return;
+  if (at >= particles.positions()) return;
   const int p = at / particles.length, n = at % particles.length;
   const double u = kernels::uniforms(seeds[p / particles.perImage], step, static_cast<uint32_t>(p % particles.perImage),
                                      static_cast<uint32_t>(n), kernels::Purpose::opening)
@@ -43,13 +41,13 @@ __global__ void __launch_bounds__(kThreads)
 __global__ void __launch_bounds__(kThreads)
     confidenceAt(Particles particles, const uint8_t* wanted, const double* logModel, double* scores) {
   const int at = static_cast<int>(threadOfGrid());
-  if (at < particles.count() * particles.length && wanted[at]) scores[at] = logModel[at];
+  if (at < particles.positions() && wanted[at]) scores[at] = logModel[at];
 }
 
 __global__ void __launch_bounds__(kThreads) certaintyAt(Particles particles, const float* entropy,
                                                         const int32_t* stateOf, const uint8_t* wanted, double* scores) {
   const int at = static_cast<int>(threadOfGrid());
-  if (at >= particles.count() * particles.length || !wanted[at]) return;
+  if (at >= particles.positions() || !wanted[at]) return;
   const int p = at / particles.length, n = at % particles.length;
   scores[at] = -static_cast<double>(entropy[static_cast<int64_t>(stateOf[p]) * particles.length + n]);
 }
@@ -58,11 +56,7 @@ __global__ void __launch_bounds__(kThreads) certaintyAt(Particles particles, con
 // maxima. The largest itself where two have it.
 template <class Element>
 __device__ float second(const Logits& z, const float* maxima, int64_t r, float largest) {
-  int winner = z.tiles() - 1;
-  for (int tile = laneOf(); tile < z.tiles(); tile += kWarp) {
-    if (maxima[tile] == largest) winner = min(winner, tile);
-  }
-  winner = smallestOfWarp(winner);
+  const int winner = firstTileOf(maxima, z.tiles(), largest);
   float best = kMinusInfinity;
   for (int tile = laneOf(); tile < z.tiles(); tile += kWarp) {
     if (tile != winner) best = fmaxf(best, maxima[tile]);
@@ -84,7 +78,7 @@ template <class Element>
 __global__ void __launch_bounds__(kThreads) marginAt(Logits z, const float* maxima, RowStats rows, Particles particles,
                                                      const int32_t* stateOf, const uint8_t* wanted, double* scores) {
   const int at = warpOfGrid();
-  if (at >= particles.count() * particles.length || !wanted[at]) return;
+  if (at >= particles.positions() || !wanted[at]) return;
   const int64_t r = static_cast<int64_t>(stateOf[at / particles.length]) * particles.length + at % particles.length;
   const float largest = rows.max[r], next = second<Element>(z, maxima + r * z.tiles(), r, largest);
   if (laneOf() != 0) return;
@@ -115,7 +109,7 @@ __global__ void __launch_bounds__(kThreads)
 __global__ void __launch_bounds__(kThreads)
     placeAt(Particles particles, const uint8_t* opened, const int32_t* drawn, int32_t* tokens) {
   const int at = static_cast<int>(threadOfGrid());
-  if (at < particles.count() * particles.length && opened[at]) tokens[at] = drawn[at];
+  if (at < particles.positions() && opened[at]) tokens[at] = drawn[at];
 }
 
 __global__ void __launch_bounds__(kThreads)
@@ -140,20 +134,20 @@ __global__ void __launch_bounds__(kThreads)
 
 cudaError_t masked(const Particles& particles, const uint8_t* live, int32_t maskId, const int32_t* tokens, int first,
                    int last, uint8_t* wanted, cudaStream_t stream) {
-  return FKINV_LAUNCH(maskedAt, blocksFor(positionsOf(particles), kThreads), kThreads, 0, stream, particles, live,
+  return FKINV_LAUNCH(maskedAt, blocksFor(particles.positions(), kThreads), kThreads, 0, stream, particles, live,
                       maskId, tokens, first, last, wanted);
 }
 
 cudaError_t open(const Particles& particles, const uint64_t* seeds, uint32_t step, int stepOfBlock, int stepsOfBlock,
                  const uint8_t* wanted, uint8_t* opened, cudaStream_t stream) {
-  return FKINV_LAUNCH(openAt, blocksFor(positionsOf(particles), kThreads), kThreads, 0, stream, particles, seeds, step,
+  return FKINV_LAUNCH(openAt, blocksFor(particles.positions(), kThreads), kThreads, 0, stream, particles, seeds, step,
                       stepOfBlock, stepsOfBlock, wanted, opened);
 }
 
 cudaError_t score(kernels::Order order, const Logits& z, const TileTable& tiles, const RowStats& rows,
                   const Particles& particles, const int32_t* stateOf, const uint8_t* wanted, const double* logModel,
                   double* scores, cudaStream_t stream) {
-  const unsigned blocks = blocksFor(positionsOf(particles), kThreads);
+  const unsigned blocks = blocksFor(particles.positions(), kThreads);
   if (order == kernels::Order::confidence) {
     return FKINV_LAUNCH(confidenceAt, blocks, kThreads, 0, stream, particles, wanted, logModel, scores);
   }
@@ -161,7 +155,7 @@ cudaError_t score(kernels::Order order, const Logits& z, const TileTable& tiles,
     return FKINV_LAUNCH(certaintyAt, blocks, kThreads, 0, stream, particles, rows.entropy, stateOf, wanted, scores);
   }
   return withElement(z.type, [&](auto element) {
-    return FKINV_LAUNCH(marginAt<decltype(element)>, blocksFor(positionsOf(particles), kThreads / kWarp), kThreads, 0,
+    return FKINV_LAUNCH(marginAt<decltype(element)>, blocksFor(particles.positions(), kThreads / kWarp), kThreads, 0,
                         stream, z, tiles.max, rows, particles, stateOf, wanted, scores);
   });
 }
@@ -174,7 +168,7 @@ cudaError_t choose(const Particles& particles, const double* scores, const uint8
 
 cudaError_t place(const Particles& particles, const uint8_t* opened, const int32_t* drawn, int32_t* tokens,
                   cudaStream_t stream) {
-  return FKINV_LAUNCH(placeAt, blocksFor(positionsOf(particles), kThreads), kThreads, 0, stream, particles, opened,
+  return FKINV_LAUNCH(placeAt, blocksFor(particles.positions(), kThreads), kThreads, 0, stream, particles, opened,
                       drawn, tokens);
 }
 

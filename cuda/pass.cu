@@ -362,8 +362,8 @@ __global__ void __launch_bounds__(kThreads, kBlocks > 2 ? 2 : 4)
   __shared__ double exponentOfTile[kWarps][kRows];
   __shared__ float gram[kRows * (kRows + 1) / 2];
 
-  const int tiles = z.tiles(), chunks = (tiles + kChunk - 1) / kChunk, N = z.positions;
-  const int state = static_cast<int>(blockIdx.x) / chunks, chunk = static_cast<int>(blockIdx.x) % chunks;
+  const int tiles = z.tiles(), N = z.positions;
+  const int state = static_cast<int>(blockIdx.x) / chunks(z), chunk = static_cast<int>(blockIdx.x) % chunks(z);
   const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = laneOf(), g = lane / 4;
   const int tile = chunk * kChunk + warp;
   const int begin = tile * kTile, end = min(begin + kTile, z.vocab);
@@ -450,8 +450,8 @@ __global__ void __launch_bounds__(kThreads, 2) passShared(const Logits z, const 
   __shared__ float scales[2][kRows];  // of this step and, for warps still at it, of the one before
   __shared__ Operand operands[2][kGroups][kWarp];
 
-  const int tiles = z.tiles(), chunks = (tiles + kChunk - 1) / kChunk, N = z.positions;
-  const int state = static_cast<int>(blockIdx.x) / chunks, chunk = static_cast<int>(blockIdx.x) % chunks;
+  const int tiles = z.tiles(), N = z.positions;
+  const int state = static_cast<int>(blockIdx.x) / chunks(z), chunk = static_cast<int>(blockIdx.x) % chunks(z);
   const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = laneOf(), g = lane / 4;
   const int begin = chunk * kChunk * kTile, end = min(begin + kChunk * kTile, z.vocab);
   findRows(z, state, pointers);

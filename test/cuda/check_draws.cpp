@@ -99,6 +99,16 @@ Draws drawsOf(const Case& c, const Array<int32_t>& stateOf, const Array<uint8_t>
           to.tokens.data(), to.logModel.data(), to.logProposal.data()};
 }
 
+// Beside the scores, all that is compared.
+void addDraws(Results& results, const Array<std::byte>& memory, const Tables& tables, const Drawn& drawn,
+              const Drawn& redrawn, const Array<int32_t>& tokens) {
+  results.add("memory", memory);
+  results.add("threshold", tables.threshold);
+  drawn.addTo(results, "draw");
+  redrawn.addTo(results, "redraw");
+  results.add("redrawn", tokens);
+}
+
 Results byCpu(const Case& c, const Given& given) {
   CpuDevice device(1);
   const Array<std::byte> memory(given.rows.memory);
@@ -126,11 +136,7 @@ Results byCpu(const Case& c, const Given& given) {
                  drawn.logModel.data(), scores.data());
     results.add(format("scores %d", static_cast<int>(order)), scores);
   }
-  results.add("memory", memory);
-  results.add("threshold", tables.threshold);
-  drawn.addTo(results, "draw");
-  redrawn.addTo(results, "redraw");
-  results.add("redrawn", tokens);
+  addDraws(results, memory, tables, drawn, redrawn, tokens);
   return results;
 }
 
@@ -182,11 +188,7 @@ Results byCuda(const Case& c, const Given& given) {
            "score");
     results.add(format("scores %d", static_cast<int>(order)), scores);
   }
-  results.add("memory", memory);
-  results.add("threshold", tables.threshold);
-  drawn.addTo(results, "draw");
-  redrawn.addTo(results, "redraw");
-  results.add("redrawn", tokens);
+  addDraws(results, memory, tables, drawn, redrawn, tokens);
   return results;
 }
 

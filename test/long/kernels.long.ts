@@ -1,4 +1,5 @@
-// The kernels' tests in every instruction set that this processor has, kernels_check.cpp, and what the kernels' objects share with the rest of the addon.
+// The kernels' tests in every instruction set that this processor has, kernels_check.cpp, and what the kernels' objects
+// share with the rest of the addon.
 import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -6,13 +7,12 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import test from 'ava';
 import { native } from '../../lib/native';
+import { instructionSets } from '../../lib/schemes';
 import { needs } from '../needs';
 import { root, run } from './child';
 
-const sets = ['baseline', 'avx2', 'avx512'] as const;
-
 // Those of the best set are npm test's.
-for (const set of sets) {
+for (const set of instructionSets) {
   const there = native.instructionSets();
   if (set === there.at(-1)) continue;
   needs(there.includes(set), `a processor with ${set}`)(`the kernels' tests pass with ${set}`, async (t) => {
@@ -37,14 +37,14 @@ test('the kernels of every instruction set agree, their 2^x is within its bound,
   const { code, stdout, stderr } = await run(path.join(at, 'kernels_check'), []);
   for (const line of stdout.trim().split('\n')) t.log(line);
   t.is(code, 0, stderr);
-  for (const set of sets) {
+  for (const set of instructionSets) {
     if (!stdout.includes(`${set}: 2^x`)) t.log(`${set}: not run, this processor has no such instructions`);
   }
   if (!stdout.includes('emulated: 2^x')) t.log('AVX-512 emulated: not run, it needs SIMDe (on Debian libsimde-dev)');
 
   // A weak symbol is an inline function: the linker keeps one of them all, for all processors.
   if (process.arch !== 'x64') return;
-  for (const set of sets.slice(1)) {
+  for (const set of instructionSets.slice(1)) {
     const object = path.join(at, `CMakeFiles/fkinv_${set}.dir/cpp/kernels/vectorised/instruction_set.cpp.o`);
     const symbols = await run('nm', ['-C', object]);
     t.is(symbols.code, 0, symbols.stderr);

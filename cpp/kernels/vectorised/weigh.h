@@ -21,8 +21,9 @@ void weighTile(const Logits& z, int64_t r, int tile, double exponent, double tem
       store(out.ofToken + c, w);
       group = add(group, w);
     }
-    out.ofGroup[first / TileWeights::kGroup] = sum(group);
-    out.total += sum(group);
+    const double ofGroup = sum(group);
+    out.ofGroup[first / TileWeights::kGroup] = ofGroup;
+    out.total += ofGroup;
   }
 }
 

@@ -31,4 +31,12 @@ const char* baseline() {
 #endif
 }
 
+const char* cudaArchitectures() {
+#ifdef FKINV_CUDA_ARCHITECTURES
+  return FKINV_CUDA_ARCHITECTURES;
+#else
+  return "";
+#endif
+}
+
 }  // namespace fkinv

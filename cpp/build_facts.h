@@ -10,4 +10,8 @@ const char* compiler();
 /// often, "AVX2", "AVX-512", "NEON"; "scalar" where there are none.
 const char* baseline();
 
+/// Compute capabilities of the GPUs that the CUDA kernels are compiled for, "75, 80, 86"; empty in a build without
+/// them.
+const char* cudaArchitectures();
+
 }  // namespace fkinv

@@ -35,12 +35,13 @@ Napi::Value build(const Napi::CallbackInfo& info) {
   return facts;
 }
 
-// cuda(): { architectures, driver, driverServes, fault: string, gpus: { name, computeCapability, bytes }[] }
+// cuda(): { architectures, runtime, driver, driverServes, fault: string, gpus: { name, computeCapability, bytes }[] }
 Napi::Value cuda(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const CudaFacts found = cudaFacts();
   Napi::Object facts = Napi::Object::New(env);
   facts.Set("architectures", found.architectures);
+  facts.Set("runtime", found.runtime);
   facts.Set("driver", found.driver);
   facts.Set("driverServes", found.driverServes);
   facts.Set("fault", found.fault);

@@ -31,9 +31,18 @@ const char* baseline() {
 #endif
 }
 
+// Both as CMakeLists.txt defines them.
 const char* cudaArchitectures() {
-#ifdef FKINV_CUDA_ARCHITECTURES
+#if defined(FKINV_CUDA)
   return FKINV_CUDA_ARCHITECTURES;
+#else
+  return "";
+#endif
+}
+
+const char* cudaVersion() {
+#if defined(FKINV_CUDA)
+  return FKINV_CUDA_VERSION;
 #else
   return "";
 #endif

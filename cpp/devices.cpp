@@ -77,7 +77,7 @@ constexpr const char* kCudaPrefix = "cuda:";
 }  // namespace
 
 CudaFacts cudaFacts() {
-  CudaFacts facts = {cudaArchitectures(), "", "", ""};
+  CudaFacts facts = {cudaArchitectures(), cudaVersion(), "", "", ""};
   const DriverLibrary cuda("libcuda.so.1");
   if (!cuda) return facts;
   int version = 0, count = 0;

@@ -20,6 +20,7 @@ struct Gpu {
 /// What of CUDA is here.
 struct CudaFacts {
   std::string architectures;   // that this build has kernels for, "75, 80"; empty where it has none
+  std::string runtime;         // the CUDA that the kernels were built with, "13.0"; empty likewise
   std::string driver;          // release of the driver, "580.65.06"; empty where there is none, or it does not say
   std::string driverServes;    // the newest CUDA that the driver serves, "13.0"; empty where there is no driver
   std::string fault;           // why a driver that is there gives no GPUs; empty where it gives them

@@ -25,11 +25,10 @@ export function hasGpu({ driverServes, fault, gpus }: NativeCuda): boolean {
 
 /** The driver that the kernels' runtime needs, of CUDA 13. */
 export const neededDriver = 'one of release 580 or later';
-const neededCuda = 13;
 
 /** Why GPU `index` cannot be used, as far as its driver and this build tell; undefined where it can. */
 export function faultOf(facts: NativeCuda, index: number): string | undefined {
-  const { architectures, driver, driverServes, fault, gpus } = facts;
+  const { architectures, runtime, driver, driverServes, fault, gpus } = facts;
   if (architectures === '') {
     return (
       'this build has no CUDA kernels: build it with FKINV_CUDA=1 where nvcc of CUDA 13 is ' +
@@ -37,9 +36,9 @@ export function faultOf(facts: NativeCuda, index: number): string | undefined {
     );
   }
   if (driverServes === '') return `there is no NVIDIA driver: install ${neededDriver}, or use the device cpu`;
-  if (parseInt(driverServes) < neededCuda) {
+  if (parseInt(driverServes) < parseInt(runtime)) {
     const release = driver === '' ? 'the NVIDIA driver' : `the NVIDIA driver ${driver}`;
-    return `${release} is too old, it serves CUDA ${driverServes}: install ${neededDriver}, or use the device cpu`;
+    return `${release} is too old, it serves CUDA ${driverServes} and this build is of ${runtime}: install ${neededDriver}, or use the device cpu`;
   }
   if (fault !== '') return `the NVIDIA driver gives no GPU: ${fault}; see what nvidia-smi says`;
   const gpu = gpus[index];

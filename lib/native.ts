@@ -262,6 +262,8 @@ export interface NativeBuild {
 export interface NativeCuda {
   /** Compute capabilities that the build has kernels for, `75, 80`; empty where it has none. */
   architectures: string;
+  /** The CUDA that they were built with, `13.0`; empty likewise. */
+  runtime: string;
   /** Release of the driver, `580.65.06`; empty where there is none, or it does not say. */
   driver: string;
   /** The newest CUDA that the driver serves, `13.0`; empty where there is no driver. */

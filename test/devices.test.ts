@@ -11,6 +11,7 @@ import { needs } from './needs';
 const h100 = { name: 'NVIDIA H100', computeCapability: 90, bytes: 85e9 };
 const usable: NativeCuda = {
   architectures: '75, 80, 86, 89, 90, 100, 120',
+  runtime: '13.0',
   driver: '580.65.06',
   driverServes: '13.0',
   fault: '',

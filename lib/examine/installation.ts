@@ -143,10 +143,10 @@ async function checkCuda(): Promise<Found<DoctorReport['cuda']>> {
   const { native } = await import('../native.js');
   const { capabilityOf } = await import('../devices.js');
   const facts = native.cuda();
-  const { architectures, driver, driverServes, fault, gpus } = facts;
+  const { architectures, runtime, driver, driverServes, fault, gpus } = facts;
   const provider = providerFolder();
   const details = [
-    architectures === '' ? 'no kernels in this build' : `kernels for ${architectures}`,
+    architectures === '' ? 'no kernels in this build' : `kernels of CUDA ${runtime} for ${architectures}`,
     driverServes === '' ? 'no driver' : `driver ${driver || 'of unknown release'} for CUDA ${driverServes}`,
     ...(fault === '' ? [] : [fault]),
     ...gpus.map(({ name, computeCapability, bytes }, i) => {

@@ -23,8 +23,8 @@ export function hasGpu({ driverServes, fault, gpus }: NativeCuda): boolean {
   return driverServes !== '' && (gpus.length > 0 || fault !== '');
 }
 
-/** The driver that the kernels' runtime needs, of CUDA 13. */
-export const neededDriver = 'one of release 580 or later';
+/** What CUDA 13 needs. */
+const neededDriver = 'one of release 580 or later';
 
 /** Why GPU `index` cannot be used, as far as its driver and this build tell; undefined where it can. */
 export function faultOf(facts: NativeCuda, index: number): string | undefined {

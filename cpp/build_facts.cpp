@@ -31,4 +31,21 @@ const char* baseline() {
 #endif
 }
 
+// Both as CMakeLists.txt defines them.
+const char* cudaArchitectures() {
+#if defined(FKINV_CUDA)
+  return FKINV_CUDA_ARCHITECTURES;
+#else
+  return "";
+#endif
+}
+
+const char* cudaVersion() {
+#if defined(FKINV_CUDA)
+  return FKINV_CUDA_VERSION;
+#else
+  return "";
+#endif
+}
+
 }  // namespace fkinv

@@ -16,6 +16,7 @@ import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { cmakeOptions, cudaToInstall, named } from './cuda.mjs';
 import { installCommands, missingTools } from './toolchain.mjs';
 
 const require = createRequire(import.meta.url);
@@ -23,12 +24,15 @@ const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const addon = path.join(root, 'build', 'Release', 'fkinv_native.node');
 const stampFile = path.join(root, 'build', 'Release', 'fkinv-sources.sha256');
 
-/** What the addon in build/Release is made from: its sources' content, not their dates, which git does not keep. */
-function stampOfSources() {
-  const hash = createHash('sha256').update(`${process.platform}-${process.arch}\n`);
+/**
+ * What the addon in build/Release is made from: its sources' content, not their dates, which git does not keep, and the
+ * GPUs that it is for.
+ */
+function stampOf({ architectures, version = '' }) {
+  const hash = createHash('sha256').update(`${process.platform}-${process.arch} ${version} ${architectures}\n`);
   const add = (file) => hash.update(path.relative(root, file)).update(readFileSync(file));
   add(path.join(root, 'CMakeLists.txt'));
-  for (const folder of ['binding', 'cpp']) {
+  for (const folder of ['binding', 'cpp', 'cuda']) {
     const entries = readdirSync(path.join(root, folder), { recursive: true, withFileTypes: true });
     const files = entries.filter((entry) => entry.isFile()).map((entry) => path.join(entry.parentPath, entry.name));
     for (const file of files.sort()) add(file);
@@ -59,7 +63,8 @@ function isBuilt(stamp) {
 /** Why no prebuild is used, or '' when one is. */
 function prebuildFault() {
   if (process.env.PREBUILDS_ONLY) return loadFault();
-  if (existsSync(addon)) return 'build/Release, which goes before prebuilds, is of other sources or does not load';
+  if (existsSync(addon))
+    return 'build/Release, which goes before prebuilds, is of other sources, for other GPUs or does not load';
   if (existsSync(path.join(root, '.git'))) return 'this is a clone, whose prebuilds may be of other sources';
   return loadFault();
 }
@@ -76,10 +81,11 @@ function folderFault() {
   }
 }
 
-function compile(command) {
-  const cmakeJs = require.resolve('cmake-js/bin/cmake-js');
-  const parallel = String(availableParallelism());
-  const { status, signal } = spawnSync(process.execPath, [cmakeJs, command, '--parallel', parallel], {
+/** Runs cmake-js; returns why that fails, or ''. */
+function cmakeJs(command, options) {
+  const program = require.resolve('cmake-js/bin/cmake-js');
+  const parallel = ['--parallel', String(availableParallelism())];
+  const { status, signal } = spawnSync(process.execPath, [program, command, ...parallel, ...options], {
     cwd: root,
     stdio: 'inherit',
   });
@@ -87,10 +93,13 @@ function compile(command) {
 }
 
 /** Builds the addon; returns why that fails, or ''. */
-function build(stamp) {
+function build(stamp, cuda) {
   const isCurrent = existsSync(stampFile) && readFileSync(stampFile, 'utf8') === stamp; // and yet it does not load
   rmSync(stampFile, { force: true });
-  const fault = compile(isCurrent ? 'rebuild' : 'compile') || loadFault();
+  const options = cmakeOptions(cuda);
+  // A folder that is configured is configured again, for other GPUs perhaps: cmake-js alone would leave it as it is.
+  const isConfigured = !isCurrent && cmakeJs('configure', options) === '';
+  const fault = cmakeJs(isConfigured ? 'compile' : 'rebuild', options) || loadFault();
   if (fault === '') writeFileSync(stampFile, stamp);
   return fault;
 }
@@ -105,11 +114,16 @@ function fail(faults, tools) {
 }
 
 function main() {
-  const stamp = stampOfSources();
-  if (!process.env.PREBUILDS_ONLY && isBuilt(stamp)) return;
   const fault = prebuildFault();
   if (fault === '') return;
   if (process.env.PREBUILDS_ONLY) fail([`PREBUILDS_ONLY is set, and no prebuild loads: ${fault}`], []);
+  const cuda = cudaToInstall();
+  if (cuda.fault !== undefined) {
+    console.error(`fkinv-native: FKINV_CUDA=${process.env.FKINV_CUDA}: ${cuda.fault}`);
+    process.exit(1);
+  }
+  const stamp = stampOf(cuda);
+  if (isBuilt(stamp)) return;
   const missing = missingTools();
   if (missing.length > 0)
     fail(
@@ -119,7 +133,10 @@ function main() {
   const unwritable = folderFault();
   if (unwritable !== '') fail([fault, unwritable], []);
   console.log(`fkinv-native: builds its addon from source, for a minute or two (${fault})`);
-  const buildFault = build(stamp);
+  if (cuda.note !== undefined) console.log(`fkinv-native: for the CPU only, although there is a GPU: ${cuda.note}`);
+  if (cuda.architectures.length > 0)
+    console.log(`fkinv-native: with CUDA for compute capability ${named(cuda.architectures)}, for some minutes more`);
+  const buildFault = build(stamp, cuda);
   // Every tool is there, but for Visual Studio's compiler, which is not looked for.
   if (buildFault !== '') fail([fault, buildFault], process.platform === 'win32' ? ['compiler'] : []);
 }

@@ -95,8 +95,9 @@ const contents = [
   /^models\/(NOTICE|README)\.md$/,
   /^models\/(dllm|clip)\/([^/]+\.(onnx|json)|SHA256SUMS)$/,
   /^examples\/bells\.png$/,
-  /^(CMakeLists\.txt|scripts\/(install|toolchain)\.mjs)$/,
+  /^(CMakeLists\.txt|scripts\/(cuda|install|toolchain)\.mjs)$/,
   /^(binding|cpp)\/.+\.(cpp|h)$/,
+  /^cuda\/.+\.(cpp|cu|cuh|h)$/,
   /^cpp\/ort\/include\/LICENSE$/,
 ];
 /** What a working copy need not have. */

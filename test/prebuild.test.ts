@@ -14,6 +14,7 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { pathToFileURL } from 'node:url';
 import test, { type ExecutionContext } from 'ava';
 import { needs } from './needs';
 
@@ -33,7 +34,11 @@ interface Ended {
 
 function run(args: string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> {
   return new Promise((resolve) => {
-    const options = { env: { ...process.env, CXX: undefined, ...env }, cwd: tmpdir(), timeout: 60_000 };
+    const options = {
+      env: { ...process.env, CXX: undefined, FKINV_CUDA: undefined, ...env },
+      cwd: tmpdir(),
+      timeout: 60_000,
+    };
     const child = execFile(process.execPath, args, options, (_, stdout, stderr) => {
       resolve({ code: child.exitCode, stdout, stderr });
     });
@@ -51,7 +56,7 @@ function temporary(t: ExecutionContext): string {
 /** A copy of the package as npm unpacks it, without an addon, or with a prebuilt one made by `write`. */
 function packageCopy(t: ExecutionContext, write?: (file: string) => void): string {
   const folder = temporary(t);
-  for (const name of ['package.json', 'CMakeLists.txt', 'binding', 'cpp', 'dist', 'scripts'])
+  for (const name of ['package.json', 'CMakeLists.txt', 'binding', 'cpp', 'cuda', 'dist', 'scripts'])
     cpSync(path.join(root, name), path.join(folder, name), { recursive: true });
   symlinkSync(path.join(root, 'node_modules'), path.join(folder, 'node_modules'), 'junction');
   const prebuilds = path.join(folder, 'prebuilds', `${process.platform}-${process.arch}`);
@@ -74,6 +79,19 @@ function tools(t: ExecutionContext, missing: readonly string[], versions: Record
 
 function standIn(version: string): string {
   return `#!/bin/sh\n[ "$1" = --version ] && echo '${version}'\n`;
+}
+
+/** An nvcc of a CUDA release, and an nvidia-smi of a machine with these GPUs: what they answer to the install script. */
+function cudaTools(t: ExecutionContext, release: string, capabilities: readonly string[]): NodeJS.ProcessEnv {
+  const folder = tools(t, [], { cmake: 'cmake version 3.20.0' }); // which builds nothing
+  const answers = {
+    nvcc: `--version) echo 'Cuda compilation tools, release ${release}, V${release}.88' ;;
+      --list-gpu-arch) echo compute_75; echo compute_80; echo compute_89; echo compute_90; echo compute_120 ;;`,
+    'nvidia-smi': `--query-gpu=compute_cap) ${capabilities.map((each) => `echo ${each};`).join(' ')}\n;;`,
+  };
+  for (const [name, cases] of Object.entries(answers))
+    writeFileSync(path.join(folder, name), `#!/bin/sh\ncase "$1" in ${cases} esac\n`, { mode: 0o755 });
+  return { PATH: folder, CUDACXX: path.join(folder, 'nvcc') };
 }
 
 /** The addon, asking for a glibc that there will not be soon. */
@@ -184,6 +202,68 @@ test('no addon at all: the platform, and what builds one', async (t) => {
     ),
     stdout,
   );
+});
+
+const onCuda = needs(
+  process.platform === 'linux' && process.arch === 'x64' && glibcVersionRuntime !== undefined,
+  'Linux on x64 with glibc, where CUDA is',
+);
+const tooOld = /nvcc is of CUDA 12\.9, which is too old: install the CUDA toolkit 13 or newer, https:\/\//;
+const unknown = /^CUDA 13\.0 knows no GPU of compute capability 6\.1 or lower$/;
+const malformed = /^it may be 0, 1, or compute capabilities of GPUs, such as 89 or 80,90$/;
+const shipped = ['75', '80', '89', '90', '120']; // of those that the stand-in of nvcc knows: 86 becomes 80, 100 becomes 90
+for (const [title, FKINV_CUDA, release, capabilities, architectures, told] of [
+  ['no GPU', undefined, '13.0', [], []],
+  ['a GPU', undefined, '13.0', ['8.9'], ['89']],
+  ['several GPUs', '', '13.0', ['12.0', '7.5', '12.0'], ['75', '120']],
+  ['a GPU younger than nvcc', undefined, '13.0', ['13.0'], ['120']],
+  ['a GPU older than CUDA 13', undefined, '13.0', ['6.1'], [], { note: unknown }],
+  ['a GPU, an nvcc too old', undefined, '12.9', ['8.9'], [], { note: tooOld }],
+  ['FKINV_CUDA=0, a GPU', '0', '13.0', ['8.9'], []],
+  ['FKINV_CUDA=1, a GPU', '1', '13.0', ['9.0'], ['90']],
+  ['FKINV_CUDA=1, no GPU', '1', '13.0', [], shipped],
+  ['FKINV_CUDA=1, an nvcc too old', '1', '12.9', ['8.9'], undefined, { fault: tooOld }],
+  ['FKINV_CUDA=1, a GPU older than CUDA 13', '1', '13.0', ['6.1'], undefined, { fault: unknown }],
+  ['a list in FKINV_CUDA', '9.0,80', '13.0', ['8.9'], ['80', '90']],
+  ['FKINV_CUDA=yes', 'yes', '13.0', ['8.9'], undefined, { fault: malformed }],
+] as const) {
+  onCuda(`what is built with CUDA: ${title}`, async (t) => {
+    const script = pathToFileURL(path.join(root, 'scripts', 'cuda.mjs')).href;
+    const code = `import('${script}').then((cuda) => console.log(JSON.stringify(cuda.cudaToInstall())))`;
+    const env = cudaTools(t, release, capabilities);
+    const { stdout, stderr } = await run(['-e', code], { ...env, FKINV_CUDA });
+    t.is(stderr, '');
+    const build = JSON.parse(stdout) as { architectures?: string[]; nvcc?: string; note?: string; fault?: string };
+    t.deepEqual(build.architectures, architectures?.slice());
+    t.is(build.nvcc, architectures?.length ? env['CUDACXX'] : undefined);
+    for (const name of ['note', 'fault'] as const) {
+      const expected: RegExp | undefined = (told as Record<string, RegExp> | undefined)?.[name];
+      if (expected === undefined) t.is(build[name], undefined);
+      else t.regex(build[name] ?? '', expected);
+    }
+  });
+}
+
+onCuda('a GPU without an nvcc that runs: the install script builds for the CPU, and says so', async (t) => {
+  const { PATH } = cudaTools(t, '', ['8.9']);
+  const script = path.join(packageCopy(t), 'scripts', 'install.mjs');
+  const { code, stdout } = await run([script], { PATH, CUDACXX: '/nowhere/nvcc' });
+  t.is(code, 1);
+  t.regex(
+    stdout,
+    /^fkinv-native: for the CPU only, although there is a GPU: \/nowhere\/nvcc is no nvcc that runs: .+$/m,
+  );
+});
+
+onCuda('FKINV_CUDA=1 without an nvcc that runs: the install script and npm run prebuild say what to do', async (t) => {
+  const env = { FKINV_CUDA: '1', CUDACXX: '/nowhere/nvcc' };
+  const said = '/nowhere/nvcc is no nvcc that runs: install the CUDA toolkit 13 or newer';
+  const url = 'https://developer.nvidia.com/cuda-downloads';
+  const installed = await run([path.join(packageCopy(t), 'scripts', 'install.mjs')], env);
+  t.deepEqual(installed, { code: 1, stdout: '', stderr: `fkinv-native: FKINV_CUDA=1: ${said}, ${url}\n` });
+  const shipped = await run([path.join(root, 'scripts', 'prebuild-cmake.mjs')], { ...env, FKINV_CUDA: undefined });
+  const advice = 'FKINV_CUDA=0 builds for the CPU only.';
+  t.deepEqual(shipped, { code: 1, stdout: '', stderr: `npm run prebuild: ${said}, ${url}. ${advice}\n` });
 });
 
 /** Requires the package of a folder, which throws. */

@@ -20,7 +20,7 @@ const bells = path.join(root, 'examples', 'bells.png');
 let printed = '';
 
 test.before(async (t) => {
-  for (const name of ['package.json', 'CMakeLists.txt', 'binding', 'cpp', 'dist', 'models', 'scripts'])
+  for (const name of ['package.json', 'CMakeLists.txt', 'binding', 'cpp', 'cuda', 'dist', 'models', 'scripts'])
     cpSync(path.join(root, name), path.join(copy, name), { recursive: true });
   symlinkSync(path.join(root, 'node_modules'), path.join(copy, 'node_modules'), 'junction');
   const { code, stdout, stderr } = await run(process.execPath, [path.join(copy, 'scripts', 'prebuild.mjs')]);

@@ -4,9 +4,11 @@
 #include "addon_data.h"
 #include "args.h"
 #include "cpp/build_facts.h"
+#include "cpp/devices.h"
 #include "cpp/ort/library.h"
 #include "cpp/platform.h"
 #include "engine.h"
+#include "errors.h"
 #include "kernels.h"
 #include "particles.h"
 #include "recorder.h"
@@ -33,6 +35,46 @@ Napi::Value build(const Napi::CallbackInfo& info) {
   return facts;
 }
 
+// cuda(): { architectures, runtime, driver, driverServes, fault: string, gpus: { name, computeCapability, bytes }[] }
+Napi::Value cuda(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const CudaFacts found = cudaFacts();
+  Napi::Object facts = Napi::Object::New(env);
+  facts.Set("architectures", found.architectures);
+  facts.Set("runtime", found.runtime);
+  facts.Set("driver", found.driver);
+  facts.Set("driverServes", found.driverServes);
+  facts.Set("fault", found.fault);
+  Napi::Array gpus = Napi::Array::New(env);
+  for (const Gpu& each : found.gpus) {
+    Napi::Object gpu = Napi::Object::New(env);
+    gpu.Set("name", each.name);
+    gpu.Set("computeCapability", each.computeCapability);
+    gpu.Set("bytes", static_cast<double>(each.bytes));
+    gpus.Set(gpus.Length(), gpu);
+  }
+  facts.Set("gpus", gpus);
+  return facts;
+}
+
+// openOnnxRuntime(libonnxruntime: string): string, the folder in which it looks for its providers
+Napi::Value openOnnxRuntime(const Napi::CallbackInfo& info) {
+  return guard(info.Env(), [&]() -> Napi::Value {
+    ort::open(platform::toPath(toString(info[0])));
+    return Napi::String::New(info.Env(), platform::toUtf8(ort::providerFolder()));
+  });
+}
+
+// loadCudaProvider(): of the ONNX Runtime that is open
+void loadCudaProvider(const Napi::CallbackInfo& info) {
+  guard(info.Env(), [] { ort::loadCudaProvider(); });
+}
+
+// hasCudaProvider(): boolean
+Napi::Value hasCudaProvider(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), ort::hasCudaProvider());
+}
+
 // onnxRuntimeVersion(): string, by its own word; empty before an engine has opened it
 Napi::Value onnxRuntimeVersion(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), ort::version()); }
 
@@ -46,6 +88,10 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   data->tensor = Napi::Persistent(tensor);
   exports.Set("setErrorClass", Napi::Function::New<setErrorClass>(env, "setErrorClass"));
   exports.Set("build", Napi::Function::New<build>(env, "build"));
+  exports.Set("cuda", Napi::Function::New<cuda>(env, "cuda"));
+  exports.Set("openOnnxRuntime", Napi::Function::New<openOnnxRuntime>(env, "openOnnxRuntime"));
+  exports.Set("loadCudaProvider", Napi::Function::New<loadCudaProvider>(env, "loadCudaProvider"));
+  exports.Set("hasCudaProvider", Napi::Function::New<hasCudaProvider>(env, "hasCudaProvider"));
   exports.Set("onnxRuntimeVersion", Napi::Function::New<onnxRuntimeVersion>(env, "onnxRuntimeVersion"));
   exports.Set("stopEngines", Napi::Function::New<stopEngines>(env, "stopEngines"));
   exports.Set(EngineClass::kName, EngineClass::define(env));

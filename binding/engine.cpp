@@ -1,6 +1,7 @@
 #include "engine.h"
 
 #include "args.h"
+#include "cpp/devices.h"
 #include "cpp/error.h"
 #include "cpp/ort/library.h"
 #include "cpp/platform.h"
@@ -13,16 +14,17 @@ namespace fkinv::binding {
 Napi::Function EngineClass::define(Napi::Env env) {
   return DefineClass(
       env, kName,
-      {InstanceMethod<&EngineClass::load>("load"), InstanceMethod<&EngineClass::measureLimits>("measureLimits"),
-       InstanceMethod<&EngineClass::dispose>("dispose")});
+      {InstanceAccessor<&EngineClass::device>("device"), InstanceMethod<&EngineClass::load>("load"),
+       InstanceMethod<&EngineClass::measureLimits>("measureLimits"), InstanceMethod<&EngineClass::dispose>("dispose")});
 }
 
-// new Engine(libonnxruntime: string, threads: number, instructionSet: string)
+// new Engine(libonnxruntime: string, threads: number, instructionSet: string, device: string)
 EngineClass::EngineClass(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   Value().TypeTag(&kTag);
   guard(info.Env(), [&] {
     ort::open(platform::toPath(toString(info[0])));
-    jobs_ = Jobs::create(info.Env(), toInt(info[1]), toInstructionSet(info[2]));
+    name_ = toString(info[3]);
+    jobs_ = Jobs::create(info.Env(), makeDevice(name_, toInt(info[1]), toInstructionSet(info[2])));
   });
 }
 
@@ -33,6 +35,9 @@ const std::shared_ptr<Jobs>& EngineClass::jobs(Napi::Env env) const {
   });
 }
 
+// device: string, as it was asked for
+Napi::Value EngineClass::device(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), name_); }
+
 // load(path: string, optimization: GraphOptimizationLevel): Promise<Session>
 Napi::Value EngineClass::load(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -42,7 +47,7 @@ Napi::Value EngineClass::load(const Napi::CallbackInfo& info) {
       env, cancel,
       [path = platform::toPath(toString(info[0])), optimization = static_cast<GraphOptimizationLevel>(toInt(info[1])),
        device = owner->engine(env).device(),
-       cancel] { return std::make_shared<ort::Session>(path, optimization, *device, *cancel); },
+       cancel] { return std::make_shared<ort::Session>(path, optimization, device, *cancel); },
       [jobs = owner](Napi::Env e, const std::shared_ptr<ort::Session>& session) -> Napi::Value {
         return SessionClass::create(e, jobs, session);
       });

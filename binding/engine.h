@@ -17,9 +17,11 @@ class EngineClass : public Napi::ObjectWrap<EngineClass> {
   const std::shared_ptr<Jobs>& jobs(Napi::Env env) const;
 
  private:
+  Napi::Value device(const Napi::CallbackInfo& info);
   Napi::Value load(const Napi::CallbackInfo& info);
   Napi::Value measureLimits(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
+  std::string name_;  // of the device
   std::shared_ptr<Jobs> jobs_;
 };
 

@@ -1,7 +1,6 @@
 #include "jobs.h"
 
 #include "addon_data.h"
-#include "cpp/cpu_device.h"
 #include "cpp/error.h"
 #include "errors.h"
 
@@ -15,9 +14,9 @@ struct Jobs::Completion {
   std::exception_ptr failure;
 };
 
-Jobs::Jobs(Napi::Env env, int threads, const kernels::InstructionSet& vectors) : env_(env) {
+Jobs::Jobs(Napi::Env env, std::shared_ptr<Device> device) : env_(env) {
   // May throw, so before what would have to be undone.
-  engine_ = std::make_unique<Engine>(std::make_shared<CpuDevice>(threads, vectors));
+  engine_ = std::make_unique<Engine>(std::move(device));
   return_ = Return::New(env, "fkinv engine", 0, 1);
   return_.Unref(env);
   // Registered after the thread-safe function, so it runs before that one's own hook: hooks run last in, first out.
@@ -25,8 +24,8 @@ Jobs::Jobs(Napi::Env env, int threads, const kernels::InstructionSet& vectors) :
   addonData(env).jobs.insert(this);
 }
 
-std::shared_ptr<Jobs> Jobs::create(Napi::Env env, int threads, const kernels::InstructionSet& vectors) {
-  return std::shared_ptr<Jobs>(new Jobs(env, threads, vectors));
+std::shared_ptr<Jobs> Jobs::create(Napi::Env env, std::shared_ptr<Device> device) {
+  return std::shared_ptr<Jobs>(new Jobs(env, std::move(device)));
 }
 
 Jobs::~Jobs() {

@@ -14,7 +14,7 @@ namespace fkinv::binding {
 /// job, joins the engine's thread and drops what was not delivered.
 class Jobs : public std::enable_shared_from_this<Jobs> {
  public:
-  static std::shared_ptr<Jobs> create(Napi::Env env, int threads, const kernels::InstructionSet& vectors);
+  static std::shared_ptr<Jobs> create(Napi::Env env, std::shared_ptr<Device> device);
   ~Jobs();
 
   /// Throws a JavaScript error with code "DISPOSED" once stop() was called.
@@ -43,7 +43,7 @@ class Jobs : public std::enable_shared_from_this<Jobs> {
 
  private:
   struct Completion;
-  explicit Jobs(Napi::Env env, int threads, const kernels::InstructionSet& vectors);
+  explicit Jobs(Napi::Env env, std::shared_ptr<Device> device);
   Napi::Promise submit(Napi::Env env, std::shared_ptr<CancelToken> cancel, Engine::Work work,
                        std::function<Napi::Value(Napi::Env)> convert);
   static void deliver(Napi::Env env, Napi::Function, std::nullptr_t*, Completion* completion);

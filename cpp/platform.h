@@ -14,6 +14,10 @@ void* openLibrary(const std::filesystem::path& path);
 /// The address of `name` in a library that is open; null where it has none.
 void* findSymbol(void* library, const char* name);
 
+/// The file that the code or data at `address` was loaded from, by the path it was opened by; empty where that cannot
+/// be told.
+std::filesystem::path fileOf(const void* address);
+
 /// Keeps the library that this code is linked into loaded until the process ends.
 void pinOwnLibrary();
 

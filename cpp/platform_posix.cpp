@@ -19,9 +19,14 @@ void* openLibrary(const std::filesystem::path& path) {
 
 void* findSymbol(void* library, const char* name) { return dlsym(library, name); }
 
+std::filesystem::path fileOf(const void* address) {
+  Dl_info file;
+  return dladdr(address, &file) != 0 ? file.dli_fname : "";
+}
+
 void pinOwnLibrary() {
-  Dl_info self;
-  if (dladdr(reinterpret_cast<void*>(&pinOwnLibrary), &self) != 0) dlopen(self.dli_fname, RTLD_NOW | RTLD_NODELETE);
+  const std::filesystem::path self = fileOf(reinterpret_cast<void*>(&pinOwnLibrary));
+  if (!self.empty()) dlopen(self.c_str(), RTLD_NOW | RTLD_NODELETE);
 }
 
 void setDefaultVariable(const char* name, const char* value) { setenv(name, value, 0); }

@@ -43,6 +43,14 @@ void* findSymbol(void* library, const char* name) {
   return reinterpret_cast<void*>(GetProcAddress(static_cast<HMODULE>(library), name));
 }
 
+std::filesystem::path fileOf(const void* address) {
+  HMODULE module;
+  constexpr DWORD kFlags = GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT | GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS;
+  if (!GetModuleHandleExW(kFlags, static_cast<const wchar_t*>(address), &module)) return "";
+  wchar_t file[32768];
+  return std::filesystem::path(file, file + GetModuleFileNameW(module, file, static_cast<DWORD>(std::size(file))));
+}
+
 void pinOwnLibrary() {
   HMODULE self;
   GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_PIN | GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS,

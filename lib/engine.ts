@@ -1,7 +1,9 @@
+import { hasGpu, indexOf, openCuda } from './devices';
 import { environment } from './environment';
 import { FkinvError } from './errors';
 import { native, type NativeEngine } from './native';
 import { findOnnxRuntime } from './onnxruntime';
+import type { Device } from './options';
 
 /**
  * The instruction set that kernels run in: `wanted`, else the one that FKINV_INSTRUCTION_SET names, else the best that this
@@ -18,7 +20,31 @@ export function instructionSet(wanted?: string): string {
   );
 }
 
-/** An engine of `threads` threads over the ONNX Runtime that is found. Throws `ORT_NOT_FOUND`, `ORT_VERSION` or `INVALID_OPTION`. */
-export function createEngine(threads: number): NativeEngine {
-  return new native.Engine(findOnnxRuntime(), threads, instructionSet());
+/** What an engine is made with. */
+export interface EngineOptions {
+  /** Of the processor; one GPU is driven by one. */
+  threads: number;
+  device: Device;
+  /** Is told, in one line, why `auto` is the CPU where there is a GPU. */
+  warn: (message: string) => void;
+}
+
+/**
+ * An engine over the ONNX Runtime that is found. Throws `ORT_NOT_FOUND`, `ORT_VERSION`, `INVALID_OPTION`, and for a CUDA
+ * device `CUDA_UNAVAILABLE` or `CUDA_FAILED`.
+ */
+export function createEngine({ threads, device, warn }: EngineOptions): NativeEngine {
+  const onCpu = (): NativeEngine => new native.Engine(findOnnxRuntime(), threads, instructionSet(), 'cpu');
+  if (device === 'cpu') return onCpu();
+  const facts = native.cuda();
+  if (device === 'auto' && !hasGpu(facts)) return onCpu();
+  try {
+    const index = indexOf(device);
+    return new native.Engine(openCuda(index, facts), threads, instructionSet(), `cuda:${index}`);
+  } catch (error) {
+    if (device !== 'auto' || !(error instanceof FkinvError) || !error.code.startsWith('CUDA_')) throw error;
+    const gpu = facts.gpus[0]?.name ?? 'one that does not start';
+    warn(`device auto is the CPU, though there is a GPU (${gpu}): ${error.message.replaceAll(/\s*\n\s*/g, ' ')}`);
+    return onCpu();
+  }
 }

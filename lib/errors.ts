@@ -35,6 +35,9 @@ export const errorCodes = {
   ORT_NOT_FOUND: 'ONNX Runtime’s library is missing: npm install onnxruntime-node, without --omit.',
   ORT_VERSION:
     'ONNX Runtime is too old, or a second one was asked for in one process: install the pinned onnxruntime-node.',
+  CUDA_UNAVAILABLE:
+    'A CUDA device was asked for and cannot be had: no GPU, no driver or an old one, a build without CUDA, or no CUDA provider of ONNX Runtime. The message says which and what to do; the device auto would use the CPU.',
+  CUDA_FAILED: 'A call to the GPU failed: the message is CUDA’s. Load another Inverter; if it comes again, report it.',
   ADDON_NOT_FOUND:
     'No native addon of the package loads on this machine: build one with node node_modules/fkinv-native/scripts/install.mjs, CMake and a C++20 compiler.',
   OUT_OF_MEMORY:

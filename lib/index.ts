@@ -7,7 +7,7 @@ export type { ImageInput, RawImage } from './image';
 export type { Coupling, Inversion, Particle, Timings, TraceStep } from './inversion';
 export { Inverter, type LoadOptions } from './inverter';
 export type { ImageItem, ImageItems, ImageJob } from './invert-all';
-export type { ImageOptions, InvertAllOptions, InvertOptions } from './options';
+export type { Device, ImageOptions, InvertAllOptions, InvertOptions } from './options';
 export type { Profile, ProfileEntry, ProfileEvent, ProfileLimits, ProfileParts } from './profile';
 export type { Order, ResamplingScheme } from './schemes';
 export { chromeTrace, type ChromeEvent, type ChromeMetadata, type ChromeTrace } from './trace';

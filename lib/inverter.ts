@@ -12,7 +12,7 @@ import { manifestName } from './manifest';
 import { ModelFolder } from './model-folder';
 import { native } from './native';
 import { invertAll, picturesOf, type ImageItems } from './invert-all';
-import { invertAllSchema, type InvertAllOptions, type InvertOptions } from './options';
+import { deviceSchema, invertAllSchema, type Device, type InvertAllOptions, type InvertOptions } from './options';
 import { resolveOptions, rowsOfForward } from './resolved-options';
 import { profileOf, type Profile } from './profile';
 import { Recording } from './recording';
@@ -26,8 +26,12 @@ export interface LoadOptions {
   dllm?: string | URL;
   /** Folder of the CLIP that guides, a path or `file:` URL; default the embedded demo model. */
   clip?: string | URL;
-  /** Threads of the engine, 1 to 256; default what the machine offers, at most 8. Results do not depend on it. */
+  /** Threads of the engine, 1 to 256; default what the machine offers, at most 8. Results do not depend on it. A GPU is driven by one. */
   threads?: number;
+  /** `cpu`, `cuda` (the first GPU), `cuda:1` and so on, or `auto`, the default: the first GPU where it can be used, else the CPU. */
+  device?: Device;
+  /** Called with one line where there is a GPU and `auto` cannot use it: why, and what to do. Default `process.emitWarning`. */
+  onWarning?: (message: string) => void;
 }
 
 const folder = z.unknown().transform((given, context) => {
@@ -41,6 +45,10 @@ const loadSchema = z.strictObject({
   dllm: folder.prefault(path.join(embedded, 'dllm')),
   clip: folder.prefault(path.join(embedded, 'clip')),
   threads: integer(1, 256).default(() => Math.min(availableParallelism(), 8)),
+  device: deviceSchema.default('auto'),
+  onWarning: z
+    .custom<(message: string) => void>((f) => typeof f === 'function', 'must be a function')
+    .default(() => (message: string) => process.emitWarning(message, 'FkinvWarning')),
 });
 
 /**
@@ -60,14 +68,14 @@ export class Inverter {
 
   /**
    * Loads the models onto an engine of their own.
-   * @param options - The models' folders and the engine's threads; default the embedded demo models.
+   * @param options - The models' folders, the engine's device and threads; default the embedded demo models.
    * @returns The Inverter, ready to use; dispose of it when it is no longer needed.
    * @throws FkinvError `INVALID_OPTION`, `MODEL_NOT_FOUND`, `MODEL_INVALID`, `MODEL_INTERFACE`, `TOKENIZER_MISMATCH`,
-   *   `ORT_NOT_FOUND`, `ORT_VERSION` or `OUT_OF_MEMORY`
+   *   `ORT_NOT_FOUND`, `ORT_VERSION`, `OUT_OF_MEMORY`, `CUDA_UNAVAILABLE` or `CUDA_FAILED`
    */
   static async load(options: LoadOptions = {}): Promise<Inverter> {
-    const { dllm, clip, threads } = validate(loadSchema, options, 'options of load');
-    const engine = createEngine(threads);
+    const { dllm, clip, threads, device, onWarning } = validate(loadSchema, options, 'options of load');
+    const engine = createEngine({ threads, device, warn: onWarning });
     try {
       const loadedClip = await Clip.load(engine, clip);
       const loaded = await Dllm.load(engine, dllm, loadedClip);
@@ -77,6 +85,11 @@ export class Inverter {
       await engine.dispose();
       throw error;
     }
+  }
+
+  /** What it runs on: `cpu`, or a GPU as `cuda:0`. */
+  get device(): string {
+    return this.#models.engine.device;
   }
 
   /**
@@ -129,7 +142,7 @@ export class Inverter {
       signal?.throwIfAborted();
       return measured;
     });
-    return profileOf(recording, total, inversion, limits);
+    return profileOf(recording, total, inversion, { device: this.device, limits });
   }
 
   /**

@@ -98,6 +98,8 @@ export interface NativeLimits {
 
 /** An engine thread, and what is loaded on it. */
 export interface NativeEngine {
+  /** `cpu` or `cuda:0`, `cuda:1`, …; what it was made with. */
+  readonly device: string;
   /** `optimization`: ONNX Runtime's GraphOptimizationLevel, 0 none, 1 basic, 2 extended, 99 all. */
   load(path: string, optimization: number): Promise<NativeSession>;
   /** Measures them now, with the engine's threads, in about half a second. */
@@ -256,16 +258,48 @@ export interface NativeBuild {
   baseline: string;
 }
 
+/** What of CUDA is here. */
+export interface NativeCuda {
+  /** Compute capabilities that the build has kernels for, `75, 80`; empty where it has none. */
+  architectures: string;
+  /** The CUDA that they were built with, `13.0`; empty likewise. */
+  runtime: string;
+  /** Release of the driver, `580.65.06`; empty where there is none, or it does not say. */
+  driver: string;
+  /** The newest CUDA that the driver serves, `13.0`; empty where there is no driver. */
+  driverServes: string;
+  /** Why a driver that is there gives no GPUs; empty where it gives them. */
+  fault: string;
+  /** `cuda:0`, `cuda:1`, … */
+  gpus: NativeGpu[];
+}
+
+/** A GPU, as its driver describes it. */
+export interface NativeGpu {
+  name: string;
+  /** 90 for 9.0. */
+  computeCapability: number;
+  /** Of its memory. */
+  bytes: number;
+}
+
 export interface NativeAddon {
   setErrorClass(errorClass: typeof FkinvError): void;
   build(): NativeBuild;
   /** What the kernels were written for and this processor has: `baseline`, `avx2`, `avx512`; the best one last. */
   instructionSets(): string[];
+  /** Asks the driver; touches no GPU. */
+  cuda(): NativeCuda;
+  /** Opens it, if none is open, and gives the folder in which it looks for its providers. */
+  openOnnxRuntime(libonnxruntime: string): string;
+  /** Loads the CUDA provider of the ONNX Runtime that is open; it then stays. */
+  loadCudaProvider(): void;
+  hasCudaProvider(): boolean;
   /** ONNX Runtime's version by its own word; empty before an engine has opened it. */
   onnxRuntimeVersion(): string;
   /** Stops every engine of this thread and waits for them; for the process's exit. */
   stopEngines(): void;
-  Engine: new (libonnxruntime: string, threads: number, instructionSet: string) => NativeEngine;
+  Engine: new (libonnxruntime: string, threads: number, instructionSet: string, device: string) => NativeEngine;
   Particles: new (
     engine: NativeEngine,
     dllm: NativeDllmGraph,

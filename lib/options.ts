@@ -3,6 +3,18 @@ import type { TraceStep } from './inversion';
 import { orders, resamplingSchemes, type Order, type ResamplingScheme } from './schemes';
 import { integer, number } from './validate';
 
+/**
+ * What an engine runs on: `cpu`; `cuda`, which is `cuda:0`, or another GPU by its number, as CUDA counts them; `auto`, which
+ * is `cuda` where there is a GPU that can be used, else `cpu`.
+ */
+export type Device = 'auto' | 'cpu' | 'cuda' | `cuda:${number}`;
+
+/** @internal A {@link Device}. */
+export const deviceSchema = z.custom<Device>(
+  (name) => typeof name === 'string' && /^(auto|cpu|cuda(:\d{1,3})?)$/.test(name),
+  'must be auto, cpu, cuda or cuda:<number>',
+);
+
 /** Options of one image. Defaults were chosen on the embedded demo models; a model's `fkinv.json` may have its own. */
 export interface ImageOptions {
   /**

@@ -6,6 +6,8 @@ import type { HostSpan, Recording } from './recording';
 export interface Profile {
   /** The inversion, the same as without a profile but for its timings. */
   inversion: Inversion;
+  /** What it ran on: `cpu`, or a GPU as `cuda:0`. */
+  device: string;
   /** Milliseconds from the call to its inversion: waiting for other calls is in them. */
   total: number;
   /** Where they went. */
@@ -88,13 +90,26 @@ export interface ProfileEvent {
 }
 
 /** @internal What was recorded while `inversion` was made, which ended `total` milliseconds after the recording began. */
-export function profileOf(recording: Recording, total: number, inversion: Inversion, limits: ProfileLimits): Profile {
+export function profileOf(
+  recording: Recording,
+  total: number,
+  inversion: Inversion,
+  { device, limits }: Pick<Profile, 'device' | 'limits'>,
+): Profile {
   const { start } = recording;
   const events = [
     ...recording.spans.flatMap((span) => hostEvent(span, start)),
     ...recording.takeEngineSpans().map((span) => engineEvent(span, start)),
   ].sort((a, b) => a.start - b.start || b.duration - a.duration);
-  return { inversion, total, parts: partsOf(events, total), limits, entries: entriesOf(events, limits), events };
+  return {
+    inversion,
+    device,
+    total,
+    parts: partsOf(events, total),
+    limits,
+    entries: entriesOf(events, limits),
+    events,
+  };
 }
 
 function hostEvent({ name, start, end }: HostSpan, zero: number): ProfileEvent[] {

@@ -24,6 +24,8 @@ const answers: [string[], string | RegExp][] = [
   [['invert', '--order', ''], `random\nconfidence\nentropy\nmargin\n${noFiles}`],
   [['invert', '--order', 'co'], `confidence\n${noFiles}`],
   [['invert', '--order=co'], `confidence\n${noFiles}`],
+  [['invert', '--device', ''], `auto\ncpu\ncuda\ncuda:1\n${noFiles}`],
+  [['models', '--device=cp'], `cpu\n${noFiles}`],
   [['invert', '--particles', ''], noFiles],
   [['invert', 'a.png', '--lambda-e'], /^--lambda-edit\tweight of rewardEdit.*\n:4\n$/],
   [['complete', 'z'], `zsh\n${noFiles}`],

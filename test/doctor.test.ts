@@ -50,7 +50,9 @@ async function examine(
   }
   return report;
 }
-const names = ['node', 'addon', 'onnxruntime', 'sharp', 'tokenizers', 'kernels', 'clip files', 'dllm files'].concat([
+const names = ['node', 'addon', 'onnxruntime', 'sharp', 'tokenizers', 'kernels', 'cuda', 'device'].concat([
+  'clip files',
+  'dllm files',
   'clip graphs',
   'dllm graphs',
   'inversion',
@@ -115,6 +117,8 @@ test('all is well here, and the report has what a report of a fault needs', asyn
   t.true(report.kernels?.instructionSets.includes(report.kernels.instructionSet));
   t.regex(report.onnxRuntime?.version ?? '', /^1\.\d+\.\d+$/);
   t.regex(report.sharp?.version ?? '', /^\d/);
+  t.is(typeof report.cuda?.architectures, 'string');
+  t.regex(report.device ?? '', /^(cpu|cuda:0)$/);
   t.regex(check(report, 'inversion').detail, /two bells/);
 });
 
@@ -154,10 +158,11 @@ test('README.md shows what it prints', async (t) => {
 /** Without what is of the machine. */
 function masked(output: string): string {
   const [title = '', , , ...checks] = output.split('\n');
-  const ofMachine = /^(✓ (?:node|addon|onnxruntime|sharp) +).*$/gm;
+  const ofMachine = /^(✓ (?:node|addon|onnxruntime|sharp|cuda|device) +).*$/gm;
   return [title.replace(/[\d.]+$/, '#'), ...checks]
     .join('\n')
     .replaceAll(ofMachine, '$1#')
+    .replace(/^(✓ kernels +).*\), /m, '$1#, ')
     .replaceAll(/off by at most \S+/g, 'off by at most #');
 }
 
@@ -193,7 +198,7 @@ test('no addon: the rest is looked at, and the commands say what to do', async (
   const text = await node([cli(at), 'doctor']);
   t.is(text.code, 1);
   t.regex(text.stdout, /^✗ addon .*\n +→ .*build one with node .*scripts\/install\.mjs/m);
-  t.regex(text.stdout, /1 of 11 checks failed\.\n$/);
+  t.regex(text.stdout, /1 of 13 checks failed\.\n$/);
   for (const args of [['--help'], ['--version'], ['doctor', '--help']]) t.is((await node([cli(at), ...args])).code, 0);
   for (const args of [['models'], ['invert', 'examples/bells.png']]) {
     const { code, stderr } = await node([cli(at), ...args]);

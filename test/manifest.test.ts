@@ -13,7 +13,7 @@ import type { Inversion } from '../lib/inversion';
 import { Inverter } from '../lib/inverter';
 import { clipManifest, dllmManifest } from '../lib/manifest';
 import { ModelFolder } from '../lib/model-folder';
-import { createEngine } from '../lib/engine';
+import { cpuEngine } from './cpu-engine';
 import type { NativeEngine } from '../lib/native';
 import { loadDemo, root as packageRoot } from './models-demo';
 
@@ -45,7 +45,7 @@ let engine: NativeEngine;
 let clip: Clip;
 test.before(async () => {
   root = await mkdtemp(path.join(tmpdir(), 'fkinv-manifest-'));
-  engine = createEngine(2);
+  engine = cpuEngine(2);
   clip = await Clip.load(engine, new ModelFolder(path.join(fixtures, 'clip')));
 });
 test.after.always(async () => {
@@ -755,6 +755,7 @@ test('maxBatch limits the rows of a forward', async (t) => {
 function watched(): { watching: NativeEngine; loads: [file: string, optimization: number][] } {
   const loads: [string, number][] = [];
   const watching: NativeEngine = {
+    device: engine.device,
     load: (file, optimization) => {
       loads.push([file, optimization]);
       return engine.load(file, optimization);

@@ -8,7 +8,7 @@ import test from 'ava';
 import type { Check } from '../lib/examine/checks';
 import { errorCodes } from '../lib/errors';
 import { examineFolders, type FolderReport } from '../lib/examine/folders';
-import { createEngine } from '../lib/engine';
+import { cpuEngine } from './cpu-engine';
 import { blocksUnder } from './documents';
 import { fkinv } from './fkinv';
 import { float32, int64, node, onnxFile, type Graph } from './onnx/builder';
@@ -57,7 +57,7 @@ async function addParity(at: string, manifest: Json, parity: unknown): Promise<v
 }
 
 async function examine(...folders: string[]): Promise<FolderReport> {
-  const [report] = await examineFolders(folders);
+  const [report] = await examineFolders(folders, { device: 'cpu', warn: () => undefined });
   if (report === undefined) throw new RangeError('no report');
   return report;
 }
@@ -331,7 +331,7 @@ test('logits of 16 bits at a public model’s size are within their tolerance of
 });
 
 async function casesOf(folder: string, ids: number[], vocab: number): Promise<Json> {
-  const engine = createEngine(1);
+  const engine = cpuEngine(1);
   const session = await engine.load(path.join(folder, 'model.onnx'), 99);
   const input = { name: 'input_ids', data: BigInt64Array.from(ids, BigInt), rowShape: [ids.length] };
   const logits = await (await session.run(1, [input], 'logits', [ids.length, vocab])).read();

@@ -3,13 +3,13 @@ import path from 'node:path';
 import { Clip } from '../lib/clip';
 import { Dllm } from '../lib/dllm';
 import { ModelFolder } from '../lib/model-folder';
-import { createEngine } from '../lib/engine';
+import { cpuEngine } from './cpu-engine';
 import type { Models } from '../lib/sampler';
 
 export const root = path.join(__dirname, '..');
 
 export async function loadDemo(): Promise<Models> {
-  const engine = createEngine(2);
+  const engine = cpuEngine(2);
   const clip = await Clip.load(engine, new ModelFolder(path.join(root, 'models', 'clip')));
   const dllm = await Dllm.load(engine, new ModelFolder(path.join(root, 'models', 'dllm')), clip);
   return { engine, clip, dllm };

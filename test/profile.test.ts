@@ -166,7 +166,7 @@ test('what was over before the clock moved has no rates', (t) => {
   const of = (...ends: number[]): ProfileEntry | undefined => {
     const takeEngineSpans = (): NativeSpan[] => ends.map((end) => ({ ...span, end }));
     const { inversion, limits } = profile;
-    return profileOf(Object.assign(recording, { takeEngineSpans }), 1, inversion, limits).entries[0];
+    return profileOf(Object.assign(recording, { takeEngineSpans }), 1, inversion, { device: 'cpu', limits }).entries[0];
   };
   t.like(of(5, 5), { calls: 2, total: 0, bytesPerSecond: null, flopsPerSecond: null, limitShare: null });
   t.like(of(5, 7), { calls: 2, total: 2, bytesPerSecond: 8000, flopsPerSecond: 0 });

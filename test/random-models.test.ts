@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { Inverter, type Coupling, type InvertOptions } from 'fkinv-native';
-import { createEngine } from '../lib/engine';
+import { cpuEngine } from './cpu-engine';
 import { at, close, sum } from './kernels/helpers';
 import { lladaVocab, shifted, shiftedWords, wideF16, word } from './onnx/models';
 
@@ -24,7 +24,7 @@ const optimizeAll = 99;
 
 /** Logits [N, V] of one state. */
 async function logitsOf(t: ExecutionContext, folder: string, tokens: number[], vocab: number): Promise<Float32Array> {
-  const engine = createEngine(2);
+  const engine = cpuEngine(2);
   t.teardown(() => engine.dispose());
   const session = await engine.load(path.join(folder, 'model.onnx'), optimizeAll);
   const input = { name: 'input_ids', data: BigInt64Array.from(tokens, BigInt), rowShape: [tokens.length] };

@@ -1,7 +1,9 @@
 #include "library.h"
 
+#include <memory>
 #include <mutex>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 
 #include "../error.h"
@@ -13,16 +15,24 @@ namespace {
 using platform::toUtf8;
 
 struct Library {
-  std::filesystem::path path;
+  std::filesystem::path path, canonical, providerFolder;
   std::string version;
   const OrtApi* api = nullptr;
   OrtEnv* environment = nullptr;
+  bool hasCudaProvider = false;
 };
 
 std::mutex mutex;
 Library library;
 
+constexpr const char* kNoCuda = "CUDA_UNAVAILABLE";
 constexpr const char* kRemedy = ": install the one this package is pinned to, npm install onnxruntime-node@1.29.0";
+
+std::filesystem::path canonicalOf(const std::filesystem::path& path) {
+  std::error_code fault;
+  const std::filesystem::path canonical = std::filesystem::canonical(path, fault);
+  return fault ? path : canonical;
+}
 
 Library load(const std::filesystem::path& path) {
   void* handle = nullptr;
@@ -35,7 +45,8 @@ Library load(const std::filesystem::path& path) {
   if (getApiBase == nullptr) {
     throw Error("ORT_NOT_FOUND", toUtf8(path) + " is not ONNX Runtime: it has no OrtGetApiBase" + kRemedy);
   }
-  Library found = {path, getApiBase()->GetVersionString()};
+  Library found = {path, canonicalOf(path), platform::fileOf(reinterpret_cast<const void*>(getApiBase)).parent_path(),
+                   getApiBase()->GetVersionString()};
   // Asking an older library for a newer API prints to stderr: compare first. API n came with release 1.n.
   int major = 0, minor = 0;
   char dot = 0;
@@ -52,7 +63,7 @@ Library load(const std::filesystem::path& path) {
 void open(const std::filesystem::path& path) {
   std::lock_guard lock(mutex);
   if (library.api != nullptr) {
-    if (library.path == path) return;
+    if (library.canonical == canonicalOf(path)) return;
     throw Error("ORT_VERSION", "ONNX Runtime " + library.version + " is already open from " + toUtf8(library.path) +
                                    ", and a process can hold one: " + toUtf8(path) + " was asked for");
   }
@@ -75,6 +86,47 @@ OrtEnv* environment() { return library.environment; }
 std::string version() {
   std::lock_guard lock(mutex);
   return library.version;
+}
+
+std::filesystem::path providerFolder() {
+  std::lock_guard lock(mutex);
+  return library.providerFolder;
+}
+
+bool hasCudaProvider() {
+  std::lock_guard lock(mutex);
+  return library.hasCudaProvider;
+}
+
+// ONNX Runtime loads the provider as a session is first given it, and keeps the loader's reason to its log: where it
+// fails, the loader is asked again.
+void loadCudaProvider() {
+  std::lock_guard lock(mutex);
+  if (library.hasCudaProvider) return;
+  OrtSessionOptions* options = nullptr;
+  check(api().CreateSessionOptions(&options), kNoCuda, "creating session options");
+  const std::unique_ptr<OrtSessionOptions, Releaser<OrtSessionOptions, &OrtApi::ReleaseSessionOptions>> ofOptions(
+      options);
+  OrtCUDAProviderOptionsV2* provider = nullptr;
+  check(api().CreateCUDAProviderOptions(&provider), kNoCuda, "preparing the CUDA provider");
+  const std::unique_ptr<OrtCUDAProviderOptionsV2,
+                        Releaser<OrtCUDAProviderOptionsV2, &OrtApi::ReleaseCUDAProviderOptions>>
+      ofProvider(provider);
+  OrtStatus* status = api().SessionOptionsAppendExecutionProvider_CUDA_V2(options, provider);
+  if (status == nullptr) {
+    library.hasCudaProvider = true;
+    return;
+  }
+  std::string reason = api().GetErrorMessage(status);
+  api().ReleaseStatus(status);
+  try {
+    for (const char* name : {"libonnxruntime_providers_shared.so", "libonnxruntime_providers_cuda.so"}) {
+      platform::openLibrary(library.providerFolder / name);
+    }
+  } catch (const std::runtime_error& error) {
+    reason = error.what();
+  }
+  throw Error(kNoCuda, reason);
 }
 
 void check(OrtStatus* status, const char* code, const char* what) {

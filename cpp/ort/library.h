@@ -9,8 +9,8 @@ namespace fkinv::ort {
 
 /// Opens `path` (a libonnxruntime) at the first call, and never closes it: another user of the same file may be in this
 /// process, and two versions of ONNX Runtime in one process collide. The environment is ORT's own process-wide,
-/// reference-counted one, leaked on purpose. Throws Error "ORT_NOT_FOUND" or "ORT_VERSION"; a second path is an error
-/// too.
+/// reference-counted one, leaked on purpose. Throws Error "ORT_NOT_FOUND" or "ORT_VERSION"; a second file is an error
+/// too, by another path the same one is none.
 void open(const std::filesystem::path& path);
 
 /// What open() opened.
@@ -18,6 +18,14 @@ const OrtApi& api();
 OrtEnv* environment();
 /// Its release, "1.29.0"; empty before open().
 std::string version();
+/// The folder in which it looks for its providers: that of the path by which this process first opened it, whoever did.
+/// Empty before open().
+std::filesystem::path providerFolder();
+
+/// Loads its CUDA provider from there, which then stays. Throws Error "CUDA_UNAVAILABLE" with the loader's reason.
+void loadCudaProvider();
+/// Whether the CUDA provider is loaded.
+bool hasCudaProvider();
 
 /// Throws Error with `code` and "<what>: <ORT's message>" unless `status` is null; releases it.
 void check(OrtStatus* status, const char* code, const char* what);

@@ -89,10 +89,10 @@ std::size_t typeBytes(ONNXTensorElementDataType type) {
   return found != nullptr ? found->bytes : 0;
 }
 
-Session::Session(const std::filesystem::path& path, GraphOptimizationLevel optimization, const Device& device,
-                 CancelToken& cancel)
-    : path_(path) {
-  const Options options = makeOptions(optimization, device);
+Session::Session(const std::filesystem::path& path, GraphOptimizationLevel optimization,
+                 std::shared_ptr<const Device> device, CancelToken& cancel)
+    : path_(path), device_(std::move(device)) {
+  const Options options = makeOptions(optimization, *device_);
   OrtSession* raw = nullptr;
   OrtStatus* status;
   {

@@ -24,11 +24,11 @@ struct TensorInfo {
 const char* typeName(ONNXTensorElementDataType type);
 std::size_t typeBytes(ONNXTensorElementDataType type);
 
-/// A graph loaded for a device. Run through a Binding.
+/// A graph loaded for a device, which lives as long: the graph may hold its stream. Run through a Binding.
 class Session {
  public:
   /// Throws Error "MODEL_INVALID", or "ABORTED" when `cancel` fires while it loads.
-  Session(const std::filesystem::path& path, GraphOptimizationLevel optimization, const Device& device,
+  Session(const std::filesystem::path& path, GraphOptimizationLevel optimization, std::shared_ptr<const Device> device,
           CancelToken& cancel);
 
   const std::vector<TensorInfo>& inputs() const { return inputs_; }
@@ -40,6 +40,7 @@ class Session {
 
  private:
   std::filesystem::path path_;
+  std::shared_ptr<const Device> device_;  // before the session, which ends first
   std::unique_ptr<OrtSession, Releaser<OrtSession, &OrtApi::ReleaseSession>> session_;
   std::vector<TensorInfo> inputs_, outputs_;
 };

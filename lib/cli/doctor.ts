@@ -1,13 +1,16 @@
 import type { Command } from 'commander';
 import type { DoctorReport } from '../examine/installation';
+import type { Device } from '../options';
 import { linesOf } from './checks';
 import { coloursOf } from './colours';
 import { folderOf } from './folder';
+import { deviceFlag } from './invert-flags';
 import { exitCodes } from './report';
 
 interface Flags {
   dllm?: string;
   clip?: string;
+  device?: Device;
   json?: true;
 }
 
@@ -18,6 +21,7 @@ export function addDoctorCommand(program: Command, finish: (code: number) => voi
     .description('Look at this installation: what is wrong, and what to do.')
     .option('--dllm <folder>', 'discrete diffusion language model (default: the embedded demo model)', folderOf)
     .option('--clip <folder>', 'CLIP (default: the embedded demo model)', folderOf)
+    .addOption(deviceFlag())
     .option('--json', 'print the whole report: versions, the library in use, hashes of the models, checks')
     .action(async ({ json, ...options }: Flags) => {
       const { examineInstallation } = await import('../examine/installation.js');

@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { LoadOptions } from '../inverter';
-import { invertAllSchema, type ImageOptions, type InvertAllOptions } from '../options';
+import { deviceSchema, invertAllSchema, type Device, type ImageOptions, type InvertAllOptions } from '../options';
 
 type NumericOption =
   | 'length'
@@ -19,8 +19,11 @@ type NumericOption =
   | 'maxBatch';
 type ChoiceOption = 'order' | 'resampling' | 'couplingOver';
 
+/** What the flags for loading the models come to. */
+type LoadFlags = Omit<LoadOptions, 'onWarning'>;
+
 /** What the flags of an inversion of one image come to. */
-export interface ImageFlags extends LoadOptions, ImageOptions {
+export interface ImageFlags extends LoadFlags, ImageOptions {
   json?: true;
   verbose?: true;
 }
@@ -71,13 +74,27 @@ function threadsOf(text: string): number {
   throw new InvalidArgumentError('It must be a whole number from 1 to 256.');
 }
 
+function deviceOf(text: string): Device {
+  const parsed = deviceSchema.safeParse(text);
+  if (parsed.success) return parsed.data;
+  throw new InvalidArgumentError(`It ${parsed.error.issues[0]?.message ?? 'is invalid'}.`);
+}
+
+/** The flag for the device, in every command that loads models. */
+export function deviceFlag(): Option {
+  return new Option('--device <device>', 'what it runs on: auto (default; a GPU if there is one), cpu, cuda, cuda:1, …')
+    .choices(['auto', 'cpu', 'cuda', 'cuda:1']) // for completion
+    .argParser(deviceOf);
+}
+
 /** The flags that are for loading the models, and the others. */
-export function split<F extends LoadOptions>(flags: F): { load: LoadOptions; others: Omit<F, keyof LoadOptions> } {
-  const { dllm, clip, threads, ...others } = flags;
-  const load: LoadOptions = {
+export function split<F extends LoadFlags>(flags: F): { load: LoadFlags; others: Omit<F, keyof LoadFlags> } {
+  const { dllm, clip, threads, device, ...others } = flags;
+  const load: LoadFlags = {
     ...(dllm !== undefined && { dllm }),
     ...(clip !== undefined && { clip }),
     ...(threads !== undefined && { threads }),
+    ...(device !== undefined && { device }),
   };
   return { load, others };
 }
@@ -125,5 +142,6 @@ export function addImageFlags(command: Command): Command {
     .optionsGroup('Models:')
     .option('--dllm <folder>', 'diffusion language model (default: the embedded demo model)')
     .option('--clip <folder>', 'CLIP (default: the embedded demo model)')
-    .option('--threads <n>', 'threads of the engine (1 to 256; default all, at most 8)', threadsOf);
+    .option('--threads <n>', 'threads of the engine (1 to 256; default all, at most 8)', threadsOf)
+    .addOption(deviceFlag());
 }

@@ -6,7 +6,7 @@ import { section } from './help';
 import { untilInterrupted } from './interrupts';
 import { addInvertFlags, split, type Flags } from './invert-flags';
 import { StepBar } from './progress';
-import { exitCodes, printLine, reportError } from './report';
+import { exitCodes, printLine, reportError, reportWarning } from './report';
 
 /** Adds `fkinv invert` to `program`; `finish` is given its exit code. */
 export function addInvertCommand(program: Command, finish: (code: number) => void): void {
@@ -40,7 +40,8 @@ async function invertEach(files: string[], flags: Flags): Promise<number> {
   const { load, others } = split(flags);
   const { asOne, json, quiet, verbose, ...options } = others;
   const { Inverter } = await import('../inverter.js'); // here, so that the other commands work where it does not load
-  const inverter = await Inverter.load(load);
+  const onWarning = quiet === true ? (): void => undefined : reportWarning;
+  const inverter = await Inverter.load({ ...load, onWarning });
   const images = asOne === true ? [files] : files;
   const several = images.length > 1;
   const output = { json: json === true, quiet: quiet === true, verbose: verbose === true, several };
@@ -110,7 +111,7 @@ function printJson(image: Image, result: Inversion | FkinvError): void {
 
 /** The prompt, with the image's name where there are `several`, its rewards and warnings. */
 function print(inversion: Inversion, name: string, several: boolean): void {
-  const { stdout, stderr } = process;
+  const { stdout } = process;
   const { prompt, rewardClip, rewardEdit, reward, seed, timings, warnings } = inversion;
   const facts = [
     `rewardClip ${rewardClip.toFixed(4)}`,
@@ -121,5 +122,5 @@ function print(inversion: Inversion, name: string, several: boolean): void {
   ];
   const { bold, dim } = coloursOf(stdout);
   stdout.write(`${several ? `${dim(`${name}:`)} ` : ''}${bold(prompt)}\n  ${dim(facts.join('  '))}\n`);
-  for (const warning of warnings) stderr.write(`${coloursOf(stderr).yellow('warning:')} ${name}: ${warning}\n`);
+  for (const warning of warnings) reportWarning(`${name}: ${warning}`);
 }

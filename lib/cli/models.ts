@@ -4,10 +4,12 @@ import { fromHere } from '../examine/checks';
 import type { FolderReport } from '../examine/folders';
 import type { ClipFacts, DllmFacts, GraphFacts } from '../examine/graphs';
 import type { NativeTensorInfo } from '../native';
+import type { Device } from '../options';
 import { linesOf } from './checks';
 import { coloursOf } from './colours';
 import { folderOf } from './folder';
-import { exitCodes } from './report';
+import { deviceFlag } from './invert-flags';
+import { exitCodes, reportWarning } from './report';
 
 /** Adds `fkinv models` to `program`; `finish` is given its exit code. */
 export function addModelsCommand(program: Command, finish: (code: number) => void): void {
@@ -19,10 +21,11 @@ export function addModelsCommand(program: Command, finish: (code: number) => voi
       'folders of a dLLM or a CLIP; a dLLM is held against the CLIP given with it',
       (folder: string, before: string[] | undefined) => [...(before ?? []), folderOf(folder)],
     )
+    .addOption(deviceFlag())
     .option('--json', 'print the whole reports, a JSON line a folder')
-    .action(async (folders: string[] | undefined, { json }: { json?: true }) => {
+    .action(async (folders: string[] | undefined, { json, device }: { json?: true; device?: Device }) => {
       const { examineFolders } = await import('../examine/folders.js');
-      const reports = await examineFolders(folders ?? []);
+      const reports = await examineFolders(folders ?? [], { device: device ?? 'auto', warn: reportWarning });
       process.stdout.write(
         json === true
           ? reports.map((report) => `${JSON.stringify(report)}\n`).join('')

@@ -9,7 +9,7 @@ import { section } from './help';
 import { untilInterrupted } from './interrupts';
 import { addImageFlags, split, type ImageFlags } from './invert-flags';
 import { StepBar } from './progress';
-import { exitCodeOf, exitCodes, printLine, reportError } from './report';
+import { exitCodeOf, exitCodes, printLine, reportError, reportWarning } from './report';
 
 interface Flags extends ImageFlags {
   trace?: string;
@@ -50,7 +50,7 @@ async function profile(image: string, flags: Flags): Promise<number> {
   const { load, others } = split(flags);
   const { json, verbose, trace, ...options } = others;
   const { Inverter } = await import('../inverter.js'); // here, so that the other commands work where it does not load
-  const inverter = await Inverter.load(load);
+  const inverter = await Inverter.load({ ...load, onWarning: reportWarning });
   const bar = new StepBar(image, 1, true);
   try {
     return await untilInterrupted(bar, async (signal) => {
@@ -84,7 +84,7 @@ const headings = { model: 'model runs', kernel: 'kernels', text: 'text', image: 
 const kinds = Object.keys(headings) as (keyof typeof headings)[];
 const columns = ['', 'calls', 'ms', 'median', 'MB read', 'GB/s', 'GFLOP/s', 'of limit'];
 
-function textOf({ inversion, entries, parts, total, limits }: Profile): string {
+function textOf({ inversion, device, entries, parts, total, limits }: Profile): string {
   const { bold, dim } = coloursOf(process.stdout);
   const rows = kinds.flatMap((kind) => {
     const ofKind = entries.filter((entry) => entry.kind === kind);
@@ -93,6 +93,7 @@ function textOf({ inversion, entries, parts, total, limits }: Profile): string {
   const [head = '', ...lines] = aligned([columns, ...rows]);
   const shown = lines.map((line) => (line.startsWith(' ') ? line : bold(line)));
   const { threads, flopsPerSecond, bytesPerSecond } = limits;
+  const measured = device === 'cpu' ? `with ${threads} thread${threads === 1 ? '' : 's'}` : `on ${device}`;
   const most = `${short(flopsPerSecond / 1e9)} GFLOP/s and ${short(bytesPerSecond / 1e9)} GB/s`;
   return [
     bold(inversion.prompt),
@@ -101,7 +102,7 @@ function textOf({ inversion, entries, parts, total, limits }: Profile): string {
     ...shown,
     '',
     ...linesOf(parts, total),
-    dim(`limits measured with ${threads} thread${threads === 1 ? '' : 's'}: ${most}`),
+    dim(`limits measured ${measured}: ${most}`),
     '',
   ].join('\n');
 }

@@ -31,6 +31,11 @@ export function reportError(error: unknown, verbose: boolean, where?: string): v
   for (let at = error; at instanceof Error; at = at.cause) process.stderr.write(`${at.stack ?? at.message}\n`);
 }
 
+/** One line on stderr. */
+export function reportWarning(warning: string): void {
+  process.stderr.write(`${coloursOf(process.stderr).yellow('warning:')} ${warning}\n`);
+}
+
 /** Prints `value` as a line of JSON. A seed over 2^53 − 1 is a bigint, which JSON has not: written as a string, as the flag takes it. */
 export function printLine(value: object): void {
   const line = JSON.stringify(value, (_, field: unknown) => (typeof field === 'bigint' ? field.toString() : field));

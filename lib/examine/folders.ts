@@ -12,7 +12,7 @@ import {
 } from './graphs';
 import { examineFiles, kindOf, type FilesReport, type ModelKind } from './files';
 import { ModelFolder } from '../model-folder';
-import { createEngine } from '../engine';
+import { createEngine, type EngineOptions } from '../engine';
 import type { NativeEngine } from '../native';
 import type { ParityResult } from './parity';
 
@@ -33,11 +33,14 @@ const embedded = (kind: ModelKind): string => path.join(__dirname, '..', '..', '
 
 /**
  * Examines model folders, by default the embedded ones, and gives their reports in order. A dLLM that takes a CLIP's
- * embedding is held against the first CLIP among the folders, or else the embedded one.
- * @throws FkinvError `ORT_NOT_FOUND` or `ORT_VERSION`
+ * embedding is held against the first CLIP among the folders, or else the embedded one. They run `on` a device.
+ * @throws FkinvError `ORT_NOT_FOUND`, `ORT_VERSION`, `CUDA_UNAVAILABLE` or `CUDA_FAILED`
  */
-export async function examineFolders(given: readonly string[]): Promise<FolderReport[]> {
-  const engine = createEngine(1);
+export async function examineFolders(
+  given: readonly string[],
+  on: Omit<EngineOptions, 'threads'>,
+): Promise<FolderReport[]> {
+  const engine = createEngine({ ...on, threads: 1 });
   try {
     const folders = given.length > 0 ? given : [embedded('clip'), embedded('dllm')];
     const items = await Promise.all(folders.map((folder) => open(new ModelFolder(path.resolve(folder)))));

@@ -10,18 +10,19 @@ import { errorCodes, FkinvError, messageOf } from '../errors';
 import type { Place } from './graphs';
 import { examineFiles, type FilesReport, type ModelFile, type ModelKind } from './files';
 import { ModelFolder } from '../model-folder';
-import type { NativeBuild } from '../native';
-import { findOnnxRuntime } from '../onnxruntime';
-import type { InvertOptions } from '../options';
+import type { NativeBuild, NativeCuda } from '../native';
+import { findCudaProvider, findOnnxRuntime } from '../onnxruntime';
+import type { Device, InvertOptions } from '../options';
 import { systemFacts, type SystemFacts } from './system';
 
 // What is wrong with an installation, and what to do. The addon, ONNX Runtime, sharp, the tokenizers and the models may each
 // be what is wrong, so nothing here imports them but inside the checks that are about them, or once those are ok.
 
-/** Folders of the models to look at; default the embedded ones. */
+/** Folders of the models to look at, default the embedded ones, and the device to run them on, default `auto`. */
 export interface DoctorOptions {
   dllm?: string;
   clip?: string;
+  device?: Device;
 }
 
 /** What was found. What could not be looked at is null, or empty. */
@@ -34,6 +35,10 @@ export interface DoctorReport extends SystemFacts {
   /** The instruction set that the kernels run in, and those that this processor has, the best one last. */
   kernels: { instructionSet: string; instructionSets: string[] } | null;
   onnxRuntime: OnnxRuntime | null;
+  /** What of CUDA is here, and the folder of ONNX Runtime's CUDA provider. */
+  cuda: (NativeCuda & { provider: string | null }) | null;
+  /** What the models run on: `cpu`, or a GPU as `cuda:0`. */
+  device: string | null;
   sharp: { version: string; libvips: string } | null;
   models: Record<ModelKind, { folder: string; files: ModelFile[] }>;
   checks: Check[];
@@ -56,13 +61,16 @@ export async function examineInstallation(options: DoctorOptions = {}): Promise<
   const { version, engines } = packageFile();
   await exam.run('node', [], () => checkNode(engines.node));
   const addon = (await exam.run('addon', [], checkAddon)) ?? null;
-  const onnxRuntime = (await exam.run('onnxruntime', [], () => checkOnnxRuntime(addon !== null))) ?? null;
+  const wanted = options.device ?? 'auto';
+  const onnxRuntime = (await exam.run('onnxruntime', [], () => checkOnnxRuntime(addon !== null, wanted))) ?? null;
   const sharp = (await exam.run('sharp', [], checkSharp)) ?? null;
   await exam.run('tokenizers', [], checkTokenizers);
   const kernels = (await exam.run('kernels', ['addon'], checkKernels)) ?? null;
+  const cuda = (await exam.run('cuda', ['addon'], checkCuda)) ?? null;
+  const device = (await exam.run('device', ['addon', 'onnxruntime', 'kernels'], () => checkDevice(wanted))) ?? null;
   const clip = await modelAt(exam, 'clip', options.clip);
   const dllm = await modelAt(exam, 'dllm', options.dllm);
-  await examineModels(exam, { clip, dllm }, options);
+  await examineModels(exam, { clip, dllm }, options, wanted);
   return {
     ok: exam.ok,
     version,
@@ -70,6 +78,8 @@ export async function examineInstallation(options: DoctorOptions = {}): Promise<
     addon,
     kernels,
     onnxRuntime,
+    cuda,
+    device,
     sharp,
     models: { dllm: filesIn(dllm), clip: filesIn(clip) },
     checks: exam.checks,
@@ -129,12 +139,60 @@ function addonFile(): string {
   }
 }
 
-async function checkOnnxRuntime(hasAddon: boolean): Promise<Found<OnnxRuntime>> {
+async function checkCuda(): Promise<Found<DoctorReport['cuda']>> {
+  const { native } = await import('../native.js');
+  const { capabilityOf } = await import('../devices.js');
+  const facts = native.cuda();
+  const { architectures, runtime, driver, driverServes, fault, gpus } = facts;
+  const provider = providerFolder();
+  const details = [
+    architectures === '' ? 'no kernels in this build' : `kernels of CUDA ${runtime} for ${architectures}`,
+    driverServes === '' ? 'no driver' : `driver ${driver || 'of unknown release'} for CUDA ${driverServes}`,
+    ...(fault === '' ? [] : [fault]),
+    ...gpus.map(({ name, computeCapability, bytes }, i) => {
+      return `cuda:${i} ${name} (${capabilityOf(computeCapability)}, ${(bytes / 1e9).toFixed(1)} GB)`;
+    }),
+    provider === null ? 'no provider of ONNX Runtime' : `provider ${fromHere(provider)}`,
+  ];
+  return [details.join('; '), { ...facts, provider }];
+}
+
+function providerFolder(): string | null {
+  try {
+    return findCudaProvider(findOnnxRuntime()).folder;
+  } catch {
+    return null; // its own check says why there is no ONNX Runtime
+  }
+}
+
+/** Makes an engine on it. That `auto` is the CPU is no fault; where there is a GPU, it is told why. */
+async function checkDevice(wanted: Device): Promise<Found<string>> {
+  const { createEngine } = await import('../engine.js');
+  let why: string | undefined;
+  const engine = createEngine({ threads: 1, device: wanted, warn: (message) => (why = message) });
+  const { device } = engine;
+  await engine.dispose();
+  return [why ?? (wanted === 'auto' ? `${device}, as auto chooses` : device), device];
+}
+
+/** Opens it for a GPU first: where it was opened for the CPU, it does not find a provider that lies elsewhere. */
+async function openForGpu(wanted: Device): Promise<void> {
+  const { native } = await import('../native.js');
+  const { indexOf, openCuda } = await import('../devices.js');
+  try {
+    if (wanted !== 'cpu') openCuda(indexOf(wanted), native.cuda());
+  } catch (error) {
+    if (!(error instanceof FkinvError)) throw error; // the check of the device says it again
+  }
+}
+
+async function checkOnnxRuntime(hasAddon: boolean, wanted: Device): Promise<Found<OnnxRuntime>> {
   try {
     const file = findOnnxRuntime();
     if (!hasAddon) return [`${fromHere(file)}, not opened: addon comes first`, { path: file, version: null }];
     const { native } = await import('../native.js');
-    await new native.Engine(file, 1, 'baseline').dispose();
+    await openForGpu(wanted);
+    await new native.Engine(file, 1, 'baseline', 'cpu').dispose();
     const version = native.onnxRuntimeVersion();
     return [`${version}, ${fromHere(file)}`, { path: file, version }];
   } catch (error) {
@@ -189,15 +247,15 @@ function filesIn({ folder, report }: Models[ModelKind]): { folder: string; files
 }
 
 /** Graphs and parity of both, and the inversion. */
-async function examineModels(exam: Examination, models: Models, given: DoctorOptions): Promise<void> {
-  const missing = exam.missing(['addon', 'kernels', 'onnxruntime', 'sharp', 'tokenizers']);
+async function examineModels(exam: Examination, models: Models, given: DoctorOptions, device: Device): Promise<void> {
+  const missing = exam.missing(['addon', 'kernels', 'onnxruntime', 'device', 'sharp', 'tokenizers']);
   if (missing !== undefined) {
     for (const name of ['clip graphs', 'dllm graphs', 'inversion']) exam.skip(name, missing);
     return;
   }
   const { createEngine } = await import('../engine.js');
   const { examineClip, examineDllm } = await import('./graphs.js');
-  const engine = createEngine(1);
+  const engine = createEngine({ threads: 1, device, warn: () => undefined });
   const place = (kind: ModelKind): Place => ({
     exam,
     engine,
@@ -215,7 +273,7 @@ async function examineModels(exam: Examination, models: Models, given: DoctorOpt
     defaults = dllm?.facts.defaults ?? {};
   }
   await engine.dispose();
-  await exam.run('inversion', ['clip graphs', 'dllm graphs'], () => invert(given, defaults));
+  await exam.run('inversion', ['clip graphs', 'dllm graphs'], () => invert({ ...given, device }, defaults));
 }
 
 async function invert(models: DoctorOptions, defaults: InvertOptions): Promise<Found<undefined>> {
@@ -223,7 +281,8 @@ async function invert(models: DoctorOptions, defaults: InvertOptions): Promise<F
   const isEmbedded = models.dllm === undefined && models.clip === undefined;
   // Another model may take seconds a step: few will do. Blocks want their own number of steps.
   const options = isEmbedded || defaults.blockLength !== undefined ? {} : { steps: 4 };
-  const { prompt, rewardClip } = await checkInversion({ models, isEmbedded, options });
+  const quiet = { ...models, onWarning: () => undefined };
+  const { prompt, rewardClip } = await checkInversion({ models: quiet, isEmbedded, options });
   return [
     `${path.basename(picture)}, twice: ${JSON.stringify(prompt)}, rewardClip ${rewardClip.toFixed(4)}`,
     undefined,

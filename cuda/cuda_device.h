@@ -26,6 +26,9 @@ class CudaDevice : public Device {
 
   Limits measureLimits() override;
 
+  /// What all work is queued on, made current for the calling thread.
+  cudaStream_t stream() const;
+
   /// In the order of the stream, from its pool: neither waits for the GPU.
   void* allocate(std::size_t bytes) override;
   void release(void* memory) noexcept override;
@@ -65,7 +68,6 @@ class CudaDevice : public Device {
 
  private:
   class Scratch;
-  cudaStream_t stream() const;
 
   const int index_;
   cudaStream_t stream_ = nullptr;

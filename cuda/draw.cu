@@ -135,7 +135,7 @@ Copies inWorkspace(const Logits& from, int count, void* workspace) {
   take(copies.tiles.mass, cells);
   take(copies.tiles.moment, cells);
   take(copies.tiles.weight, cells);
-  take(copies.tiles.gram, static_cast<int64_t>(count) * chunks(from));
+  take(copies.tiles.gram, static_cast<int64_t>(count) * from.tiles());
   take(copies.rows.max, count);
   take(copies.rows.exponent, count);
   take(copies.rows.mass, count);

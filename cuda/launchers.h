@@ -21,9 +21,6 @@ using kernels::TileTable;
 
 /// Positions at most: what the accumulators of a block hold.
 inline constexpr int kMaxPositions = 128;
-/// Tiles of a chunk here, one for each warp of a block (TileTable::gram has a triangle for each chunk).
-inline constexpr int kChunk = 4;
-FKINV_HOST_DEVICE inline int chunks(const Logits& z) { return (z.tiles() + kChunk - 1) / kChunk; }
 
 /// Particles as the engine lays them out (device.h): image b has the slots b·perImage … b·perImage + perImage − 1.
 struct Particles {
@@ -35,7 +32,7 @@ struct Particles {
 /// K0. `at` may be null: everywhere.
 cudaError_t suppress(const Logits& z, const int32_t* ids, int count, const uint8_t* at, cudaStream_t stream);
 
-/// K1. The table's exponents are each tile's own, and its gram is by the largest of a chunk's four.
+/// K1. The table's gram has a triangle for each tile: here a chunk is one.
 cudaError_t pass(const Logits& z, double temperature, const TileTable& tiles, cudaStream_t stream);
 
 /// K2.

@@ -1,13 +1,13 @@
 // K1 (kernels/pass.h), the one read of the logits. In the log2 domain, for each row and each tile of 1024 columns, with
 // an integer m: x = z·log2e − m ≤ 3, mass Σ 2^x, moment Σ x·2^x, weight Σ 2^(x/τ), and the largest z; for each two rows
-// of a state and each chunk of four tiles Σ 2^(x_i + x_j), by the largest m that they have there.
+// of a state and each tile Σ 2^(x_i + x_j).
 //
-// z [Q, N, V]; the table's tiles [Q·N, ⌈V/1024⌉]; the Gram [Q, ⌈V/4096⌉, N(N + 1)/2].
-// Grid Q·⌈V/4096⌉, four warps a block. A warp reads 16 columns at a time of every row, four a lane, such that one load
-// of the logits becomes the operand of mma as its A and as its B (instructions.cuh); whatever is summed, is in an order
-// that depends on nothing else. N ≤ 80: a warp has a tile, and all sums of its Gram in registers; shared memory, 21 KB
-// at most, has the rows' addresses and exponents, and at the end the sum of the four Grams. N > 80: passShared() below,
-// 21 KB.
+// z [Q, N, V]; the table's tiles [Q·N, ⌈V/1024⌉]; the Gram [Q, ⌈V/1024⌉, N(N + 1)/2].
+// Grid Q·⌈V/1024⌉, a warp for each 16 rows a block. A warp takes the exponentials of its rows, 32 columns at a time, to
+// shared memory, in the order of registers that mma has its operands in (instructions.cuh): 8 rows are the same as its
+// A and as its B. Then it adds up the products of its 16 rows with every 16 that are up to half a turn further on, so
+// that each two meet once. What is read next is under way meanwhile. Whatever is summed, is in an order that depends on
+// nothing else. Shared memory: 23 KB for N ≤ 80, 37 KB for more.
 //
 // Tensor cores take float16. An exponential, times 2^8, is the sum of two of those, and a product of two exponentials
 // is high·high + high·low + low·high: S is then as good as in float32, within 1e-5. With one float16 each, a third of
@@ -26,11 +26,11 @@
 namespace fkinv::cuda {
 namespace {
 
-constexpr int kWarps = kChunk;  // of a block: one for each tile of its chunk
-constexpr int kThreads = kWarps * kWarp;
-constexpr int kStep = 16;   // columns that a warp reads at a time, four a lane
-constexpr int kGroup = 8;   // rows that a warp reads at a time, four lanes each
-constexpr float kLazy = 3;  // how far a row may grow past its exponent before that follows
+constexpr int kGroup = 8;           // rows of an operand, four lanes each
+constexpr int kBlock = 16;          // rows of a warp
+constexpr int kSteps = 2;           // mma's of 16 columns, four a lane
+constexpr int kSlab = 16 * kSteps;  // columns between two barriers
+constexpr float kLazy = 3;          // how far a row may grow past its exponent before that follows
 constexpr float kHuge = std::numeric_limits<float>::max();
 constexpr float kLog2eFloat = static_cast<float>(kLog2e);
 constexpr float kOperandScale = 256;  // what exponentials are multiplied by in float16: below 2^-14 those lose digits
@@ -86,8 +86,8 @@ __device__ float2 widened(const Four<__nv_bfloat16>& z, int half) {
   return __bfloat1622float2(bitsAs<__nv_bfloat162>(z.words[half]));
 }
 
-// The rows of a state; −inf beyond their end, and in rows that it has not. Where a row's columns are not aligned by
-// fours they are read one by one, and widened: Element is float whatever is stored.
+// The rows of a state; −inf beyond their end, and in rows that it has not. Where rows do not begin at 16 bytes they are
+// read one by one, and widened: Element is float whatever is stored.
 template <class Element, bool kAligned>
 struct Rows {
   static_assert(kAligned || std::is_same_v<Element, float>);
@@ -95,46 +95,47 @@ struct Rows {
   int positions, end;
   kernels::LogitsType type;
 
-  // Four columns from `column` on of rows `first`, `first + rowStep` …
-  template <int kCount>
-  __device__ void read(Four<Element> (&to)[kCount], int first, int rowStep, int column) const {
-    if constexpr (kAligned) {
+  // This lane's columns of a row: whose they are is the same in every row, and else of no account.
+  __device__ void read(Four<Element> (&to)[kSteps], int row, int slab) const {
+    const int t = laneOf() % 4;
+    if constexpr (kAligned && sizeof(Element) == 2) {
+      const uint4 eight = load(row, slab + 8 * t);
+      to[0] = {{eight.x, eight.y}};
+      to[1] = {{eight.z, eight.w}};
+    } else if constexpr (kAligned) {
 #pragma unroll
-      for (int k = 0; k < kCount; ++k) to[k] = load(first + k * rowStep, column);
+      for (int k = 0; k < kSteps; ++k) {
+        const uint4 four = load(row, slab + 16 * k + 4 * t);
+        to[k] = {{four.x, four.y, four.z, four.w}};
+      }
     } else if (type == kernels::LogitsType::float32) {
-      readEach<float>(to, first, rowStep, column);
+      readEach<float>(to, row, slab + 4 * t);
     } else if (type == kernels::LogitsType::float16) {
-      readEach<__half>(to, first, rowStep, column);
+      readEach<__half>(to, row, slab + 4 * t);
     } else {
-      readEach<__nv_bfloat16>(to, first, rowStep, column);
+      readEach<__nv_bfloat16>(to, row, slab + 4 * t);
     }
   }
 
  private:
-  __device__ Four<Element> load(int row, int column) const {
-    Four<Element> four;
-    for (uint32_t& word : four.words) word = kMinusInfinityBits<Element>;
-    if (row >= positions || column >= end) return four;
-    const Element* at = static_cast<const Element*>(of[row]) + column;
-    if constexpr (sizeof(Element) == 4) {
-      const uint4 loaded = __ldcs(reinterpret_cast<const uint4*>(at));
-      return {{loaded.x, loaded.y, loaded.z, loaded.w}};
-    } else {
-      const uint2 loaded = __ldcs(reinterpret_cast<const uint2*>(at));
-      return {{loaded.x, loaded.y}};
+  __device__ uint4 load(int row, int column) const {
+    if (row >= positions || column >= end) {
+      constexpr uint32_t kNothing = kMinusInfinityBits<Element>;
+      return {kNothing, kNothing, kNothing, kNothing};
     }
+    return __ldcs(reinterpret_cast<const uint4*>(static_cast<const Element*>(of[row]) + column));
   }
 
-  template <class Stored, int kCount>
-  __device__ void readEach(Four<float> (&to)[kCount], int first, int rowStep, int column) const {
+  template <class Stored>
+  __device__ void readEach(Four<float> (&to)[kSteps], int row, int first) const {
+    const bool isRow = row < positions;
+    const Stored* at = static_cast<const Stored*>(of[isRow ? row : 0]);
 #pragma unroll
-    for (int k = 0; k < kCount; ++k) {
-      const int row = first + k * rowStep;
-      const bool isRow = row < positions;
-      const Stored* at = static_cast<const Stored*>(of[isRow ? row : 0]) + column;
+    for (int k = 0; k < kSteps; ++k) {
 #pragma unroll
       for (int c = 0; c < 4; ++c) {
-        const float z = isRow && column + c < end ? widen(__ldg(at + c)) : kMinusInfinity;
+        const int column = first + 16 * k + c;
+        const float z = isRow && column < end ? widen(__ldg(at + column)) : kMinusInfinity;
         memcpy(&to[k].words[c], &z, sizeof z);
       }
     }
@@ -154,6 +155,19 @@ __device__ uint32_t halves(float2 x) {
   memcpy(&bits, &pair, sizeof bits);
   return bits;
 }
+
+// Two rows' operands, in the order of mma's A.
+struct Rows16 {
+  uint32_t high[4], low[4];
+
+  __device__ void set(int r, const Operand& operand) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      high[2 * half + r] = operand.high[half];
+      low[2 * half + r] = operand.low[half];
+    }
+  }
+};
 
 // A row's exponent m = ⌈z·log2e⌉ = high + low, both integers, where z is the largest logit met when it was last moved:
 // a float does not hold z·log2e to its last digit where |z| > 2^22, two floats do.
@@ -183,8 +197,9 @@ template <class Element, bool kTempered>
 struct Row {
   float max = kMinusInfinity, mass = 0, moment = 0, weight = 0;
 
-  __device__ bool isDue(const Four<Element>& z, const Exponent& exponent) {
-    max = fmaxf(max, largest(z));
+  __device__ bool isDue(const Four<Element> (&z)[kSteps], const Exponent& exponent) {
+#pragma unroll
+    for (const Four<Element>& four : z) max = fmaxf(max, largest(four));
     return exponent.of(max) > kLazy;
   }
 
@@ -245,281 +260,173 @@ struct Row {
 
 // ---- The Gram
 
-// A warp's sums of a part of the Gram: kBlocks blocks of 16 rows by kGroups groups of 8 columns, or of a square the
-// tiles on and above the diagonal. A lane has a tile's columns 2t, 2t + 1 of row g, then of row g + 8
-// (instructions.cuh).
-template <int kBlocks, int kGroups, bool kTriangle>
-struct Part {
-  static_assert(!kTriangle || kGroups == 2 * kBlocks);
-  static constexpr int kTiles = kTriangle ? kBlocks * (kBlocks + 1) : kBlocks * kGroups;
+// Which rows a warp multiplies its own with: of the `blocks` of 16 rows those 0, 1 … after its own, round and round. Of
+// an even number, the half turn is the first half's.
+struct Partners {
+  int warp, blocks;
 
-  static __device__ constexpr int tileOf(int i, int j) {
-    return kTriangle ? i * (kGroups - i - 1) + j : i * kGroups + j;
-  }
-
-  // f(tile, block, group)
-  template <class F>
-  static __device__ void each(F f) {
-#pragma unroll
-    for (int i = 0; i < kBlocks; ++i) {
-#pragma unroll
-      for (int j = kTriangle ? 2 * i : 0; j < kGroups; ++j) f(tileOf(i, j), i, j);
-    }
-  }
-
-  // left [2·kBlocks], right [kGroups]. What both operands' rounding left is below 2^-22 of their product.
-  static __device__ void add(float (*sums)[4], const Operand* left, const Operand* right) {
-    each([&](int n, int i, int j) {
-      const Operand &top = left[2 * i], &bottom = left[2 * i + 1];
-      const uint32_t high[4] = {top.high[0], bottom.high[0], top.high[1], bottom.high[1]};
-      const uint32_t low[4] = {top.low[0], bottom.low[0], top.low[1], bottom.low[1]};
-      multiplyAdd(sums[n], low, right[j].high);
-      multiplyAdd(sums[n], high, right[j].low);
-      multiplyAdd(sums[n], high, right[j].high);
-    });
-  }
-
-  // By the powers of two of this lane's row g of group `r` of the rows, and of group `j` of the columns.
-  static __device__ void rescaleRows(float (*sums)[4], int r, float scale) {
-    each([&](int n, int i, int) {
-      if (i != r / 2) return;
-      sums[n][r % 2 * 2] *= scale;
-      sums[n][r % 2 * 2 + 1] *= scale;
-    });
-  }
-  static __device__ void rescaleColumns(float (*sums)[4], int group, float scale) {
-    const int ofFirst = laneOf() % 4 * 8;  // a lane whose g is 2t
-    const float first = __shfl_sync(kAllLanes, scale, ofFirst), second = __shfl_sync(kAllLanes, scale, ofFirst + 4);
-    each([&](int n, int, int j) {
-      if (j != group) return;
-      sums[n][0] *= first;
-      sums[n][1] *= second;
-      sums[n][2] *= first;
-      sums[n][3] *= second;
-    });
-  }
-
-  // Adds the products of a step to a part that begins at `firstRow` and `firstColumn`, in groups, all from shared
-  // memory.
-  static __device__ void addShared(float (*sums)[4], const Operand (*operands)[kWarp], const float* scales,
-                                   bool isRaised, int firstRow, int firstColumn) {
-    const int lane = laneOf();
-    if (isRaised) {
-#pragma unroll
-      for (int r = 0; r < 2 * kBlocks; ++r) rescaleRows(sums, r, scales[kGroup * (firstRow + r) + lane / 4]);
-#pragma unroll
-      for (int j = 0; j < kGroups; ++j) rescaleColumns(sums, j, scales[kGroup * (firstColumn + j) + lane / 4]);
-    }
-    Operand right[kGroups];
-#pragma unroll
-    for (int j = 0; j < kGroups; ++j) right[j] = operands[firstColumn + j][lane];
-    if constexpr (kTriangle) {
-      add(sums, right, right);
-    } else {
-      Operand left[2 * kBlocks];
-#pragma unroll
-      for (int r = 0; r < 2 * kBlocks; ++r) left[r] = operands[firstRow + r][lane];
-      add(sums, left, right);
-    }
-  }
-
-  // f(row, column, sum) of the pairs that this lane has, counted from the part's own first row and column.
-  template <class F>
-  static __device__ void eachPair(const float (*sums)[4], F f) {
-    const int row = laneOf() / 4, column = laneOf() % 4 * 2;
-    each([&](int n, int i, int j) {
-#pragma unroll
-      for (int c = 0; c < 4; ++c) f(16 * i + 8 * (c / 2) + row, kGroup * j + column + c % 2, sums[n][c]);
-    });
-  }
+  __device__ int count() const { return (blocks + 1) / 2 + (blocks % 2 == 0 && warp < blocks / 2 ? 1 : 0); }
+  __device__ int block(int i) const { return warp + i < blocks ? warp + i : warp + i - blocks; }
 };
 
-// Where the pair i ≤ j stands in a triangle.
-__device__ int pairOf(int i, int j, int positions) { return i * (2 * positions - i - 1) / 2 + j; }
+// A warp's sums: for each partner 16 rows by two groups of 8 columns. A lane has the columns 2t, 2t + 1 of row g, then
+// of row g + 8 (instructions.cuh).
+template <int kPartners>
+struct Sums {
+  float of[kPartners][2][4] = {};
 
-// What a sum of products of operands is to be multiplied by.
-constexpr float kSumScale = 1 / (kOperandScale * kOperandScale);
+  // By the powers of two of their rows and of their columns.
+  __device__ void rescale(const Partners& partners, const float* scales) {
+    const int lane = laneOf(), column = lane % 4 * 2;
+    const float* rows = scales + kBlock * partners.warp + lane / 4;
+    const float top = rows[0], bottom = rows[kGroup];
+#pragma unroll
+    for (int i = 0; i < kPartners; ++i) {
+      if (i >= partners.count()) break;
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const float* columns = scales + kBlock * partners.block(i) + kGroup * h + column;
+        of[i][h][0] *= top * columns[0];
+        of[i][h][1] *= top * columns[1];
+        of[i][h][2] *= bottom * columns[0];
+        of[i][h][3] *= bottom * columns[1];
+      }
+    }
+  }
+
+  // Adds the products of a slab: of a warp's own rows by step, with the operands [step][group][lane]. What both
+  // operands' rounding left is below 2^-22 of their product. Tensor cores cut sums off, towards 0: in a chain of
+  // hundreds of them that adds up to more than 1e-5 (measured on an H200), so a slab's begin at 0.
+  template <class Operands>
+  __device__ void add(const Partners& partners, const Rows16 (&own)[kSteps], const Operands& operands) {
+    const int lane = laneOf();
+#pragma unroll
+    for (int i = 0; i < kPartners; ++i) {
+      if (i >= partners.count()) break;
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        float ofSlab[4] = {};
+#pragma unroll
+        for (int k = 0; k < kSteps; ++k) {
+          const Operand other = operands[k][2 * partners.block(i) + h][lane];
+          multiplyAdd(ofSlab, own[k].low, other.high);
+          multiplyAdd(ofSlab, own[k].high, other.low);
+          multiplyAdd(ofSlab, own[k].high, other.high);
+        }
+#pragma unroll
+        for (int c = 0; c < 4; ++c) of[i][h][c] += ofSlab[c];
+      }
+    }
+  }
+
+  // To a triangle [N(N + 1)/2].
+  __device__ void write(const Partners& partners, int positions, float* triangle) const {
+    // What a sum of products of operands is to be multiplied by.
+    constexpr float kSumScale = 1 / (kOperandScale * kOperandScale);
+    const int lane = laneOf();
+#pragma unroll
+    for (int i = 0; i < kPartners; ++i) {
+      if (i >= partners.count()) break;
+#pragma unroll
+      for (int at = 0; at < 8; ++at) {
+        const int h = at / 4, c = at % 4;
+        const int row = kBlock * partners.warp + lane / 4 + kGroup * (c / 2);
+        const int column = kBlock * partners.block(i) + kGroup * h + lane % 4 * 2 + c % 2;
+        if ((i == 0 && row > column) || max(row, column) >= positions) continue;
+        triangle[pairOf(min(row, column), max(row, column), positions)] = of[i][h][c] * kSumScale;
+      }
+    }
+  }
+
+ private:
+  // Where the pair i ≤ j stands in a triangle.
+  static __device__ int pairOf(int i, int j, int positions) { return i * (2 * positions - i - 1) / 2 + j; }
+};
 
 // Pointers to a state's rows, into shared memory.
 __device__ void findRows(const Logits& z, int state, const void** rows) {
   const int64_t first = static_cast<int64_t>(state) * z.positions;
   const int64_t bytes = z.rowStride * (z.type == kernels::LogitsType::float32 ? 4 : 2);
-  for (int i = static_cast<int>(threadIdx.x); i < z.positions; i += kThreads) {
+  for (int i = static_cast<int>(threadIdx.x); i < z.positions; i += static_cast<int>(blockDim.x)) {
     rows[i] = static_cast<const char*>(z.data) + z.rowOf[first + i] * bytes;
   }
 }
 
-// N ≤ 16·kBlocks: each warp has a tile to itself, and the whole triangle.
+// Of up to 16·kBlocks rows.
 template <class Element, bool kAligned, bool kTempered, int kBlocks>
-__global__ void __launch_bounds__(kThreads, kBlocks > 2 ? 2 : 4)
-    passTiles(const Logits z, const float inverse, const TileTable out) {
-  constexpr int kGroups = 2 * kBlocks, kRows = 16 * kBlocks;
-  // Logits of 16 bits are few enough registers to have the next step's under way.
-  constexpr bool kReadsAhead = sizeof(Element) == 2 && !kTempered;
-  using Triangle = Part<kBlocks, kGroups, true>;
-  __shared__ const void* pointers[kRows];
-  __shared__ Exponent exponentsOfWarps[kWarps][kRows];
-  __shared__ double exponentOfTile[kWarps][kRows];
-  __shared__ float gram[kRows * (kRows + 1) / 2];
-
-  const int tiles = z.tiles(), N = z.positions;
-  const int state = static_cast<int>(blockIdx.x) / chunks(z), chunk = static_cast<int>(blockIdx.x) % chunks(z);
-  const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = laneOf(), g = lane / 4;
-  const int tile = chunk * kChunk + warp;
-  const int begin = tile * kTile, end = min(begin + kTile, z.vocab);
-  Exponent* exponents = exponentsOfWarps[warp];
-  for (int i = lane; i < kRows; i += kWarp) exponents[i] = Exponent::nothing();
-  findRows(z, state, pointers);
-  for (int pair = static_cast<int>(threadIdx.x); pair < z.pairs(); pair += kThreads) gram[pair] = 0;
-  __syncthreads();
-
-  const Rows<Element, kAligned> rows = {pointers, N, end, z.type};
-  Row<Element, kTempered> row[kGroups];
-  Four<Element> logits[kGroups];
-  float sums[Triangle::kTiles][4] = {};
-  const auto read = [&](int column) { rows.read(logits, g, kGroup, column + lane % 4 * 4); };
-  if constexpr (kReadsAhead) read(begin);
-  for (int column = begin; column < end; column += kStep) {
-    if constexpr (!kReadsAhead) read(column);
-    bool isDue = false;
-#pragma unroll
-    for (int r = 0; r < kGroups; ++r) isDue = row[r].isDue(logits[r], exponents[kGroup * r + g]) || isDue;
-    if (__any_sync(kAllLanes, isDue)) {
-#pragma unroll
-      for (int r = 0; r < kGroups; ++r) {
-        const float scale = row[r].raise(exponents[kGroup * r + g], inverse);
-        if (!__any_sync(kAllLanes, scale != 1)) continue;
-        Triangle::rescaleRows(sums, r, scale);
-        Triangle::rescaleColumns(sums, r, scale);
-      }
-    }
-    __syncwarp();
-    Operand operands[kGroups];
-#pragma unroll
-    for (int r = 0; r < kGroups; ++r) {
-      operands[r] = row[r].exponentiate(logits[r], exponents[kGroup * r + g], inverse);
-    }
-    if constexpr (kReadsAhead) read(column + kStep);
-    __syncwarp();  // keeps ptxas from mixing products with exponentials, for which there are too few registers
-    Triangle::add(sums, operands, operands);
-  }
-
-  // The chunk's largest exponents, and the sums by them, tile after tile.
-#pragma unroll
-  for (int r = 0; r < kGroups; ++r) {
-    const int i = kGroup * r + g;
-    row[r].gather();
-    const double m = exponents[i].value();
-    if (lane % 4 == 0) exponentOfTile[warp][i] = m;
-    if (lane % 4 == 0 && i < N && tile < tiles) {
-      row[r].write(out, (static_cast<int64_t>(state) * N + i) * tiles + tile, m);
-    }
-  }
-  __syncthreads();
-#pragma unroll
-  for (int r = 0; r < kGroups; ++r) {
-    const int i = kGroup * r + g;
-    double m = exponentOfTile[0][i];
-    for (int w = 1; w < kWarps; ++w) m = fmax(m, exponentOfTile[w][i]);
-    const float scale = powerOfTwo(static_cast<float>(exponentOfTile[warp][i] - m));
-    Triangle::rescaleRows(sums, r, scale);
-    Triangle::rescaleColumns(sums, r, scale);
-  }
-  for (int w = 0; w < kWarps; ++w) {
-    if (w == warp) {
-      Triangle::eachPair(sums, [&](int i, int j, float sum) {
-        if (i <= j && j < N) gram[pairOf(i, j, N)] += sum;
-      });
-    }
-    __syncthreads();
-  }
-  float* to = out.gram + static_cast<int64_t>(blockIdx.x) * z.pairs();
-  for (int pair = static_cast<int>(threadIdx.x); pair < z.pairs(); pair += kThreads) to[pair] = gram[pair] * kSumScale;
-}
-
-// 80 < N ≤ 128: the warps of a block share a tile's rows, whose exponentials go round through shared memory, and the
-// triangle: warps 0 and 1 have the triangles of its upper and its lower 64 rows, 2 and 3 the square of both, by halves.
-template <class Element, bool kAligned, bool kTempered>
-__global__ void __launch_bounds__(kThreads, 2) passShared(const Logits z, const float inverse, const TileTable out) {
-  constexpr int kRows = kMaxPositions, kGroups = kRows / kGroup, kOwn = kGroups / kWarps;
-  using Triangle = Part<4, 8, true>;
-  using Half = Part<2, 8, false>;
-  static_assert(Half::kTiles <= Triangle::kTiles);
+__global__ void __launch_bounds__(kBlocks* kWarp, kBlocks > 5 ? 2 : 3)
+    passKernel(const Logits z, const float inverse, const TileTable out) {
+  constexpr int kRows = kBlock * kBlocks, kPartners = kBlocks / 2 + 1;
   __shared__ const void* pointers[kRows];
   __shared__ Exponent exponents[kRows];
-  __shared__ float scales[2][kRows];  // of this step and, for warps still at it, of the one before
-  __shared__ Operand operands[2][kGroups][kWarp];
+  __shared__ float scales[2][kRows];  // of this slab and, for warps still at it, of the one before
+  __shared__ Operand operands[2][kSteps][2 * kBlocks][kWarp];
 
   const int tiles = z.tiles(), N = z.positions;
-  const int state = static_cast<int>(blockIdx.x) / chunks(z), chunk = static_cast<int>(blockIdx.x) % chunks(z);
-  const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = laneOf(), g = lane / 4;
-  const int begin = chunk * kChunk * kTile, end = min(begin + kChunk * kTile, z.vocab);
+  const int state = static_cast<int>(blockIdx.x) / tiles, tile = static_cast<int>(blockIdx.x) % tiles;
+  const int lane = laneOf();
+  const Partners partners = {static_cast<int>(threadIdx.x) / kWarp, static_cast<int>(blockDim.x) / kWarp};
+  const int begin = tile * kTile, end = min(begin + kTile, z.vocab);
   findRows(z, state, pointers);
-  exponents[threadIdx.x] = Exponent::nothing();
+  for (unsigned i = threadIdx.x; i < kRows; i += blockDim.x) exponents[i] = Exponent::nothing();
   __syncthreads();
 
   const Rows<Element, kAligned> rows = {pointers, N, end, z.type};
-  Row<Element, kTempered> row[kOwn];
-  Four<Element> logits[kOwn];
-  float sums[Triangle::kTiles][4] = {};
-  const auto groupOf = [&](int k) { return k * kWarps + warp; };
-  const auto rowOf = [&](int k) { return kGroup * groupOf(k) + g; };
-  const auto read = [&](int column) { rows.read(logits, kGroup * warp + g, kGroup * kWarps, column + lane % 4 * 4); };
-  const auto finishTile = [&](int tile) {
+  Row<Element, kTempered> row[2];
+  Four<Element> logits[2][kSteps];
+  Sums<kPartners> sums;
+  const int firstRow = kBlock * partners.warp + lane / 4;
+  const auto rowOf = [&](int r) { return firstRow + kGroup * r; };
+  const auto read = [&](int column) {
 #pragma unroll
-    for (int k = 0; k < kOwn; ++k) {
-      row[k].gather();
-      if (lane % 4 == 0 && rowOf(k) < N) {
-        row[k].write(out, (static_cast<int64_t>(state) * N + rowOf(k)) * tiles + tile, exponents[rowOf(k)].value());
-      }
-      row[k] = {};
-    }
+    for (int r = 0; r < 2; ++r) rows.read(logits[r], rowOf(r), column);
   };
-  for (int column = begin; column < end; column += kStep) {
-    read(column);
-    const int buffer = column / kStep % 2;
+  // What comes next is under way where there are registers for it.
+  constexpr bool kReadsAhead = kAligned && (sizeof(Element) == 2 || kBlocks <= 5);
+  if constexpr (kReadsAhead) read(begin);
+  for (int column = begin; column < end; column += kSlab) {
+    if constexpr (!kReadsAhead) read(column);
+    const int buffer = column / kSlab % 2;
     bool isDue = false;
 #pragma unroll
-    for (int k = 0; k < kOwn; ++k) isDue = row[k].isDue(logits[k], exponents[rowOf(k)]) || isDue;
+    for (int r = 0; r < 2; ++r) isDue = row[r].isDue(logits[r], exponents[rowOf(r)]) || isDue;
     isDue = __any_sync(kAllLanes, isDue);
 #pragma unroll
-    for (int k = 0; k < kOwn; ++k) {
-      const float scale = isDue ? row[k].raise(exponents[rowOf(k)], inverse) : 1;
-      if (lane % 4 == 0) scales[buffer][rowOf(k)] = scale;
+    for (int r = 0; r < 2; ++r) {
+      const float scale = isDue ? row[r].raise(exponents[rowOf(r)], inverse) : 1;
+      if (lane % 4 == 0) scales[buffer][rowOf(r)] = scale;
     }
     __syncwarp();
+    Rows16 own[kSteps];
 #pragma unroll
-    for (int k = 0; k < kOwn; ++k) {
-      operands[buffer][groupOf(k)][lane] = row[k].exponentiate(logits[k], exponents[rowOf(k)], inverse);
+    for (int r = 0; r < 2; ++r) {
+      const Exponent exponent = exponents[rowOf(r)];
+#pragma unroll
+      for (int k = 0; k < kSteps; ++k) {
+        const Operand operand = row[r].exponentiate(logits[r][k], exponent, inverse);
+        operands[buffer][k][2 * partners.warp + r][lane] = operand;
+        own[k].set(r, operand);
+      }
     }
-    const bool isRaised = __syncthreads_or(isDue);
-    if (warp < 2) {
-      Triangle::addShared(sums, operands[buffer], scales[buffer], isRaised, 8 * warp, 8 * warp);
-    } else {
-      Half::addShared(sums, operands[buffer], scales[buffer], isRaised, 4 * (warp - 2), 8);
-    }
-    if ((column + kStep) % kTile == 0 || column + kStep >= end) finishTile(column / kTile);
+    if constexpr (kReadsAhead) read(column + kSlab);
+    if (__syncthreads_or(isDue)) sums.rescale(partners, scales[buffer]);
+    sums.add(partners, own, operands[buffer]);
   }
-
-  float* to = out.gram + static_cast<int64_t>(blockIdx.x) * z.pairs();
-  const auto write = [&](int i, int j, float sum) {
-    if (i <= j && j < N) to[pairOf(i, j, N)] = sum * kSumScale;
-  };
-  if (warp < 2) {
-    Triangle::eachPair(sums, [&](int i, int j, float sum) { write(64 * warp + i, 64 * warp + j, sum); });
-  } else {
-    Half::eachPair(sums, [&](int i, int j, float sum) { write(32 * (warp - 2) + i, 64 + j, sum); });
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    row[r].gather();
+    if (lane % 4 != 0 || rowOf(r) >= N) continue;
+    row[r].write(out, (static_cast<int64_t>(state) * N + rowOf(r)) * tiles + tile, exponents[rowOf(r)].value());
   }
+  sums.write(partners, N, out.gram + static_cast<int64_t>(blockIdx.x) * z.pairs());
 }
 
 template <class Element, bool kAligned, bool kTempered>
 cudaError_t launch(const Logits& z, float inverse, const TileTable& tiles, cudaStream_t stream) {
-  const auto blocks = static_cast<unsigned>(z.states * chunks(z));
-  const auto kernel = z.positions <= 16   ? passTiles<Element, kAligned, kTempered, 1>
-                      : z.positions <= 32 ? passTiles<Element, kAligned, kTempered, 2>
-                      : z.positions <= 80 ? passTiles<Element, kAligned, kTempered, 5>
-                                          : passShared<Element, kAligned, kTempered>;
-  return FKINV_LAUNCH(kernel, blocks, kThreads, 0, stream, z, inverse, tiles);
+  const auto kernel = z.positions <= 80 ? passKernel<Element, kAligned, kTempered, 5>
+                                        : passKernel<Element, kAligned, kTempered, kMaxPositions / kBlock>;
+  const unsigned threads = blocksFor(z.positions, kBlock) * kWarp;
+  return FKINV_LAUNCH(kernel, static_cast<unsigned>(z.states * z.tiles()), threads, 0, stream, z, inverse, tiles);
 }
 
 template <class Element, bool kAligned>
@@ -535,8 +442,9 @@ cudaError_t pass(const Logits& z, double temperature, const TileTable& tiles, cu
   if (z.positions > kMaxPositions) return cudaErrorInvalidValue;
   return withElement(z.type, [&](auto element) {
     using Element = decltype(element);
+    constexpr int kPerLoad = 16 / sizeof(Element);
     const bool isAligned =
-        reinterpret_cast<uintptr_t>(z.data) % (4 * sizeof(Element)) == 0 && z.rowStride % 4 == 0 && z.vocab % 4 == 0;
+        reinterpret_cast<uintptr_t>(z.data) % 16 == 0 && z.rowStride % kPerLoad == 0 && z.vocab % kPerLoad == 0;
     return isAligned ? launch<Element, true>(z, temperature, tiles, stream)
                      : launch<float, false>(z, temperature, tiles, stream);
   });

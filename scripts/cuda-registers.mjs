@@ -8,10 +8,14 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs, promisify } from 'node:util';
 import { format, resolveConfig } from 'prettier';
+import { findNvcc, versionOf } from './cuda.mjs';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
 const table = path.join(root, 'docs', 'cuda-registers.md');
 const run = promisify(execFile);
+const nvcc = findNvcc();
+const { version, fault } = versionOf(nvcc);
+if (fault !== undefined) throw new Error(fault);
 
 // What a multiprocessor holds (CUDA C++ Programming Guide, Technical Specifications per Compute Capability): warps,
 // blocks, bytes of shared memory, and those of them that each block loses to the driver. 65,536 registers in all.
@@ -37,31 +41,15 @@ function occupancyOf({ threads, registers, shared }, { warps, blocks, shared: av
   return (Math.floor(Math.min(blocks, warps / warpsOfBlock, byRegisters, byShared)) * warpsOfBlock) / warps;
 }
 
-/** nvcc or ptxas, of CUDA_PATH if that is set. */
-function tool(name) {
-  const own = path.join(process.env.CUDA_PATH ?? '', 'bin', name);
-  return process.env.CUDA_PATH !== undefined && existsSync(own) ? own : name;
-}
-
-async function versionOfNvcc() {
-  try {
-    return /release ([\d.]+)/.exec((await run(tool('nvcc'), ['--version'])).stdout)[1];
-  } catch {
-    throw new Error(
-      'nvcc is neither in $CUDA_PATH/bin nor on the PATH: install the CUDA toolkit, https://developer.nvidia.com/cuda-downloads',
-    );
-  }
-}
-
 /** What ptxas -v says of each kernel of a file: { name, threads, registers, shared, stores, loads }. */
 async function kernelsOf(source, architecture, folder) {
-  const ptx = path.join(folder, `${path.basename(source)}.${architecture}.ptx`);
+  const own = mkdtempSync(path.join(folder, architecture));
   const warnings = ['-Werror', 'all-warnings', '-Xcompiler', '-Wall,-Wextra'];
-  await run(tool('nvcc'), ['-std=c++20', `-arch=compute_${architecture}`, ...warnings, '-ptx', '-o', ptx, source]);
-  const text = readFileSync(ptx, 'utf8');
-  const { stderr } = await run(tool('ptxas'), ['-v', `-arch=sm_${architecture}`, '-o', '/dev/null', ptx], {
+  const output = ['-cubin', '-Xptxas', '-v', '-keep', '-keep-dir', own, '-o', path.join(own, 'cubin')];
+  const { stderr } = await run(nvcc, ['-std=c++20', `-arch=sm_${architecture}`, ...warnings, ...output, source], {
     maxBuffer: 2 ** 26,
   });
+  const text = readFileSync(path.join(own, `${path.basename(source, '.cu')}.ptx`), 'utf8');
   const kernels = [];
   for (const part of stderr.split('Compiling entry function ').slice(1)) {
     const [, mangled] = /^'(\w+)'/.exec(part);
@@ -174,7 +162,6 @@ function spillsOf(of) {
 const { values } = parseArgs({ options: { check: { type: 'boolean', default: false } } });
 const begin = Date.now();
 const faults = [];
-const version = await versionOfNvcc();
 const files = readdirSync(path.join(root, 'cuda')).filter((name) => name.endsWith('.cu'));
 const of = await compile(files.sort());
 const text = await document(version, of);

@@ -51,7 +51,7 @@ void writeLogits(const std::string& type, uint64_t count, const std::string& fil
   std::ofstream out(file, std::ios::binary);
   std::vector<char> block;
   for (uint64_t i = 0; i < count; i += 4) {
-    const auto words = kernels::philox4x32({static_cast<uint32_t>(i), static_cast<uint32_t>(i >> 32), 0, 0}, {1, 0});
+    const auto [words] = kernels::philox4x32({{static_cast<uint32_t>(i), static_cast<uint32_t>(i >> 32), 0, 0}}, 1, 0);
     float normal[4];
     for (size_t pair = 0; pair < 4; pair += 2) {
       const double radius = kDeviation * std::sqrt(-2 * std::log((words[pair] + 1.0) * kStep));

@@ -1,6 +1,8 @@
-// What the checks of cuda_check share: how they fail, arrays of the emulator's device, and results that must not depend
-// on the order of threads nor on what memory began as.
+// What the checks of cuda_check share: how they fail, arrays that kernels work on, and results that must not depend on
+// the order of threads nor on what memory began as.
 #pragma once
+#include <cuda_runtime_api.h>
+
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -10,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include "emulator.h"
+#include "machine.h"
 
 namespace fkinv::cuda::check {
 
@@ -54,16 +56,19 @@ void expectEqual(const std::vector<T>& actual, const std::vector<T>& expected, c
 template <class T>
 class Array {
  public:
-  explicit Array(std::size_t size) : size_(size), data_(static_cast<T*>(emulator::allocate(size * sizeof(T)))) {}
+  explicit Array(std::size_t size) : size_(size), data_(static_cast<T*>(allocate(size * sizeof(T)))) {}
   explicit Array(const std::vector<T>& host) : Array(host.size()) {
     if (size_ > 0) std::memcpy(data_, host.data(), size_ * sizeof(T));
   }
   Array(const Array&) = delete;
-  ~Array() { emulator::release(data_); }
+  ~Array() { release(data_); }
 
   T* data() const { return data_; }
   std::size_t size() const { return size_; }
-  std::vector<T> host() const { return {data_, data_ + size_}; }
+  std::vector<T> host() const {
+    settle();
+    return {data_, data_ + size_};
+  }
 
  private:
   const std::size_t size_;
@@ -79,6 +84,7 @@ class Results {
   }
   template <class T>
   void add(const std::string& name, const Array<T>& array, std::size_t first, std::size_t count) {
+    settle();
     const auto* bytes = reinterpret_cast<const std::byte*>(array.data() + first);
     all_.emplace_back(name, std::vector<std::byte>(bytes, bytes + count * sizeof(T)));
   }
@@ -102,10 +108,10 @@ class Results {
 /// What `run` gives, which in other orders and over memory of another pattern is the same.
 template <class Run>
 Results settled(const std::string& of, int orders, Run run) {
-  emulator::configure({0, 0x00});
+  configure(0, 0x00);
   const Results first = run();
   for (int order = 1; order < orders; ++order) {
-    emulator::configure({static_cast<uint64_t>(order), static_cast<uint8_t>(order % 2 == 0 ? 0x00 : 0xff)});
+    configure(static_cast<uint64_t>(order), order % 2 == 0 ? 0x00 : 0xff);
     const std::string name = first.differing(run());
     expect(name.empty(), of + ": " + name + " depends on the order of the threads or on what memory began as");
   }

@@ -161,7 +161,7 @@ Results byCuda(const Case& c, const Given& given) {
   const Array<uint64_t> seeds(given.seeds);
   const Particles particles = {c.layout.images, c.layout.perImage, c.layout.length};
   const Logits z = given.rows.logits(memory.data(), rowOf.data());
-  const Tables tables(c.shape, chunks(z));
+  const Tables tables(c.shape, z.tiles());
   Results results;
   expect(suppress(z, suppressed.data(), static_cast<int>(suppressed.size()), suppressedAt.data(), nullptr), "suppress");
   expect(pass(z, c.temperature, tables.tiles(), nullptr), "pass");

@@ -21,7 +21,7 @@ Results similarity(const Rows& rows, double temperature, int first, int count) {
   shape.states = count;
   Logits z = rows.logits(memory.data(), rowOf.data() + first * shape.positions);
   z.states = count;
-  const Tables tables(shape, chunks(z));
+  const Tables tables(shape, z.tiles());
   expect(pass(z, temperature, tables.tiles(), nullptr), "pass");
   expect(merge(z, temperature, tables.tiles(), tables.rows(), nullptr), "merge");
   return tables.results(shape, 0, count);
@@ -48,22 +48,19 @@ struct Columns {
 };
 
 // What a tile's entries stand for: the exact maximum, an integer exponent that leaves x ≤ 3 and is not beyond what was
-// met in the chunk, and with it the sums.
+// met, and with it the sums.
 void checkTile(const Rows& rows, const Columns& found, double temperature, std::size_t r, std::size_t tile,
                const std::string& of) {
   const std::size_t at = r * rows.shape.tiles() + tile, begin = tile * kernels::kTile;
-  const std::size_t chunkBegin = tile / kChunk * kChunk * kernels::kTile;
   const std::size_t end = std::min(begin + kernels::kTile, rows.shape.width());
   const float* const row = rows.row(r);
   const std::string here = of + format(", row %zu, tile %zu: ", r, tile);
-  const float max = *std::max_element(row + begin, row + end),
-              maxOfChunk = *std::max_element(row + chunkBegin, row + end);
+  const float max = *std::max_element(row + begin, row + end);
   const double m = found.exponent[at];
   const auto mass = static_cast<double>(found.mass[at]), weight = static_cast<double>(found.weight[at]);
   expect(found.max[at] == max, here + format("maximum %.9g, not %.9g", found.max[at], max));
-  const double met = static_cast<double>(max) * kernels::kLog2e,
-               metInChunk = static_cast<double>(maxOfChunk) * kernels::kLog2e;
-  expect(m == std::floor(m) && (std::isinf(met) || met - m <= 3 + 1e-3) && (std::isinf(m) || m < metInChunk + 1 + 1e-3),
+  const double met = static_cast<double>(max) * kernels::kLog2e;
+  expect(m == std::floor(m) && (std::isinf(met) || met - m <= 3 + 1e-3) && (std::isinf(m) || m < met + 1 + 1e-3),
          here + format("exponent %g of %g", m, met));
   if (max == -kInfinity) {
     expect(mass == 0 && weight == 0, here + format("not empty: %g %g", mass, weight));
@@ -133,7 +130,7 @@ void checkAlone(const Shape& shape, double temperature) {
     const Array<std::byte> memory(rows.memory);
     const Array<int64_t> rowOf(rows.rowOf);
     const Logits z = rows.logits(memory.data(), rowOf.data());
-    const Tables tables(shape, chunks(z));
+    const Tables tables(shape, z.tiles());
     expect(pass(z, temperature, tables.tiles(), nullptr), "pass");
     expect(merge(z, temperature, tables.tiles(), tables.rows(), nullptr), "merge");
     const std::string name = tables.results(shape, state, 1).differing(similarity(rows, temperature, state, 1));

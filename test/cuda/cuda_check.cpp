@@ -1,4 +1,4 @@
-// Holds the CUDA kernels, run on the CPU by the emulator, to the truth, to their CPU twins and to the golden cases
+// Holds the CUDA kernels, run by the emulator or by a GPU, to the truth, to their CPU twins and to the golden cases
 // (check.ts).
 //
 //   cuda_check similarity|draws|particles few|whole

@@ -320,6 +320,12 @@ struct MmaOperands {
   uint32_t a[K / 4], b[K / 8];
 };
 
+// Tensor cores do not round sums, they cut them off: towards 0, so that the errors of many do not cancel out.
+float cutOff(double sum) {
+  const auto rounded = static_cast<float>(sum);
+  return std::fabs(static_cast<double>(rounded)) > std::fabs(sum) ? std::nextafter(rounded, 0.0f) : rounded;
+}
+
 // Rows of A and of D: lane/4 and lane/4 + 8; columns of B and of D: lane/4 and 2·(lane mod 4) + {0, 1}; a register of A
 // and of B holds k = 2·(lane mod 4) + {0, 1}, plus 8 in the second half of K (PTX ISA, mma.m16n8k8 and m16n8k16).
 template <int K>
@@ -349,7 +355,7 @@ void multiply(Collective& all) {
   for (int lane = 0; lane < kLanes; ++lane) {
     for (int i = 0; i < 4; ++i) {
       const double sum = d[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2];
-      of[lane].c[i] = static_cast<float>(static_cast<double>(of[lane].c[i]) + sum);
+      of[lane].c[i] = cutOff(static_cast<double>(of[lane].c[i]) + sum);
     }
     std::memcpy(all.values[static_cast<std::size_t>(lane)].data(), &of[lane], sizeof of[lane]);
   }

@@ -8,7 +8,8 @@
 // with lanes missing, are errors. With -fsanitize=address,undefined an access outside an array and an unaligned one end
 // the program.
 //
-// It proves the layout of fragments, bounds and order, not the rounding of tensor cores and special functions.
+// It proves the layout of fragments, bounds and order, not the rounding of special functions; of tensor cores it has
+// that sums are cut off.
 //
 // Kernels are in namespace fkinv::cuda, and the program is compiled with -fdata-sections and linked with shared.ld,
 // which finds their __shared__ variables. Dynamic shared memory is FKINV_DYNAMIC_SHARED(type, name).

@@ -1,5 +1,8 @@
 #include "rows.h"
 
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
 #include <algorithm>
 #include <array>
 #include <limits>

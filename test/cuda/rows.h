@@ -1,4 +1,4 @@
-// Logits of a few states on the emulator's device and on the host, and the truth about them: the formulas in float64.
+// Logits of a few states for kernels and on the host, and the truth about them: the formulas in float64.
 #pragma once
 #include "../../cpp/device.h"
 #include "../../cuda/launchers.h"

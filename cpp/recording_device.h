@@ -22,6 +22,7 @@ class RecordingDevice final : public Device {
   void eachRow(const Forward& forward, const std::function<void(int64_t)>& run) override;
   Limits measureLimits() override { return device_->measureLimits(); }
 
+  std::optional<std::size_t> freeBytes() override { return device_->freeBytes(); }
   void* allocate(std::size_t bytes) override { return device_->allocate(bytes); }
   void release(void* memory) noexcept override { device_->release(memory); }
   void upload(void* to, const void* host, std::size_t bytes) override;

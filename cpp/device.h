@@ -67,8 +67,8 @@ struct Forward {
 };
 
 /// Work is done in the order of the calls. Pointers and spans named "device" in comments are to the device's own
-/// memory; every other span is the host's. Only download(), eachRow() and measureLimits() wait; upload() has read
-/// `host` when it returns.
+/// memory; every other span is the host's. Only wait(), download(), eachRow() and measureLimits() wait; upload() has
+/// read `host` when it returns.
 class Device {
  public:
   virtual ~Device() = default;
@@ -82,6 +82,9 @@ class Device {
   /// Runs the graph of row 0 … rows − 1, one run a call, in the order and at the concurrency the device is best at, and
   /// returns when all are done. The first exception is rethrown.
   virtual void eachRow(const Forward&, const std::function<void(int64_t)>& run) = 0;
+
+  /// Returns when all that was queued has been done.
+  virtual void wait() const noexcept = 0;
 
   /// What the device can do at most, measured now.
   virtual Limits measureLimits() = 0;

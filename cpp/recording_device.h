@@ -20,6 +20,7 @@ class RecordingDevice final : public Device {
   void configure(OrtRunOptions* options) const override { device_->configure(options); }
   int chunkTiles() const override { return device_->chunkTiles(); }
   void eachRow(const Forward& forward, const std::function<void(int64_t)>& run) override;
+  void wait() const noexcept override { device_->wait(); }
   Limits measureLimits() override { return device_->measureLimits(); }
 
   std::optional<std::size_t> freeBytes() override { return device_->freeBytes(); }

@@ -134,6 +134,12 @@ void CudaDevice::eachRow(const Forward& forward, const std::function<void(int64_
   for (int64_t row = 0; row < forward.rows; ++row) run(row);
 }
 
+// What fails here is told by the next call.
+void CudaDevice::wait() const noexcept {
+  cudaSetDevice(index_);
+  cudaStreamSynchronize(stream_);
+}
+
 Limits CudaDevice::measureLimits() {
   constexpr int kTries = 8;
   constexpr int64_t kOperations = 1 << 16, kVectors = int64_t{1} << 26;  // of a thread; 1 GiB

@@ -8,7 +8,7 @@
 namespace fkinv {
 
 /// One CUDA GPU: memory is its own, and all work goes through one stream, ONNX Runtime's runs too, so that nothing
-/// waits but download() and measureLimits(). Rows of a forward run one after the other.
+/// waits but wait(), download() and measureLimits(). Rows of a forward run one after the other.
 class CudaDevice : public Device {
  public:
   /// `index` as CUDA counts its devices. Throws Error "CUDA_UNAVAILABLE".
@@ -24,6 +24,7 @@ class CudaDevice : public Device {
   void configure(OrtRunOptions* options) const override;
   void eachRow(const Forward& forward, const std::function<void(int64_t)>& run) override;
 
+  void wait() const noexcept override;
   Limits measureLimits() override;
 
   /// What all work is queued on, made current for the calling thread.

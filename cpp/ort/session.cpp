@@ -115,6 +115,10 @@ Session::Session(const std::filesystem::path& path, GraphOptimizationLevel optim
                          &OrtApi::SessionGetOutputTypeInfo);
 }
 
+// A run leaves buffers that the CUDA provider gives back in a callback of the stream. Whichever of the callback and the
+// session holds their allocator last frees its memory, which no callback may: the process would end.
+Session::~Session() { device_->wait(); }
+
 ONNXTensorElementDataType Session::typeOf(const std::string& name) const {
   for (const auto* tensors : {&inputs_, &outputs_}) {
     for (const TensorInfo& tensor : *tensors) {

@@ -30,6 +30,9 @@ class Session {
   /// Throws Error "MODEL_INVALID", or "ABORTED" when `cancel` fires while it loads.
   Session(const std::filesystem::path& path, GraphOptimizationLevel optimization, std::shared_ptr<const Device> device,
           CancelToken& cancel);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
 
   const std::vector<TensorInfo>& inputs() const { return inputs_; }
   const std::vector<TensorInfo>& outputs() const { return outputs_; }

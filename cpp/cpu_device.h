@@ -7,7 +7,7 @@ namespace fkinv {
 
 /// The host's processor: device memory is host memory. `threads` ≥ 1, the caller included, share the rows of a forward
 /// and the pieces of a kernel; no result depends on how many there are.
-class CpuDevice final : public Device {
+class CpuDevice : public Device {
  public:
   explicit CpuDevice(int threads, const kernels::InstructionSet& vectors = kernels::bestInstructionSet())
       : vectors_(vectors), pool_(threads) {}

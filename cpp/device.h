@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -90,6 +91,8 @@ class Device {
   /// What the device can do at most, measured now.
   virtual Limits measureLimits() = 0;
 
+  /// Bytes that can be allocated once all that was queued is done; nothing where only the system knows, as on a CPU.
+  virtual std::optional<std::size_t> freeBytes() { return std::nullopt; }
   virtual void* allocate(std::size_t bytes) = 0;  // throws Error "OUT_OF_MEMORY"
   virtual void release(void* memory) noexcept = 0;
   virtual void upload(void* to, const void* host, std::size_t bytes) = 0;

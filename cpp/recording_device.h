@@ -24,6 +24,7 @@ class RecordingDevice final : public Device {
   void wait() const noexcept override { device_->wait(); }
   Limits measureLimits() override { return device_->measureLimits(); }
 
+  std::optional<std::size_t> freeBytes() override { return device_->freeBytes(); }
   void* allocate(std::size_t bytes) override { return device_->allocate(bytes); }
   void release(void* memory) noexcept override { device_->release(memory); }
   void upload(void* to, const void* host, std::size_t bytes) override;

@@ -183,6 +183,16 @@ void* CudaDevice::allocate(std::size_t bytes) {
   return memory;
 }
 
+std::optional<std::size_t> CudaDevice::freeBytes() {
+  check(cudaStreamSynchronize(stream()), "waiting for the GPU");
+  cudaMemPool_t pool = nullptr;
+  check(cudaDeviceGetDefaultMemPool(&pool, index_), "finding the memory pool");
+  check(cudaMemPoolTrimTo(pool, 0), "giving back what the memory pool keeps");
+  std::size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "asking for the free memory");
+  return free;
+}
+
 void CudaDevice::release(void* memory) noexcept {
   cudaSetDevice(index_);
   cudaFreeAsync(memory, stream_);

@@ -33,6 +33,7 @@ class CudaDevice : public Device {
 
   /// In the order of the stream, from its pool: neither waits for the GPU.
   void* allocate(std::size_t bytes) override;
+  std::optional<std::size_t> freeBytes() override;
   void release(void* memory) noexcept override;
   void upload(void* to, const void* host, std::size_t bytes) override;
   void download(void* host, const void* from, std::size_t bytes) override;

@@ -97,6 +97,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set(EngineClass::kName, EngineClass::define(env));
   exports.Set(ParticlesClass::kName, ParticlesClass::define(env));
   exports.Set(RecorderClass::kName, RecorderClass::define(env));
+  exports.Set("planMemory", Napi::Function::New<ParticlesClass::plan>(env, "planMemory"));
   defineKernels(env, exports);
   return exports;
 }

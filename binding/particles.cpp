@@ -2,6 +2,7 @@
 
 #include "args.h"
 #include "cpp/error.h"
+#include "cpp/memory_plan.h"
 #include "engine.h"
 #include "errors.h"
 #include "recorder.h"
@@ -128,13 +129,13 @@ Napi::Value toTypedArrayOf(Napi::Env env, const std::vector<T>& values) {
 Napi::Function ParticlesClass::define(Napi::Env env) {
   return DefineClass(
       env, kName,
-      {InstanceMethod<&ParticlesClass::denoise>("denoise"), InstanceMethod<&ParticlesClass::guess>("guess"),
-       InstanceMethod<&ParticlesClass::reward>("reward"), InstanceMethod<&ParticlesClass::weigh>("weigh"),
-       InstanceMethod<&ParticlesClass::resample>("resample"), InstanceMethod<&ParticlesClass::propose>("propose"),
-       InstanceMethod<&ParticlesClass::redraw>("redraw"), InstanceMethod<&ParticlesClass::accept>("accept"),
-       InstanceMethod<&ParticlesClass::retire>("retire"), InstanceMethod<&ParticlesClass::finish>("finish"),
-       InstanceMethod<&ParticlesClass::similarity>("similarity"), InstanceMethod<&ParticlesClass::cancel>("cancel"),
-       InstanceMethod<&ParticlesClass::release>("release")});
+      {InstanceMethod<&ParticlesClass::bytes>("bytes"), InstanceMethod<&ParticlesClass::denoise>("denoise"),
+       InstanceMethod<&ParticlesClass::guess>("guess"), InstanceMethod<&ParticlesClass::reward>("reward"),
+       InstanceMethod<&ParticlesClass::weigh>("weigh"), InstanceMethod<&ParticlesClass::resample>("resample"),
+       InstanceMethod<&ParticlesClass::propose>("propose"), InstanceMethod<&ParticlesClass::redraw>("redraw"),
+       InstanceMethod<&ParticlesClass::accept>("accept"), InstanceMethod<&ParticlesClass::retire>("retire"),
+       InstanceMethod<&ParticlesClass::finish>("finish"), InstanceMethod<&ParticlesClass::similarity>("similarity"),
+       InstanceMethod<&ParticlesClass::cancel>("cancel"), InstanceMethod<&ParticlesClass::release>("release")});
 }
 
 // new Particles(engine, dllm, text, references: Tensor[][], embedSize: number, options, conditions: Tensor[],
@@ -142,14 +143,37 @@ Napi::Function ParticlesClass::define(Napi::Env env) {
 ParticlesClass::ParticlesClass(const Napi::CallbackInfo& info) : ObjectWrap(info), env_(info.Env()) {
   guard(info.Env(), [&] {
     jobs_ = unwrap<EngineClass>(info[0]).jobs(info.Env());
-    particles_ =
-        std::make_shared<Particles>(RecorderClass::deviceOf(*jobs_, info[7]), toDllm(info[1]), toText(info[2]),
-                                    toReferences(info[3]), toInt(info[4]), toOptions(info[5]), toFeatures(info[6]));
+    particles_ = makeParticles(RecorderClass::deviceOf(*jobs_, info[7]), toDllm(info[1]), toText(info[2]),
+                               toReferences(info[3]), toInt(info[4]), toOptions(info[5]), toFeatures(info[6]));
   });
   account(static_cast<int64_t>(particles_->bytes()));
 }
 
 ParticlesClass::~ParticlesClass() { account(0); }
+
+// planMemory(engine, dllm, text, embedSize: number, options): { logits, tiles, rows, texts, particles: number }
+Napi::Value ParticlesClass::plan(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guard(env, [&]() -> Napi::Value {
+    const auto& device = unwrap<EngineClass>(info[0]).jobs(env)->engine(env).device();
+    const MemoryPlan plan =
+        planMemory(memoryShape(*device, toDllm(info[1]), toText(info[2]), toInt(info[3]), toOptions(info[4])));
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("logits", static_cast<double>(plan.logits));
+    object.Set("tiles", static_cast<double>(plan.tiles));
+    object.Set("rows", static_cast<double>(plan.rows));
+    object.Set("texts", static_cast<double>(plan.texts));
+    object.Set("particles", static_cast<double>(plan.particles));
+    return object;
+  });
+}
+
+// bytes(): Promise<number>, memory of the device held now
+Napi::Value ParticlesClass::bytes(const Napi::CallbackInfo& info) {
+  return run(
+      info.Env(), [](Particles& p) { return static_cast<double>(p.bytes()); },
+      [](Napi::Env env, double bytes) -> Napi::Value { return Napi::Number::New(env, bytes); });
+}
 
 // Tells V8 of the host memory that hangs on this object, so that it is collected in time.
 void ParticlesClass::account(int64_t bytes) {

@@ -14,6 +14,8 @@ class ParticlesClass : public Napi::ObjectWrap<ParticlesClass> {
   explicit ParticlesClass(const Napi::CallbackInfo& info);
   ~ParticlesClass() override;
 
+  static Napi::Value plan(const Napi::CallbackInfo& info);
+
  private:
   Napi::Value denoise(const Napi::CallbackInfo& info);
   Napi::Value guess(const Napi::CallbackInfo& info);
@@ -26,6 +28,7 @@ class ParticlesClass : public Napi::ObjectWrap<ParticlesClass> {
   Napi::Value retire(const Napi::CallbackInfo& info);
   Napi::Value finish(const Napi::CallbackInfo& info);
   Napi::Value similarity(const Napi::CallbackInfo& info);
+  Napi::Value bytes(const Napi::CallbackInfo& info);
   void cancel(const Napi::CallbackInfo& info);
   void release(const Napi::CallbackInfo& info);
 

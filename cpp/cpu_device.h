@@ -7,13 +7,15 @@ namespace fkinv {
 
 /// The host's processor: device memory is host memory. `threads` ≥ 1, the caller included, share the rows of a forward
 /// and the pieces of a kernel; no result depends on how many there are.
-class CpuDevice final : public Device {
+class CpuDevice : public Device {
  public:
   explicit CpuDevice(int threads, const kernels::InstructionSet& vectors = kernels::bestInstructionSet())
       : vectors_(vectors), pool_(threads) {}
 
   const char* memoryName() const override { return "Cpu"; }
   int memoryIndex() const override { return 0; }
+  const char* pinnedMemoryName() const override { return nullptr; }
+  void wait() const noexcept override {}
   /// A run uses the thread that calls it and no other.
   void configure(OrtSessionOptions* options) const override;
   void configure(OrtRunOptions*) const override {}  // a run is done when it returns

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -66,8 +67,8 @@ struct Forward {
 };
 
 /// Work is done in the order of the calls. Pointers and spans named "device" in comments are to the device's own
-/// memory; every other span is the host's. Only download(), eachRow() and measureLimits() wait; upload() has read
-/// `host` when it returns.
+/// memory; every other span is the host's. Only wait(), download(), eachRow() and measureLimits() wait; upload() has
+/// read `host` when it returns.
 class Device {
  public:
   virtual ~Device() = default;
@@ -75,6 +76,8 @@ class Device {
   /// What ONNX Runtime knows the device's memory by: "Cpu" and 0, "Cuda" and the GPU's number.
   virtual const char* memoryName() const = 0;
   virtual int memoryIndex() const = 0;
+  /// And the host's memory that its copies go through; null where there is none.
+  virtual const char* pinnedMemoryName() const = 0;
   /// Makes a session run on this device, and its runs follow the order of the other calls.
   virtual void configure(OrtSessionOptions* options) const = 0;
   virtual void configure(OrtRunOptions* options) const = 0;
@@ -82,9 +85,14 @@ class Device {
   /// returns when all are done. The first exception is rethrown.
   virtual void eachRow(const Forward&, const std::function<void(int64_t)>& run) = 0;
 
+  /// Returns when all that was queued has been done.
+  virtual void wait() const noexcept = 0;
+
   /// What the device can do at most, measured now.
   virtual Limits measureLimits() = 0;
 
+  /// Bytes that can be allocated once all that was queued is done; nothing where only the system knows, as on a CPU.
+  virtual std::optional<std::size_t> freeBytes() { return std::nullopt; }
   virtual void* allocate(std::size_t bytes) = 0;  // throws Error "OUT_OF_MEMORY"
   virtual void release(void* memory) noexcept = 0;
   virtual void upload(void* to, const void* host, std::size_t bytes) = 0;

@@ -320,8 +320,15 @@ Particles::Similarity Particles::similarity(int particle) const {
 }
 
 std::size_t Particles::bytes() const {
-  return dllmBinding_.bytes() + textBinding_.bytes() + tileGram_.bytes() + gram_.bytes() + tileExponent_.bytes() +
-         4 * tileMass_.bytes();
+  std::size_t sum = dllmBinding_.bytes() + textBinding_.bytes();
+  const auto add = [&sum](const auto&... arrays) { sum += (arrays.bytes() + ...); };
+  add(imageEmbeds_, liveOnDevice_, seeds_, suppressed_, stops_, ess_);
+  for (const auto& [ids, at] : restrictions_) add(ids, at);
+  add(tokens_, spareTokens_, drawn_, guess_, stateOf_, spareStateOf_, ancestors_, wanted_, opened_, counted_);
+  add(logModel_, logProposal_, scores_, clip_, edit_, total_, previousTotal_, logWeights_, logProb_, spare_);
+  add(rowOf_, tileMax_, tileMass_, tileMoment_, tileWeight_, tileGram_, tileExponent_);
+  add(rowMax_, rowEntropy_, rowThreshold_, gram_, rowExponent_, rowMass_, rowTemperedMass_, rowFault_);
+  return sum;
 }
 
 template <class T>

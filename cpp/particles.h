@@ -163,7 +163,7 @@ class Particles {
   Similarity similarity(int particle) const;
   const std::vector<Stage>& stages() const { return stages_; }
 
-  /// Memory of the device held now.
+  /// Memory of the device held now; memory_plan.h has it beforehand.
   std::size_t bytes() const;
 
  private:

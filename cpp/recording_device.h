@@ -16,12 +16,15 @@ class RecordingDevice final : public Device {
 
   const char* memoryName() const override { return device_->memoryName(); }
   int memoryIndex() const override { return device_->memoryIndex(); }
+  const char* pinnedMemoryName() const override { return device_->pinnedMemoryName(); }
   void configure(OrtSessionOptions* options) const override { device_->configure(options); }
   void configure(OrtRunOptions* options) const override { device_->configure(options); }
   int chunkTiles() const override { return device_->chunkTiles(); }
   void eachRow(const Forward& forward, const std::function<void(int64_t)>& run) override;
+  void wait() const noexcept override { device_->wait(); }
   Limits measureLimits() override { return device_->measureLimits(); }
 
+  std::optional<std::size_t> freeBytes() override { return device_->freeBytes(); }
   void* allocate(std::size_t bytes) override { return device_->allocate(bytes); }
   void release(void* memory) noexcept override { device_->release(memory); }
   void upload(void* to, const void* host, std::size_t bytes) override;

@@ -134,6 +134,12 @@ void CudaDevice::eachRow(const Forward& forward, const std::function<void(int64_
   for (int64_t row = 0; row < forward.rows; ++row) run(row);
 }
 
+// What fails here is told by the next call.
+void CudaDevice::wait() const noexcept {
+  cudaSetDevice(index_);
+  cudaStreamSynchronize(stream_);
+}
+
 Limits CudaDevice::measureLimits() {
   constexpr int kTries = 8;
   constexpr int64_t kOperations = 1 << 16, kVectors = int64_t{1} << 26;  // of a thread; 1 GiB
@@ -175,6 +181,16 @@ void* CudaDevice::allocate(std::size_t bytes) {
   }
   check(status, "allocating memory");
   return memory;
+}
+
+std::optional<std::size_t> CudaDevice::freeBytes() {
+  check(cudaStreamSynchronize(stream()), "waiting for the GPU");
+  cudaMemPool_t pool = nullptr;
+  check(cudaDeviceGetDefaultMemPool(&pool, index_), "finding the memory pool");
+  check(cudaMemPoolTrimTo(pool, 0), "giving back what the memory pool keeps");
+  std::size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "asking for the free memory");
+  return free;
 }
 
 void CudaDevice::release(void* memory) noexcept {

@@ -8,7 +8,7 @@
 namespace fkinv {
 
 /// One CUDA GPU: memory is its own, and all work goes through one stream, ONNX Runtime's runs too, so that nothing
-/// waits but download() and measureLimits(). Rows of a forward run one after the other.
+/// waits but wait(), download() and measureLimits(). Rows of a forward run one after the other.
 class CudaDevice : public Device {
  public:
   /// `index` as CUDA counts its devices. Throws Error "CUDA_UNAVAILABLE".
@@ -19,11 +19,13 @@ class CudaDevice : public Device {
 
   const char* memoryName() const override { return "Cuda"; }
   int memoryIndex() const override { return index_; }
+  const char* pinnedMemoryName() const override { return "CudaPinned"; }
   int chunkTiles() const override;
   void configure(OrtSessionOptions* options) const override;
   void configure(OrtRunOptions* options) const override;
   void eachRow(const Forward& forward, const std::function<void(int64_t)>& run) override;
 
+  void wait() const noexcept override;
   Limits measureLimits() override;
 
   /// What all work is queued on, made current for the calling thread.
@@ -31,6 +33,7 @@ class CudaDevice : public Device {
 
   /// In the order of the stream, from its pool: neither waits for the GPU.
   void* allocate(std::size_t bytes) override;
+  std::optional<std::size_t> freeBytes() override;
   void release(void* memory) noexcept override;
   void upload(void* to, const void* host, std::size_t bytes) override;
   void download(void* host, const void* from, std::size_t bytes) override;

@@ -152,6 +152,11 @@ export class Dllm {
     return (this.#withoutSpace ??= withoutSpace(this.tokenizer, this.vocab));
   }
 
+  /** Ids before the prompt positions, those of the image among them. */
+  get prefixLength(): number {
+    return this.prefix.length + imageLength(this.#tokens, this.tower);
+  }
+
   /** The graph with what the particle system must know of it. */
   graph(): NativeDllmGraph {
     return {

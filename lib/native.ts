@@ -244,10 +244,26 @@ export interface NativeParticles {
   similarity(
     particle: number,
   ): Promise<{ gram: Float32Array; counted: Uint8Array; mean: number; variance: number; reward: number }>;
+  /** Memory of the device held now; {@link NativeAddon.planMemory} has it beforehand. */
+  bytes(): Promise<number>;
   /** Stops the job that runs now, and fails all later ones with "ABORTED". */
   cancel(): void;
   /** Frees the memory once no job uses it. */
   release(): void;
+}
+
+/** Bytes of the device's memory that the particles of a call take, by what they are for. */
+export interface NativeMemoryPlan {
+  /** Of every state, with the other tensors of the dLLM's runs. */
+  logits: number;
+  /** Tables for the draws, with the parts of S. */
+  tiles: number;
+  /** Each row's softmax statistics, and S. */
+  rows: number;
+  /** Of CLIP's runs. */
+  texts: number;
+  /** Tokens, rewards, weights, embeddings of the images. */
+  particles: number;
 }
 
 /** How the addon was compiled. */
@@ -312,6 +328,14 @@ export interface NativeAddon {
     conditions: NativeTensor[],
     recorder?: NativeRecorder,
   ) => NativeParticles;
+  /** What `new Particles` of these takes. */
+  planMemory(
+    engine: NativeEngine,
+    dllm: NativeDllmGraph,
+    text: NativeTextGraph,
+    embedSize: number,
+    options: NativeParticleOptions,
+  ): NativeMemoryPlan;
   Recorder: new () => NativeRecorder;
   /** Logits of 16 bits are given as their bits, with their `type`. */
   coupling(

@@ -298,16 +298,28 @@ function createParticles(
   const references = images.map(({ embeds }) => embeds);
   const prefixes = images.flatMap(({ condition }) => condition?.prefix ?? dllm.prefix);
   const conditions = images.flatMap(({ condition }) => condition?.features ?? []);
-  const given: NativeParticleOptions = {
-    images: images.length,
+  const seeds = images.map(({ seed }) => seed);
+  const given = particleOptions(dllm, options, { prefixes, seeds });
+  const graphs = [dllm.graph(), clip.textGraph()] as const;
+  return new native.Particles(engine, ...graphs, references, clip.embedSize, given, conditions, recorder);
+}
+
+/** What the particle system must know of a call: `prefixes` [images, prefix] and `seeds` [images] are of its images. */
+export function particleOptions(
+  { maskId, stops }: Dllm,
+  options: ResolvedOptions,
+  { prefixes, seeds }: { prefixes: number[]; seeds: bigint[] },
+): NativeParticleOptions {
+  return {
+    images: seeds.length,
     particlesPerImage: options.particles,
     length: options.length,
     steps: options.steps,
     guesses: options.guesses,
-    maskId: dllm.maskId,
+    maskId,
     suppressed: options.suppressed,
     restrictions: options.restrictions,
-    stops: Int32Array.from(dllm.stops),
+    stops: Int32Array.from(stops),
     pinned: options.pinned,
     prefixes: Int32Array.from(prefixes),
     countAll: options.couplingOver === 'all',
@@ -320,10 +332,8 @@ function createParticles(
     essThreshold: options.essThreshold,
     lambdaClip: options.lambdaClip,
     lambdaEdit: options.lambdaEdit,
-    seeds: BigUint64Array.from(images, ({ seed }) => seed),
+    seeds: BigUint64Array.from(seeds),
   };
-  const graphs = [dllm.graph(), clip.textGraph()] as const;
-  return new native.Particles(engine, ...graphs, references, clip.embedSize, given, conditions, recorder);
 }
 
 /** λ_CLIP·r_CLIP + λ_edit·r_edit. */

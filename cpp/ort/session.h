@@ -30,6 +30,9 @@ class Session {
   /// Throws Error "MODEL_INVALID", or "ABORTED" when `cancel` fires while it loads.
   Session(const std::filesystem::path& path, GraphOptimizationLevel optimization, std::shared_ptr<const Device> device,
           CancelToken& cancel);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
 
   const std::vector<TensorInfo>& inputs() const { return inputs_; }
   const std::vector<TensorInfo>& outputs() const { return outputs_; }
@@ -41,6 +44,8 @@ class Session {
  private:
   std::filesystem::path path_;
   std::shared_ptr<const Device> device_;  // before the session, which ends first
+  // Of the device's pinned memory; it outlives the session (see the destructor).
+  std::unique_ptr<OrtAllocator, Releaser<OrtAllocator, &OrtApi::ReleaseAllocator>> pinned_;
   std::unique_ptr<OrtSession, Releaser<OrtSession, &OrtApi::ReleaseSession>> session_;
   std::vector<TensorInfo> inputs_, outputs_;
 };

@@ -1,16 +1,19 @@
 import type { Command } from 'commander';
 import type { DoctorReport } from '../examine/installation';
+import type { MemoryReport } from '../examine/memory';
 import type { Device } from '../options';
 import { linesOf } from './checks';
 import { coloursOf } from './colours';
 import { folderOf } from './folder';
 import { deviceFlag } from './invert-flags';
-import { exitCodes } from './report';
+import { exitCodes, reportWarning } from './report';
+import { aligned } from './table';
 
 interface Flags {
   dllm?: string;
   clip?: string;
   device?: Device;
+  plan?: true;
   json?: true;
 }
 
@@ -22,8 +25,10 @@ export function addDoctorCommand(program: Command, finish: (code: number) => voi
     .option('--dllm <folder>', 'discrete diffusion language model (default: the embedded demo model)', folderOf)
     .option('--clip <folder>', 'CLIP (default: the embedded demo model)', folderOf)
     .addOption(deviceFlag())
+    .option('--plan', 'print what inversions take of memory instead, by images in flight together')
     .option('--json', 'print the whole report: versions, the library in use, hashes of the models, checks')
-    .action(async ({ json, ...options }: Flags) => {
+    .action(async ({ json, plan, ...options }: Flags) => {
+      if (plan === true) return printPlan(options, json === true);
       const { examineInstallation } = await import('../examine/installation.js');
       const report = await examineInstallation(options);
       process.stdout.write(json === true ? `${JSON.stringify(report)}\n` : textOf(report));
@@ -42,4 +47,32 @@ function textOf({ ok, version, checks, ...facts }: DoctorReport): string {
   const failed = checks.filter((check) => !check.ok && check.remedy !== undefined).length;
   const verdict = ok ? colours.green('All is well.') : colours.red(`${failed} of ${checks.length} checks failed.`);
   return `${colours.bold(`fkinv-native ${version}`)}\n${colours.dim(machine.join('\n'))}\n${linesOf(checks)}${verdict}\n`;
+}
+
+async function printPlan({ device, ...folders }: Omit<Flags, 'json' | 'plan'>, isJson: boolean): Promise<void> {
+  const { examineMemory } = await import('../examine/memory.js');
+  const report = await examineMemory(folders, { device: device ?? 'auto', warn: reportWarning });
+  process.stdout.write(isJson ? `${JSON.stringify(report)}\n` : planOf(report));
+}
+
+const parts = ['logits', 'tiles', 'rows', 'texts', 'particles', 'total'] as const;
+
+function planOf({ device, particles, length, guesses, vocabulary, weights, plans }: MemoryReport): string {
+  const { bold, dim } = coloursOf(process.stdout);
+  const megabytes = (bytes: number): string => (bytes / 1e6).toFixed(2);
+  const rows = plans.map((plan) => [
+    String(plan.images),
+    String(plan.images * particles),
+    ...parts.map((part) => megabytes(plan[part])),
+  ]);
+  const [head = '', ...lines] = aligned([['images', 'maxBatch', ...parts], ...rows]);
+  const guessed = guesses === 1 ? '1 guess' : `${guesses} guesses`;
+  return [
+    bold(`MB on ${device}: ${particles} particles, ${length} positions, ${guessed}, ${vocabulary} columns`),
+    `weights  dllm ${megabytes(weights.dllm)}, clip ${megabytes(weights.clip)} (the graphs' files)`,
+    dim(head),
+    ...lines,
+    dim('ONNX Runtime takes more for its runs, by the model.'),
+    '',
+  ].join('\n');
 }

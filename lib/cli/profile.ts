@@ -7,6 +7,7 @@ import { chromeTrace } from '../trace';
 import { coloursOf } from './colours';
 import { section } from './help';
 import { untilInterrupted } from './interrupts';
+import { aligned } from './table';
 import { addImageFlags, split, type ImageFlags } from './invert-flags';
 import { StepBar } from './progress';
 import { exitCodeOf, exitCodes, printLine, reportError, reportWarning } from './report';
@@ -148,18 +149,4 @@ function percent(share: number): string {
 /** Three digits, or all before the point. */
 function short(value: number): string {
   return value.toFixed(value >= 100 ? 0 : value >= 10 ? 1 : 2);
-}
-
-/** Rows as lines: the first column to the left, the others to the right. */
-function aligned(rows: string[][]): string[] {
-  const widths = rows.reduce<number[]>(
-    (widest, row) => row.map((cell, i) => Math.max(widest[i] ?? 0, cell.length)).concat(widest.slice(row.length)),
-    [],
-  );
-  return rows.map((row) =>
-    row
-      .map((cell, i) => (i === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[i] ?? 0)))
-      .join('  ')
-      .trimEnd(),
-  );
 }

@@ -92,6 +92,12 @@ function manifestOf(folder: ModelFolder, kind: ModelKind): Promise<Manifest> {
   return folder.optionalJson<z.ZodType<Manifest>>(manifestName, kind === 'dllm' ? dllmManifest : clipManifest);
 }
 
+/** The graphs of a model with their external data, and their bytes: what is loaded onto the device. */
+export async function graphSizes(folder: ModelFolder, kind: ModelKind): Promise<Omit<ModelFile, 'sha256'>[]> {
+  const names = await graphFiles(folder, await manifestOf(folder, kind));
+  return Promise.all(names.map(async (name) => ({ name, bytes: (await sizeOf(folder.file(name))) ?? 0 })));
+}
+
 async function filesOf(folder: ModelFolder, manifest: Manifest, more: string[]): Promise<ModelFile[]> {
   const fixed = ['config.json', 'preprocessor_config.json', 'tokenizer.json', 'tokenizer_config.json', manifestName];
   const names = new Set([...fixed, ...(await graphFiles(folder, manifest)), ...more]);

@@ -1,0 +1,54 @@
+import path from 'node:path';
+import { Clip } from '../clip';
+import { Dllm } from '../dllm';
+import { createEngine, type EngineOptions } from '../engine';
+import { planMemory, type MemoryPlan } from '../memory-plan';
+import { ModelFolder } from '../model-folder';
+import { resolveOptions, rowsOfForward } from '../resolved-options';
+import { graphSizes, type ModelKind } from './files';
+
+/** What inversions with a model's defaults take of the device's memory. */
+export interface MemoryReport {
+  /** `cpu`, or a GPU as `cuda:0`. */
+  device: string;
+  particles: number;
+  length: number;
+  guesses: number;
+  /** Columns of the logits. */
+  vocabulary: number;
+  /** Bytes of the graphs' files: about what their weights take. */
+  weights: Record<ModelKind, number>;
+  /** Of 1, 2, 4 … images together, up to the default `maxBatch`. */
+  plans: MemoryPlan[];
+}
+
+/**
+ * Plans what the models take. Throws what loading them does.
+ * @param folders - Of the models; default the embedded ones.
+ */
+export async function examineMemory(
+  folders: Partial<Record<ModelKind, string>>,
+  on: Omit<EngineOptions, 'threads'>,
+): Promise<MemoryReport> {
+  const at = (kind: ModelKind): ModelFolder =>
+    new ModelFolder(path.resolve(folders[kind] ?? path.join(__dirname, '..', '..', 'models', kind)));
+  const engine = createEngine({ ...on, threads: 1 });
+  try {
+    const clip = await Clip.load(engine, at('clip'));
+    const dllm = await Dllm.load(engine, at('dllm'), clip);
+    const options = resolveOptions({}, dllm);
+    const { particles, length, guesses } = options;
+    const most = Math.floor(rowsOfForward(undefined, particles, dllm) / particles);
+    const plans: MemoryPlan[] = [];
+    for (let images = 1; images <= most; images *= 2) plans.push(planMemory({ engine, dllm, clip }, options, images));
+    const weights = { dllm: await bytesOf(at('dllm'), 'dllm'), clip: await bytesOf(at('clip'), 'clip') };
+    return { device: engine.device, particles, length, guesses, vocabulary: dllm.vocab, weights, plans };
+  } finally {
+    await engine.dispose();
+  }
+}
+
+async function bytesOf(folder: ModelFolder, kind: ModelKind): Promise<number> {
+  const files = await graphSizes(folder, kind);
+  return files.reduce((sum, { bytes }) => sum + bytes, 0);
+}

@@ -14,6 +14,7 @@ class CpuDevice : public Device {
 
   const char* memoryName() const override { return "Cpu"; }
   int memoryIndex() const override { return 0; }
+  const char* pinnedMemoryName() const override { return nullptr; }
   void wait() const noexcept override {}
   /// A run uses the thread that calls it and no other.
   void configure(OrtSessionOptions* options) const override;

@@ -16,6 +16,7 @@ class RecordingDevice final : public Device {
 
   const char* memoryName() const override { return device_->memoryName(); }
   int memoryIndex() const override { return device_->memoryIndex(); }
+  const char* pinnedMemoryName() const override { return device_->pinnedMemoryName(); }
   void configure(OrtSessionOptions* options) const override { device_->configure(options); }
   void configure(OrtRunOptions* options) const override { device_->configure(options); }
   int chunkTiles() const override { return device_->chunkTiles(); }

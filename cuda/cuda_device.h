@@ -19,6 +19,7 @@ class CudaDevice : public Device {
 
   const char* memoryName() const override { return "Cuda"; }
   int memoryIndex() const override { return index_; }
+  const char* pinnedMemoryName() const override { return "CudaPinned"; }
   int chunkTiles() const override;
   void configure(OrtSessionOptions* options) const override;
   void configure(OrtRunOptions* options) const override;

@@ -13,7 +13,7 @@ namespace {
 constexpr int kChains = 8;
 constexpr float kNever = -1;  // all that is summed up is 0 or more
 
-__global__ void multiplyAddsKernel(int64_t rounds, float* sink) {
+__global__ void __launch_bounds__(kLimitThreads) multiplyAddsKernel(int64_t rounds, float* sink) {
   float chains[kChains];
   for (int i = 0; i < kChains; ++i) chains[i] = static_cast<float>(threadIdx.x + i);
   for (int64_t round = 0; round < rounds; ++round) {
@@ -25,7 +25,7 @@ __global__ void multiplyAddsKernel(int64_t rounds, float* sink) {
   if (sum == kNever) *sink = sum;
 }
 
-__global__ void readMemoryKernel(const float4* from, int64_t count, float* sink) {
+__global__ void __launch_bounds__(kLimitThreads) readMemoryKernel(const float4* from, int64_t count, float* sink) {
   const int64_t threads = int64_t{gridDim.x} * blockDim.x;
   float sum = 0;
 #pragma unroll 4

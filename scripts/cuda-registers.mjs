@@ -125,15 +125,16 @@ async function document(version, of) {
   let text = `# Registers of the CUDA kernels
 
 What \`npm run cuda:registers\` has nvcc ${version} say of every kernel for every architecture that a package holds; with \`-- --check\` it
-fails where this table is not what it finds. It needs no GPU, and some minutes of two processors, most of them for pass.cu.
+fails where this table is not what it finds. It needs no GPU, and some minutes of two processors.
 
 Threads are those of a block, shared memory is in bytes a block. Of each architecture: registers of a thread, the share of a multiprocessor's
 warps that can be there at once (computed from registers, shared memory, threads and blocks), and, where the compiler ran out of registers,
 the bytes that a thread stores to local memory and reads from it. On sm_${unspilled.join(', sm_').replace(/, (?=[^,]*$)/, ' and ')} nothing may
 spill.
 
-Of \`passTiles<logits, aligned, tempered, blocks>\` and \`passShared<logits, aligned, tempered>\`: logits that are not aligned by fours are read
-one by one, whatever their type, as float; tempered is τ ≠ 1; blocks are of 16 positions (N ≤ 16, 32 and 80; passShared has those up to 128).
+Of \`passKernel<logits, aligned, tempered, blocks>\`: logits whose rows are not aligned to 16 bytes are read one by one, whatever their
+type, as float; tempered is τ ≠ 1; a block of threads has a warp for each 16 positions, and registers for \`blocks\` of them at most (5 for
+N ≤ 80, 8 for N ≤ 128), of which the table is.
 `;
   for (const [file, ofArchitecture] of Object.entries(of)) {
     const names = Object.values(ofArchitecture)[0]

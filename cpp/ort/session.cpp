@@ -77,6 +77,19 @@ Options makeOptions(GraphOptimizationLevel optimization, const Device& device) {
   return options;
 }
 
+// Null where the device has no such memory.
+OrtAllocator* pinnedAllocator(const OrtSession* session, const Device& device) {
+  if (device.pinnedMemoryName() == nullptr) return nullptr;
+  OrtMemoryInfo* raw = nullptr;
+  check(api().CreateMemoryInfo(device.pinnedMemoryName(), OrtArenaAllocator, device.memoryIndex(), OrtMemTypeCPUOutput,
+                               &raw),
+        kCode, "describing pinned memory");
+  const std::unique_ptr<OrtMemoryInfo, Releaser<OrtMemoryInfo, &OrtApi::ReleaseMemoryInfo>> memoryInfo(raw);
+  OrtAllocator* allocator = nullptr;
+  check(api().CreateAllocator(session, raw, &allocator), kCode, "finding the session’s pinned memory");
+  return allocator;
+}
+
 }  // namespace
 
 const char* typeName(ONNXTensorElementDataType type) {
@@ -109,15 +122,20 @@ Session::Session(const std::filesystem::path& path, GraphOptimizationLevel optim
   }
   check(status, kCode, ("could not load " + platform::toUtf8(path) + " as an ONNX model").c_str());
   session_.reset(raw);
+  pinned_.reset(pinnedAllocator(raw, *device_));
   inputs_ =
       describeAll(raw, &OrtApi::SessionGetInputCount, &OrtApi::SessionGetInputName, &OrtApi::SessionGetInputTypeInfo);
   outputs_ = describeAll(raw, &OrtApi::SessionGetOutputCount, &OrtApi::SessionGetOutputName,
                          &OrtApi::SessionGetOutputTypeInfo);
 }
 
-// A run leaves buffers that the CUDA provider gives back in a callback of the stream. Whichever of the callback and the
-// session holds their allocator last frees its memory, which no callback may: the process would end.
-Session::~Session() { device_->wait(); }
+// A session of the CUDA provider leaves pinned buffers that a callback of the stream gives back, the last of them as
+// the session ends. Whoever holds their allocator last frees its memory, which no callback may: it would end the
+// process.
+Session::~Session() {
+  session_.reset();
+  device_->wait();
+}
 
 ONNXTensorElementDataType Session::typeOf(const std::string& name) const {
   for (const auto* tensors : {&inputs_, &outputs_}) {

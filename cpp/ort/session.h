@@ -44,6 +44,8 @@ class Session {
  private:
   std::filesystem::path path_;
   std::shared_ptr<const Device> device_;  // before the session, which ends first
+  // Of the device's pinned memory; it outlives the session (see the destructor).
+  std::unique_ptr<OrtAllocator, Releaser<OrtAllocator, &OrtApi::ReleaseAllocator>> pinned_;
   std::unique_ptr<OrtSession, Releaser<OrtSession, &OrtApi::ReleaseSession>> session_;
   std::vector<TensorInfo> inputs_, outputs_;
 };

@@ -23,6 +23,7 @@ class GraphsOnHost final : public CudaDevice {
   GraphsOnHost() : CudaDevice(0) {}
   const char* memoryName() const override { return host_.memoryName(); }
   int memoryIndex() const override { return host_.memoryIndex(); }
+  const char* pinnedMemoryName() const override { return host_.pinnedMemoryName(); }
   void configure(OrtSessionOptions* options) const override { host_.configure(options); }
   void configure(OrtRunOptions* options) const override { host_.configure(options); }
   void eachRow(const Forward& forward, const std::function<void(int64_t)>& run) override {
@@ -55,6 +56,7 @@ void compare(const Demo::Result& gpu, const Demo::Result& cpu) {
 int main(int argc, char** argv) {
   using namespace fkinv;
   expect(argc == 3 || (argc == 4 && std::string(argv[3]) == "cuda"), "device_check libonnxruntime models [cuda]");
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);  // what was said stands, should the process end
   ort::open(argv[1]);
   try {
     Demo onCpu(argv[2], std::make_shared<CpuDevice>(2));

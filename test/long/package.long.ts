@@ -5,6 +5,7 @@ import { copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symli
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'ava';
+import { hasNvcc } from '../cuda/toolkit';
 
 const root = path.join(__dirname, '..', '..');
 const folder = mkdtempSync(path.join(tmpdir(), 'fkinv-package-'));
@@ -44,7 +45,7 @@ function makeProject(title: string): string {
 }
 
 test.before(async () => {
-  await must(root, 'npm', ['run', 'prebuild']);
+  await must(root, 'npm', ['run', 'prebuild'], { FKINV_CUDA: hasNvcc ? undefined : '0' });
   await must(root, 'npm', ['run', 'prepare']);
   await pack(root, folder);
 });

@@ -12,6 +12,7 @@ import {
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'ava';
+import { hasNvcc } from '../cuda/toolkit';
 import { root, run } from './child';
 
 const copy = mkdtempSync(path.join(realpathSync(tmpdir()), 'fkinv-prebuild-')); // a link on macOS
@@ -23,7 +24,9 @@ test.before(async (t) => {
   for (const name of ['package.json', 'CMakeLists.txt', 'binding', 'cpp', 'cuda', 'dist', 'models', 'scripts'])
     cpSync(path.join(root, name), path.join(copy, name), { recursive: true });
   symlinkSync(path.join(root, 'node_modules'), path.join(copy, 'node_modules'), 'junction');
-  const { code, stdout, stderr } = await run(process.execPath, [path.join(copy, 'scripts', 'prebuild.mjs')]);
+  const { code, stdout, stderr } = await run(process.execPath, [path.join(copy, 'scripts', 'prebuild.mjs')], {
+    FKINV_CUDA: hasNvcc ? '80,90' : '0',
+  });
   t.is(code, 0, stderr);
   printed = stdout.slice(stdout.lastIndexOf('.node: ') - 30);
   t.log(printed);
@@ -53,6 +56,20 @@ test.serial('what it needs is said: no C++ runtime, and the glibc, which may be 
   t.is(tooNew.code, 1);
   t.regex(tooNew.stderr, /FAULT: it needs glibc 2\.\d+, and may need 2\.5 at most: build it on an older distribution/);
   t.notRegex(tooNew.stderr, /belongs inside|symbols/);
+});
+
+/** The GPUs that an addon is built for, as it says itself. */
+async function architecturesOf(addon: string): Promise<string> {
+  const { stdout, stderr } = await run(process.execPath, [
+    '-p',
+    `require(${JSON.stringify(addon)}).cuda().architectures`,
+  ]);
+  return stderr + stdout.trim();
+}
+
+test.serial('it has CUDA for the GPUs that were asked for', async (t) => {
+  const [name = ''] = readdirSync(prebuilds);
+  t.is(await architecturesOf(path.join(prebuilds, name)), hasNvcc ? '80, 90' : '');
 });
 
 /** Inverts the bells with the package of a folder, beside onnxruntime-node, which brings a C++ runtime of its own. */
@@ -87,11 +104,22 @@ test.serial('where it does not load, the install script says why and builds from
   const [name = ''] = readdirSync(prebuilds);
   writeFileSync(path.join(prebuilds, name), readFileSync(path.join(prebuilds, name)).subarray(0, 1000));
   const script = path.join(copy, 'scripts', 'install.mjs');
-  const first = await run(process.execPath, [script]);
+  const first = await run(process.execPath, [script], { FKINV_CUDA: '0' });
   t.is(first.code, 0, first.stderr);
   t.regex(first.stdout, /^fkinv-native: builds its addon from source, for a minute or two \(.+\)\n/);
   t.true(first.stdout.includes(name), 'the file that does not load');
-  const { code, stdout, stderr } = await run(process.execPath, [script]);
+  const { code, stdout, stderr } = await run(process.execPath, [script], { FKINV_CUDA: '0' });
   t.deepEqual({ code, stdout, stderr }, { code: 0, stdout: '', stderr: '' });
   t.is((await invert(copy, {})).stdout.split('\n')[0], (await invert(root, {})).stdout.split('\n')[0]);
+});
+
+test.serial('the install script builds it again for other GPUs', async (t) => {
+  if (!hasNvcc) return t.pass('no nvcc');
+  const built = path.join(copy, 'build', 'Release', 'fkinv_native.node');
+  t.is(await architecturesOf(built), '');
+  const script = path.join(copy, 'scripts', 'install.mjs');
+  const { code, stdout, stderr } = await run(process.execPath, [script], { FKINV_CUDA: '75' });
+  t.is(code, 0, stderr);
+  t.regex(stdout, /^fkinv-native: with CUDA for compute capability 7\.5, for some minutes more$/m);
+  t.is(await architecturesOf(built), '75');
 });

@@ -1,5 +1,7 @@
 #include "particles.h"
 
+#include <tuple>
+
 #include "args.h"
 #include "cpp/error.h"
 #include "cpp/memory_plan.h"
@@ -119,6 +121,18 @@ Napi::Array toArray(Napi::Env env, const std::vector<Particles::Failure>& failur
   return array;
 }
 
+// { setUp, tokenIds, textIds, rewards, ancestors, result: { toDevice, toHost } }, bytes
+Napi::Object copiesOf(Napi::Env env, const Copies& copies) {
+  Napi::Object object = Napi::Object::New(env);
+  for (std::size_t i = 0; i < copies.of.size(); ++i) {
+    Napi::Object bytes = Napi::Object::New(env);
+    bytes.Set("toDevice", static_cast<double>(copies.of[i].toDevice));
+    bytes.Set("toHost", static_cast<double>(copies.of[i].toHost));
+    object.Set(kCopiedNames[i], bytes);
+  }
+  return object;
+}
+
 template <class T>
 Napi::Value toTypedArrayOf(Napi::Env env, const std::vector<T>& values) {
   return toTypedArray(env, values);
@@ -130,12 +144,11 @@ Napi::Function ParticlesClass::define(Napi::Env env) {
   return DefineClass(
       env, kName,
       {InstanceMethod<&ParticlesClass::bytes>("bytes"), InstanceMethod<&ParticlesClass::denoise>("denoise"),
-       InstanceMethod<&ParticlesClass::guess>("guess"), InstanceMethod<&ParticlesClass::reward>("reward"),
-       InstanceMethod<&ParticlesClass::weigh>("weigh"), InstanceMethod<&ParticlesClass::resample>("resample"),
-       InstanceMethod<&ParticlesClass::propose>("propose"), InstanceMethod<&ParticlesClass::redraw>("redraw"),
-       InstanceMethod<&ParticlesClass::accept>("accept"), InstanceMethod<&ParticlesClass::retire>("retire"),
-       InstanceMethod<&ParticlesClass::finish>("finish"), InstanceMethod<&ParticlesClass::similarity>("similarity"),
-       InstanceMethod<&ParticlesClass::cancel>("cancel"), InstanceMethod<&ParticlesClass::release>("release")});
+       InstanceMethod<&ParticlesClass::guess>("guess"), InstanceMethod<&ParticlesClass::advance>("advance"),
+       InstanceMethod<&ParticlesClass::redraw>("redraw"), InstanceMethod<&ParticlesClass::accept>("accept"),
+       InstanceMethod<&ParticlesClass::retire>("retire"), InstanceMethod<&ParticlesClass::finish>("finish"),
+       InstanceMethod<&ParticlesClass::similarity>("similarity"), InstanceMethod<&ParticlesClass::cancel>("cancel"),
+       InstanceMethod<&ParticlesClass::release>("release")});
 }
 
 // new Particles(engine, dllm, text, references: Tensor[][], embedSize: number, options, conditions: Tensor[],
@@ -205,57 +218,42 @@ Napi::Value ParticlesClass::denoise(const Napi::CallbackInfo& info) {
       });
 }
 
-// guess(step): Promise<Int32Array>, [guesses, particles, length]
+// guess(step): Promise<{ tokens: Int32Array, failures }>, tokens [guesses, particles, length]
 Napi::Value ParticlesClass::guess(const Napi::CallbackInfo& info) {
-  return run(info.Env(), [step = toInt(info[0])](Particles& p) { return p.guess(step); }, toTypedArrayOf<int32_t>);
+  return run(
+      info.Env(), [step = toInt(info[0])](Particles& p) { return p.guess(step); },
+      [](Napi::Env env, const Particles::Guesses& guesses) -> Napi::Value {
+        Napi::Object object = Napi::Object::New(env);
+        object.Set("tokens", toTypedArray(env, guesses.tokens));
+        object.Set("failures", toArray(env, guesses.failures));
+        return object;
+      });
 }
 
-// reward({ ids: BigInt64Array, widths, places: Int32Array }, placeOf: Int32Array):
-//   Promise<{ clip, edit: Float64Array, failures }>
-Napi::Value ParticlesClass::reward(const Napi::CallbackInfo& info) {
+// advance(step, { ids: BigInt64Array, widths, places: Int32Array }, placeOf: Int32Array):
+//   Promise<{ clip, edit, logWeights, ess: Float64Array, failures, proposal }>, where the proposal is undefined in the
+// last step, else { ancestors: Int32Array, resampled: Uint8Array, tokens: Int32Array }
+Napi::Value ParticlesClass::advance(const Napi::CallbackInfo& info) {
   return run(
       info.Env(),
-      [fresh = toTexts(info[0]), placeOf = toVector<int32_t>(info[1]), cancel = cancel_](Particles& p) {
-        return p.reward(fresh, placeOf, *cancel);
-      },
-      [](Napi::Env env, const Particles::Rewards& rewards) -> Napi::Value {
+      [step = toInt(info[0]), fresh = toTexts(info[1]), placeOf = toVector<int32_t>(info[2]),
+       cancel = cancel_](Particles& p) { return p.advance(step, fresh, placeOf, *cancel); },
+      [](Napi::Env env, const Particles::Outcome& outcome) -> Napi::Value {
+        const auto& [rewards, proposal] = outcome;
         Napi::Object object = Napi::Object::New(env);
         object.Set("clip", toTypedArray(env, rewards.clip));
         object.Set("edit", toTypedArray(env, rewards.edit));
+        object.Set("logWeights", toTypedArray(env, rewards.logWeights));
+        object.Set("ess", toTypedArray(env, rewards.ess));
         object.Set("failures", toArray(env, rewards.failures));
+        if (!proposal) return object;
+        Napi::Object next = Napi::Object::New(env);
+        next.Set("ancestors", toTypedArray(env, proposal->ancestors));
+        next.Set("resampled", toTypedArray(env, proposal->resampled));
+        next.Set("tokens", toTypedArray(env, proposal->tokens));
+        object.Set("proposal", next);
         return object;
       });
-}
-
-// weigh(): Promise<{ logWeights, ess: Float64Array, failures }>
-Napi::Value ParticlesClass::weigh(const Napi::CallbackInfo& info) {
-  return run(
-      info.Env(), [](Particles& p) { return p.weigh(); },
-      [](Napi::Env env, const Particles::Weights& weights) -> Napi::Value {
-        Napi::Object object = Napi::Object::New(env);
-        object.Set("logWeights", toTypedArray(env, weights.logWeights));
-        object.Set("ess", toTypedArray(env, weights.ess));
-        object.Set("failures", toArray(env, weights.failures));
-        return object;
-      });
-}
-
-// resample(step): Promise<{ ancestors: Int32Array, resampled: Uint8Array }>; ancestors [particles] are slots within the
-// image, resampled [images]
-Napi::Value ParticlesClass::resample(const Napi::CallbackInfo& info) {
-  return run(
-      info.Env(), [step = toInt(info[0])](Particles& p) { return p.resample(step); },
-      [](Napi::Env env, const Particles::Resampled& result) -> Napi::Value {
-        Napi::Object object = Napi::Object::New(env);
-        object.Set("ancestors", toTypedArray(env, result.ancestors));
-        object.Set("resampled", toTypedArray(env, result.resampled));
-        return object;
-      });
-}
-
-// propose(step): Promise<Int32Array>, the tokens [particles, length]
-Napi::Value ParticlesClass::propose(const Napi::CallbackInfo& info) {
-  return run(info.Env(), [step = toInt(info[0])](Particles& p) { return p.propose(step); }, toTypedArrayOf<int32_t>);
 }
 
 // redraw(step, ofProposal: boolean, { rows, positions, excluded, offsets: Int32Array }): Promise<Int32Array>
@@ -281,12 +279,17 @@ Napi::Value ParticlesClass::retire(const Napi::CallbackInfo& info) {
       [](Napi::Env env) -> Napi::Value { return env.Undefined(); });
 }
 
-// finish(): Promise<{ tokens: Int32Array, logProb: Float64Array, stages: { name, ms, calls }[] }>
+// finish(): Promise<{ tokens: Int32Array, logProb: Float64Array, stages: { name, ms, calls }[], copies, waits }>
 Napi::Value ParticlesClass::finish(const Napi::CallbackInfo& info) {
   return run(
-      info.Env(), [](Particles& p) { return std::make_pair(p.final(), p.stages()); },
-      [](Napi::Env env, const std::pair<Particles::Final, std::vector<Particles::Stage>>& result) -> Napi::Value {
-        const auto& [final, stages] = result;
+      info.Env(),
+      [](Particles& p) {
+        Particles::Final final = p.final();
+        return std::make_tuple(std::move(final), p.stages(), p.copies());
+      },
+      [](Napi::Env env,
+         const std::tuple<Particles::Final, std::vector<Particles::Stage>, Copies>& result) -> Napi::Value {
+        const auto& [final, stages, copies] = result;
         Napi::Object object = Napi::Object::New(env);
         object.Set("tokens", toTypedArray(env, final.tokens));
         object.Set("logProb", toTypedArray(env, final.logProb));
@@ -299,6 +302,8 @@ Napi::Value ParticlesClass::finish(const Napi::CallbackInfo& info) {
           all.Set(all.Length(), one);
         }
         object.Set("stages", all);
+        object.Set("copies", copiesOf(env, copies));
+        object.Set("waits", copies.waits);
         return object;
       });
 }

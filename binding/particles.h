@@ -19,10 +19,7 @@ class ParticlesClass : public Napi::ObjectWrap<ParticlesClass> {
  private:
   Napi::Value denoise(const Napi::CallbackInfo& info);
   Napi::Value guess(const Napi::CallbackInfo& info);
-  Napi::Value reward(const Napi::CallbackInfo& info);
-  Napi::Value weigh(const Napi::CallbackInfo& info);
-  Napi::Value resample(const Napi::CallbackInfo& info);
-  Napi::Value propose(const Napi::CallbackInfo& info);
+  Napi::Value advance(const Napi::CallbackInfo& info);
   Napi::Value redraw(const Napi::CallbackInfo& info);
   Napi::Value accept(const Napi::CallbackInfo& info);
   Napi::Value retire(const Napi::CallbackInfo& info);

@@ -69,11 +69,15 @@ Cost effectiveSampleSize(const Layout& layout) {
   return {layout.particles() * kDouble, layout.particles() * (kExponential + 3)};
 }
 
-Cost resample(int64_t particles) { return {particles * kDouble, particles * (kExponential + 1)}; }
+Cost resample(const Layout& layout) {
+  return {layout.particles() * kDouble, layout.particles() * (kExponential + 1)};
+}
 
 Cost accept(const Layout& layout) { return {slots(layout) * (2 + 2 * kDouble), 3 * slots(layout)}; }
 
 Cost masked(const Layout& layout) { return {slots(layout) * kToken + layout.images, 0}; }
+
+Cost exclude(const Layout& layout) { return {slots(layout) + layout.particles() * kToken, 0}; }
 
 Cost open(const Layout& layout) { return {slots(layout) + layout.images * kSeed, 0}; }
 

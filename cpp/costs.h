@@ -30,10 +30,12 @@ Cost cosine(const Layout& layout, int size);
 Cost average(int64_t embeddings, int size);
 Cost weigh(const Layout& layout, int guesses);
 Cost effectiveSampleSize(const Layout& layout);
-Cost resample(int64_t particles);
+/// As if every image were resampled.
+Cost resample(const Layout& layout);
 Cost accept(const Layout& layout);
 // Those that only compare and move read their arguments once.
 Cost masked(const Layout& layout);
+Cost exclude(const Layout& layout);
 Cost open(const Layout& layout);
 Cost choose(const Layout& layout);
 Cost place(const Layout& layout);

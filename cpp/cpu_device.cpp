@@ -93,6 +93,19 @@ void CpuDevice::masked(const Layout& layout, const uint8_t* live, int32_t maskId
   }
 }
 
+void CpuDevice::exclude(const Layout& layout, const int32_t* stateOf, const kernels::RowFault* faults, uint8_t* wanted,
+                        int32_t* tokens) {
+  for (int p = 0; p < layout.particles(); ++p) {
+    const kernels::RowFault* const ofState = faults + static_cast<int64_t>(stateOf[p]) * layout.length;
+    for (int n = 0; n < layout.length; ++n) {
+      if (ofState[n] == kernels::RowFault::none) continue;
+      const int64_t at = static_cast<int64_t>(p) * layout.length + n;
+      wanted[at] = 0;
+      tokens[at] = -1 - static_cast<int32_t>(ofState[n]);
+    }
+  }
+}
+
 void CpuDevice::open(const Layout& layout, const uint64_t* seeds, uint32_t step, const Block& block,
                      const uint8_t* wanted, uint8_t* opened) {
   for (int p = 0; p < layout.particles(); ++p) {
@@ -230,12 +243,13 @@ void CpuDevice::effectiveSampleSize(const Layout& layout, const double* logWeigh
 }
 
 void CpuDevice::resample(const Layout& layout, kernels::Scheme scheme, const uint64_t* seeds, uint32_t step,
-                         std::span<const uint8_t> resampled, double* logWeights, int32_t* ancestors) {
+                         const Due& due, uint8_t* resampled, double* logWeights, int32_t* ancestors) {
   std::vector<double> u(static_cast<std::size_t>(layout.perImage));
   for (int b = 0; b < layout.images; ++b) {
     const std::span<double> weights = ofImage(layout, logWeights, b);
     const std::span<int32_t> slots = ofImage(layout, ancestors, b);
-    if (!resampled[static_cast<std::size_t>(b)]) {
+    resampled[b] = due.live[b] && kernels::isDue(due.ess[b], due.threshold, layout.perImage);
+    if (!resampled[b]) {
       std::iota(slots.begin(), slots.end(), 0);
       continue;
     }

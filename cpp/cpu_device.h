@@ -43,6 +43,8 @@ class CpuDevice : public Device {
   void truncate(const Logits&, double temperature, kernels::Truncation, const TileTable&, const RowStats&) override;
   void masked(const Layout&, const uint8_t* live, int32_t maskId, const int32_t* tokens, int first, int last,
               uint8_t* wanted) override;
+  void exclude(const Layout&, const int32_t* stateOf, const kernels::RowFault* faults, uint8_t* wanted,
+               int32_t* tokens) override;
   void open(const Layout&, const uint64_t* seeds, uint32_t step, const Block&, const uint8_t* wanted,
             uint8_t* opened) override;
   void score(kernels::Order, const Logits&, const TileTable&, const RowStats&, const Layout&, const int32_t* stateOf,
@@ -63,8 +65,8 @@ class CpuDevice : public Device {
   void weigh(const Layout&, int guesses, double lambdaClip, double lambdaEdit, const double* clip, const double* edit,
              const double* previousTotal, double* total, double* logWeights) override;
   void effectiveSampleSize(const Layout&, const double* logWeights, double* ess) override;
-  void resample(const Layout&, kernels::Scheme, const uint64_t* seeds, uint32_t step,
-                std::span<const uint8_t> resampled, double* logWeights, int32_t* ancestors) override;
+  void resample(const Layout&, kernels::Scheme, const uint64_t* seeds, uint32_t step, const Due&, uint8_t* resampled,
+                double* logWeights, int32_t* ancestors) override;
   void gather(const Layout&, const int32_t* ancestors, const void* from, void* to, std::size_t rowBytes) override;
 
  private:

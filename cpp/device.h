@@ -58,6 +58,13 @@ struct Redraw {
   std::vector<int32_t> excluded;
 };
 
+/// Which images are resampled (kernels/resample.h, isDue): of those that live. Pointers are to the device's memory.
+struct Due {
+  const uint8_t* live;  // [images]
+  const double* ess;    // [images]
+  double threshold;
+};
+
 /// A graph to be run on each of `rows` rows; the name of its model and the bytes of a row's inputs are for the
 /// recorder.
 struct Forward {
@@ -127,6 +134,9 @@ class Device {
   /// wanted[p, n] = tokens[p, n] is `maskId`, n lies in [first, last) and p's image is live [images].
   virtual void masked(const Layout&, const uint8_t* live, int32_t maskId, const int32_t* tokens, int first, int last,
                       uint8_t* wanted) = 0;
+  /// Where the row of a particle's state has a fault, wanted[p, n] = 0 and tokens[p, n] = −1 − the fault.
+  virtual void exclude(const Layout&, const int32_t* stateOf, const kernels::RowFault* faults, uint8_t* wanted,
+                       int32_t* tokens) = 0;
   /// The order `random`: opened[p, n] = wanted[p, n], and the position opens at this step of its block.
   virtual void open(const Layout&, const uint64_t* seeds, uint32_t step, const Block&, const uint8_t* wanted,
                     uint8_t* opened) = 0;
@@ -164,10 +174,10 @@ class Device {
                      const double* edit, const double* previousTotal, double* total, double* logWeights) = 0;
   /// ess [images]; NaN where the weights of an image are useless (kernels/resample.h).
   virtual void effectiveSampleSize(const Layout&, const double* logWeights, double* ess) = 0;
-  /// ancestors [particles]: slots within the image, and log-weights 0. Images that are not `resampled` (the host's
-  /// [images]) keep their particles and weights.
-  virtual void resample(const Layout&, kernels::Scheme, const uint64_t* seeds, uint32_t step,
-                        std::span<const uint8_t> resampled, double* logWeights, int32_t* ancestors) = 0;
+  /// ancestors [particles]: slots within the image, and log-weights 0. Images that are not due, and not `resampled`
+  /// [images], keep their particles and weights.
+  virtual void resample(const Layout&, kernels::Scheme, const uint64_t* seeds, uint32_t step, const Due&,
+                        uint8_t* resampled, double* logWeights, int32_t* ancestors) = 0;
   /// to[p] = from[ancestor of p], rows of `rowBytes` bytes.
   virtual void gather(const Layout&, const int32_t* ancestors, const void* from, void* to, std::size_t rowBytes) = 0;
 };

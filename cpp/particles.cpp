@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <numeric>
+#include <utility>
 
 namespace fkinv {
 namespace {
@@ -38,15 +40,15 @@ Particles::Particles(std::shared_ptr<Device> device, const DllmGraph& dllm, cons
       stages_{{"denoise"}, {"pass"}, {"guess"}, {"encodeText"}, {"reward"}, {"resample"}, {"propose"}},
       imageEmbeds_(device_, times({layout_.images, embedSize})),
       live_(times({layout_.images}), 1),
-      liveOnDevice_(device_, live_),
-      seeds_(device_, options_.seeds),
-      suppressed_(device_, options_.suppressed),
-      stops_(device_, options_.stops) {
+      liveOnDevice_(device_, times({layout_.images})),
+      seeds_(onDevice(options_.seeds)),
+      suppressed_(onDevice(options_.suppressed)),
+      stops_(onDevice(options_.stops)) {
   const int P = layout_.particles(), N = layout_.length, G = options_.guesses;
   const int tiles = (dllm.vocab + kernels::kTile - 1) / kernels::kTile;
   const auto fit = [&](auto& array, std::size_t size) { array = std::decay_t<decltype(array)>(device_, size); };
   for (const Restriction& r : options_.restrictions) {
-    restrictions_.emplace_back(Array<int32_t>(device_, r.ids), Array<uint8_t>(device_, r.at));
+    restrictions_.emplace_back(onDevice(r.ids), onDevice(r.at));
   }
 
   for (auto* tokens : {&tokens_, &spareTokens_, &drawn_}) fit(*tokens, times({P, N}));
@@ -58,9 +60,13 @@ Particles::Particles(std::shared_ptr<Device> device, const DllmGraph& dllm, cons
   for (auto* values : {&clip_, &edit_}) fit(*values, times({G, P}));
   const std::vector<double> zeros(times({P}), 0.0);
   for (auto* values : {&total_, &previousTotal_, &logWeights_, &logProb_, &spare_}) {
-    *values = Array<double>(device_, zeros);
+    *values = onDevice(zeros);
   }
   fit(ess_, times({layout_.images}));
+  fit(resampled_, times({layout_.images}));
+  fit(textOf_, times({G, P}));
+  fit(outcome_, clip_.bytes() + edit_.bytes() + logWeights_.bytes() + ess_.bytes() + ancestors_.bytes() +
+                    resampled_.bytes() + tokens_.bytes());
 
   for (auto* values : {&tileMax_, &tileMass_, &tileMoment_, &tileWeight_}) fit(*values, times({P, N, tiles}));
   fit(tileExponent_, times({P, N, tiles}));
@@ -77,11 +83,10 @@ Particles::Particles(std::shared_ptr<Device> device, const DllmGraph& dllm, cons
 }
 
 void Particles::startTokens() {
-  std::vector<int32_t> tokens;
   for (int p = 0; p < layout_.particles(); ++p) {
-    for (int32_t pinned : options_.pinned) tokens.push_back(pinned >= 0 ? pinned : options_.maskId);
+    for (int32_t pinned : options_.pinned) hostTokens_.push_back(pinned >= 0 ? pinned : options_.maskId);
   }
-  tokens_.upload(tokens);
+  upload(Copied::setUp, tokens_, hostTokens_);
 }
 
 // Room for as many states as a step can have. The logits of position i of state q stand behind the prefix, and one row
@@ -91,7 +96,7 @@ void Particles::placeStates() {
   for (int64_t q = 0; q < layout_.particles(); ++q) {
     for (int i = 0; i < layout_.length; ++i) rowOf.push_back(q * width() + prefix_ + i - dllm_.shift);
   }
-  rowOf_ = Array<int64_t>(device_, rowOf);
+  rowOf_ = onDevice(rowOf);
   dllmBuffers_ = bindDllm(layout_.particles());
   logits_ = logits(0, layout_.particles());
 }
@@ -111,8 +116,8 @@ void Particles::fillConstants() {
     if (name.empty()) return;
     std::vector<int64_t> all;
     for (int64_t r = 0; r < rows; ++r) all.insert(all.end(), row.begin(), row.end());
-    device_->upload(binding.input(name, int64, rows, {static_cast<int64_t>(row.size())}), all.data(),
-                    all.size() * sizeof(int64_t));
+    upload(Copied::setUp, binding.input(name, int64, rows, {static_cast<int64_t>(row.size())}), all.data(),
+           all.size() * sizeof(int64_t));
   };
   const int64_t states = layout_.particles();
   std::vector<int64_t> places(static_cast<std::size_t>(width()));
@@ -124,7 +129,47 @@ void Particles::fillConstants() {
   if (dllm_.timestep.empty()) return;
   const auto type = dllm_.session->typeOf(dllm_.timestep);
   const std::vector<char> zeros(static_cast<std::size_t>(states) * ort::typeBytes(type), 0);
-  device_->upload(dllmBinding_.input(dllm_.timestep, type, states, {}), zeros.data(), zeros.size());
+  upload(Copied::setUp, dllmBinding_.input(dllm_.timestep, type, states, {}), zeros.data(), zeros.size());
+}
+
+void Particles::upload(Copied why, void* to, const void* host, std::size_t bytes) {
+  device_->upload(to, host, bytes);
+  copies_.of[static_cast<std::size_t>(why)].toDevice += static_cast<int64_t>(bytes);
+}
+
+template <class T>
+void Particles::upload(Copied why, Array<T>& to, const std::vector<T>& host) {
+  upload(why, to.data(), host.data(), host.size() * sizeof(T));
+}
+
+template <class T>
+Array<T> Particles::onDevice(const std::vector<T>& host) {
+  Array<T> array(device_, host.size());
+  upload(Copied::setUp, array, host);
+  return array;
+}
+
+template <class T>
+std::vector<T> Particles::download(Copied why, const Array<T>& from, std::size_t first, std::size_t count) {
+  copies_.of[static_cast<std::size_t>(why)].toHost += static_cast<int64_t>(count * sizeof(T));
+  ++copies_.waits;
+  return from.download(first, count);
+}
+
+template <class T>
+std::vector<T> Particles::download(Copied why, const Array<T>& from) {
+  return download(why, from, 0, from.size());
+}
+
+// What denoising asks for.
+template std::vector<double> Particles::download(Copied, const Array<double>&);
+template Array<int32_t> Particles::onDevice(const std::vector<int32_t>&);
+template void Particles::upload(Copied, Array<int32_t>&, const std::vector<int32_t>&);
+
+void Particles::uploadLive() {
+  if (known_ == live_) return;
+  upload(Copied::setUp, liveOnDevice_, live_);
+  known_ = live_;
 }
 
 void Particles::retire(int image) { live_[static_cast<std::size_t>(image)] = 0; }
@@ -142,74 +187,95 @@ Draws Particles::draws(int step, kernels::Purpose purpose, int guess, int32_t* t
           tokens};
 }
 
-std::vector<int32_t> Particles::guess(int step) {
+Particles::Guesses Particles::guess(int step) {
   const Timer timer(*this, kGuess);
-  liveOnDevice_.upload(live_);
+  uploadLive();
   device_->masked(layout_, liveOnDevice_.data(), options_.maskId, tokens_.data(), 0, layout_.length, wanted_.data());
   for (int g = 0; g < options_.guesses; ++g) {
     int32_t* guess = guess_.data() + static_cast<std::size_t>(g) * tokens_.size();
     device_->copy(guess, tokens_.data(), tokens_.bytes());
+    if (g == 0) device_->exclude(layout_, stateOf_.data(), rowFault_.data(), wanted_.data(), guess);
     device_->draw(logits_, options_.temperature, tileTable(), rowStats(), layout_,
                   draws(step, kernels::Purpose::guess, g, guess));
   }
-  return guess_.download();
+  Guesses guesses = {download(Copied::tokenIds, guess_), {}};
+  checkRows(guesses.tokens, guesses.failures);
+  return guesses;
 }
 
-Particles::Rewards Particles::reward(const Texts& fresh, const std::vector<int32_t>& placeOf, CancelToken& cancel) {
-  Rewards rewards;
-  const auto P = static_cast<std::size_t>(layout_.particles()), N = static_cast<std::size_t>(layout_.length);
-  const auto imageOf = [&](std::size_t of) { return static_cast<int>(of % P) / layout_.perImage; };
-  {
-    const Timer timer(*this, kEncodeText);
-    const int64_t* from = fresh.ids.data();
-    for (std::size_t text = 0; text < fresh.places.size(); ++text) {
-      device_->upload(textBuffers_.ids + fresh.places[text] * text_.maxWidth, from,
-                      static_cast<std::size_t>(fresh.widths[text]) * sizeof(int64_t));
-      from += fresh.widths[text];
-    }
-    for (const ort::Binding::Failure& failed : textBinding_.run(fresh.places, cancel, fresh.widths)) {
-      for (std::size_t i = 0; i < placeOf.size(); ++i) {
-        if (placeOf[i] == failed.row) fail(imageOf(i), failed.error, rewards.failures);
-      }
+Particles::Outcome Particles::advance(int step, const Texts& fresh, const std::vector<int32_t>& placeOf,
+                                      CancelToken& cancel) {
+  std::vector<Failure> failures;
+  encodeTexts(fresh, placeOf, cancel, failures);
+  uploadLive();
+  reward(placeOf);
+  weigh();
+  const bool isLast = step == options_.steps;
+  if (!isLast) {
+    resample(step);
+    propose(step);
+  }
+  Outcome outcome = takeOutcome(isLast);
+  Rewards& rewards = outcome.rewards;
+  const auto P = static_cast<std::size_t>(layout_.particles());
+  for (std::size_t i = 0; i < rewards.clip.size(); ++i) {
+    if (std::isfinite(rewards.clip[i])) continue;
+    const std::string slot = std::to_string(i % P % static_cast<std::size_t>(layout_.perImage));
+    fail(static_cast<int>(i % P) / layout_.perImage,
+         Error("INVALID_EMBEDDING",
+               "CLIP's embedding of particle " + slot + "'s text is zero or not finite: check the model's export"),
+         failures);
+  }
+  for (std::size_t b = 0; b < rewards.ess.size(); ++b) {
+    if (std::isfinite(rewards.ess[b])) continue;
+    fail(static_cast<int>(b),
+         Error("DEGENERATE_WEIGHTS", "no particle has a finite weight: lambdaClip or lambdaEdit may be too large"),
+         failures);
+  }
+  rewards.failures = std::move(failures);
+  return outcome;
+}
+
+void Particles::encodeTexts(const Texts& fresh, const std::vector<int32_t>& placeOf, CancelToken& cancel,
+                            std::vector<Failure>& failures) {
+  const Timer timer(*this, kEncodeText);
+  const int64_t* from = fresh.ids.data();
+  for (std::size_t text = 0; text < fresh.places.size(); ++text) {
+    upload(Copied::textIds, textBuffers_.ids + fresh.places[text] * text_.maxWidth, from,
+           static_cast<std::size_t>(fresh.widths[text]) * sizeof(int64_t));
+    from += fresh.widths[text];
+  }
+  for (const ort::Binding::Failure& failed : textBinding_.run(fresh.places, cancel, fresh.widths)) {
+    for (std::size_t i = 0; i < placeOf.size(); ++i) {
+      if (placeOf[i] != failed.row) continue;
+      fail(static_cast<int>(i) % layout_.particles() / layout_.perImage, failed.error, failures);
     }
   }
+}
+
+void Particles::reward(const std::vector<int32_t>& placeOf) {
   const Timer timer(*this, kReward);
-  const Array<int32_t> texted(device_, placeOf);
+  const auto P = static_cast<std::size_t>(layout_.particles()), N = static_cast<std::size_t>(layout_.length);
+  upload(Copied::textIds, textOf_, placeOf);
   for (std::size_t g = 0; g < static_cast<std::size_t>(options_.guesses); ++g) {
     uint8_t* counted = counted_.data() + g * P * N;
-    device_->cosine(layout_, textBuffers_.embeddings, texted.data() + g * P, imageEmbeds_.data(), embedSize_,
+    device_->cosine(layout_, textBuffers_.embeddings, textOf_.data() + g * P, imageEmbeds_.data(), embedSize_,
                     clip_.data() + g * P);
     device_->count(layout_, guess_.data() + g * P * N, stops_.span(), options_.countAll, counted);
     device_->coupling(layout_, gram_.data(), stateOf_.data(), counted, edit_.data() + g * P);
   }
-  rewards.clip = clip_.download();
-  rewards.edit = edit_.download();
-  for (std::size_t i = 0; i < rewards.clip.size(); ++i) {
-    if (std::isfinite(rewards.clip[i])) continue;
-    const std::string slot = std::to_string(i % P % static_cast<std::size_t>(layout_.perImage));
-    fail(imageOf(i),
-         Error("INVALID_EMBEDDING",
-               "CLIP's embedding of particle " + slot + "'s text is zero or not finite: check the model's export"),
-         rewards.failures);
-  }
-  return rewards;
+  send(clip_);
+  send(edit_);
 }
 
-Particles::Weights Particles::weigh() {
+void Particles::weigh() {
   const Timer timer(*this, kResample);
   device_->weigh(layout_, options_.guesses, options_.lambdaClip, options_.lambdaEdit, clip_.data(), edit_.data(),
                  previousTotal_.data(), total_.data(), logWeights_.data());
   std::swap(total_, previousTotal_);
   device_->effectiveSampleSize(layout_, logWeights_.data(), ess_.data());
-  hostEss_ = ess_.download();
-  Weights weights = {logWeights_.download(), hostEss_, {}};
-  for (std::size_t b = 0; b < hostEss_.size(); ++b) {
-    if (std::isfinite(hostEss_[b])) continue;
-    fail(static_cast<int>(b),
-         Error("DEGENERATE_WEIGHTS", "no particle has a finite weight: lambdaClip or lambdaEdit may be too large"),
-         weights.failures);
-  }
-  return weights;
+  send(logWeights_);
+  send(ess_);
 }
 
 template <class T>
@@ -219,19 +285,16 @@ void Particles::follow(Array<T>& values, Array<T>& spare) {
   std::swap(values, spare);
 }
 
-Particles::Resampled Particles::resample(int step) {
+void Particles::resample(int step) {
   const Timer timer(*this, kResample);
-  std::vector<uint8_t> resampled;
-  for (std::size_t b = 0; b < hostEss_.size(); ++b) {
-    const bool isDue = options_.essThreshold >= 1 || hostEss_[b] < options_.essThreshold * layout_.perImage;
-    resampled.push_back(live_[b] && isDue);
-  }
-  device_->resample(layout_, options_.scheme, seeds_.data(), static_cast<uint32_t>(step), resampled, logWeights_.data(),
+  device_->resample(layout_, options_.scheme, seeds_.data(), static_cast<uint32_t>(step),
+                    {liveOnDevice_.data(), ess_.data(), options_.essThreshold}, resampled_.data(), logWeights_.data(),
                     ancestors_.data());
   follow(tokens_, spareTokens_);
   follow(stateOf_, spareStateOf_);
   for (auto* values : {&previousTotal_, &logProb_}) follow(*values, spare_);
-  return {ancestors_.download(), std::move(resampled)};
+  send(ancestors_);
+  send(resampled_);
 }
 
 Block Particles::blockAt(int step) const {
@@ -246,7 +309,7 @@ int Particles::freeIn(const Block& block) const {
   return static_cast<int>(std::count(options_.pinned.begin() + block.first, options_.pinned.begin() + block.last, -1));
 }
 
-std::vector<int32_t> Particles::propose(int step) {
+void Particles::propose(int step) {
   const Timer timer(*this, kPropose);
   const Block block = blockAt(step);
   const int count = kernels::openCount(freeIn(block), block.step, block.steps);
@@ -260,7 +323,6 @@ std::vector<int32_t> Particles::propose(int step) {
     device_->choose(layout_, scores_.data(), wanted_.data(), count, opened_.data());
   };
 
-  liveOnDevice_.upload(live_);
   device_->masked(layout_, liveOnDevice_.data(), options_.maskId, tokens_.data(), block.first, block.last,
                   wanted_.data());
   if (options_.order == kernels::Order::confidence) {
@@ -276,7 +338,39 @@ std::vector<int32_t> Particles::propose(int step) {
     draw();
   }
   device_->place(layout_, opened_.data(), drawn_.data(), tokens_.data());
-  return tokens_.download();
+  send(tokens_);
+}
+
+// Onto what the host gets of this step, as it is now.
+template <class T>
+void Particles::send(const Array<T>& values) {
+  device_->copy(outcome_.data() + sent_, values.data(), values.bytes());
+  sent_ += values.bytes();
+}
+
+// In the order in which it was sent.
+Particles::Outcome Particles::takeOutcome(bool isLast) {
+  const std::vector<std::byte> bytes = outcome_.download(0, std::exchange(sent_, 0));
+  ++copies_.waits;
+  const std::byte* next = bytes.data();
+  const auto take = [&]<class T>(Copied why, const Array<T>& as) {
+    std::vector<T> values(as.size());
+    std::memcpy(values.data(), next, as.bytes());
+    next += as.bytes();
+    copies_.of[static_cast<std::size_t>(why)].toHost += static_cast<int64_t>(as.bytes());
+    return values;
+  };
+  Outcome outcome;
+  outcome.rewards.clip = take(Copied::rewards, clip_);
+  outcome.rewards.edit = take(Copied::rewards, edit_);
+  outcome.rewards.logWeights = take(Copied::rewards, logWeights_);
+  outcome.rewards.ess = take(Copied::rewards, ess_);
+  if (isLast) return outcome;
+  Proposal& proposal = outcome.proposal.emplace();
+  proposal.ancestors = take(Copied::ancestors, ancestors_);
+  proposal.resampled = take(Copied::ancestors, resampled_);
+  proposal.tokens = hostTokens_ = take(Copied::tokenIds, tokens_);
+  return outcome;
 }
 
 std::vector<int32_t> Particles::redraw(int step, bool ofProposal, const std::vector<Redraw>& redraws) {
@@ -299,7 +393,17 @@ std::vector<int32_t> Particles::redraw(int step, bool ofProposal, const std::vec
     }
     const std::vector<int32_t> drawn =
         device_->redraw(logits_, options_.temperature, options_.truncation, layout_, d, ofGuess);
-    for (std::size_t i = 0; i < places.size(); ++i) tokens[places[i]] = drawn[i];
+    std::size_t ids = 1 + 3 * ofGuess.size();  // places, and where their lists begin
+    for (const Redraw& redraw : ofGuess) ids += redraw.excluded.size();
+    Copies::Bytes& copied = copies_.of[static_cast<std::size_t>(Copied::tokenIds)];
+    if (!ofGuess.empty()) copied.toDevice += static_cast<int64_t>(ids * sizeof(int32_t));
+    copied.toHost += static_cast<int64_t>(drawn.size() * sizeof(int32_t));
+    copies_.waits += !ofGuess.empty();
+    for (std::size_t i = 0; i < places.size(); ++i) {
+      tokens[places[i]] = drawn[i];
+      const auto at = times({ofGuess[i].particle, layout_.length}) + static_cast<std::size_t>(ofGuess[i].position);
+      if (ofProposal && drawn[i] >= 0) hostTokens_[at] = drawn[i];
+    }
   }
   return tokens;
 }
@@ -309,12 +413,14 @@ void Particles::accept() {
                   logWeights_.data());
 }
 
-Particles::Final Particles::final() const { return {tokens_.download(), logProb_.download()}; }
+Particles::Final Particles::final() { return {hostTokens_, download(Copied::result, logProb_)}; }
 
-Particles::Similarity Particles::similarity(int particle) const {
+Particles::Similarity Particles::similarity(int particle) {
   const auto p = static_cast<std::size_t>(particle), length = static_cast<std::size_t>(layout_.length);
-  const auto state = static_cast<std::size_t>(stateOf_.download(p, 1)[0]);
-  Similarity s = {gram_.download(state * length * length, length * length), counted_.download(p * length, length), {}};
+  const auto state = static_cast<std::size_t>(download(Copied::result, stateOf_, p, 1)[0]);
+  Similarity s = {download(Copied::result, gram_, state * length * length, length * length),
+                  download(Copied::result, counted_, p * length, length),
+                  {}};
   s.coupling = kernels::coupling(s.gram.data(), s.counted.data(), layout_.length);
   return s;
 }
@@ -322,7 +428,7 @@ Particles::Similarity Particles::similarity(int particle) const {
 std::size_t Particles::bytes() const {
   std::size_t sum = dllmBinding_.bytes() + textBinding_.bytes();
   const auto add = [&sum](const auto&... arrays) { sum += (arrays.bytes() + ...); };
-  add(imageEmbeds_, liveOnDevice_, seeds_, suppressed_, stops_, ess_);
+  add(imageEmbeds_, liveOnDevice_, resampled_, seeds_, suppressed_, stops_, ess_, textOf_, outcome_);
   for (const auto& [ids, at] : restrictions_) add(ids, at);
   add(tokens_, spareTokens_, drawn_, guess_, stateOf_, spareStateOf_, ancestors_, wanted_, opened_, counted_);
   add(logModel_, logProposal_, scores_, clip_, edit_, total_, previousTotal_, logWeights_, logProb_, spare_);

@@ -1,8 +1,11 @@
 // The particle system: B images × K particles, their tokens, rewards and weights, on one device.
 #pragma once
+#include <array>
 #include <chrono>
 #include <cstdint>
+#include <iterator>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -70,6 +73,20 @@ struct ParticleOptions {
 /// What a graph gave for one image, [1, …].
 using Features = std::shared_ptr<const Array<float>>;
 
+/// What crosses between host and device, by what it is for: `setUp` before the first step, and where an image is left
+/// out; in each step token ids (with which state a particle is in), text ids (with which text a guess has), rewards
+/// (with the weights they give), ancestors; and the result.
+enum class Copied { setUp, tokenIds, textIds, rewards, ancestors, result };
+inline constexpr const char* kCopiedNames[] = {"setUp", "tokenIds", "textIds", "rewards", "ancestors", "result"};
+struct Copies {
+  struct Bytes {
+    int64_t toDevice = 0, toHost = 0;
+  };
+  std::array<Bytes, std::size(kCopiedNames)> of;
+  /// How often the host waited for the device.
+  int waits = 0;
+};
+
 /// Embeddings [1, E] of the images that are one reference.
 using Reference = std::vector<Features>;
 
@@ -87,18 +104,25 @@ class Particles {
     int forwards;                 // rows the dLLM ran
     std::vector<Failure> failures;
   };
-  struct Rewards {
-    std::vector<double> clip, edit;  // [guesses, particles]
+  struct Guesses {
+    std::vector<int32_t> tokens;  // [guesses, particles, length]
     std::vector<Failure> failures;
   };
-  struct Weights {
+  struct Rewards {
+    std::vector<double> clip, edit;  // [guesses, particles]
     std::vector<double> logWeights;  // [particles], before resampling
     std::vector<double> ess;         // [images]
     std::vector<Failure> failures;
   };
-  struct Resampled {
+  struct Proposal {
     std::vector<int32_t> ancestors;  // [particles], slots within the image
     std::vector<uint8_t> resampled;  // [images] 0 where the weights are carried over
+    std::vector<int32_t> tokens;     // [particles, length]
+  };
+  /// What a step comes to; no proposal in the last.
+  struct Outcome {
+    Rewards rewards;
+    std::optional<Proposal> proposal;
   };
   struct Final {
     std::vector<int32_t> tokens;  // [particles, length]
@@ -121,12 +145,13 @@ class Particles {
             std::vector<Features> conditions = {});
 
   /// Steps 1 and 2: one forward for each distinct state that the step before did not have; S, row statistics and tile
-  /// table from one read of its logits. Failures: "MODEL_RUN", "INVALID_LOGITS" or "NOTHING_LEFT", naming particle and
-  /// position, and "INVALID_EMBEDDING" where an image's embedding or condition is zero or not finite.
+  /// table from one read of its logits. Failures: "MODEL_RUN", and "INVALID_EMBEDDING" where an image's embedding or
+  /// condition is zero or not finite. Waits for the device before the first step only.
   Denoised denoise(CancelToken& cancel);
 
-  /// Step 3: clean guesses x̂_0 of each particle [guesses, particles, length].
-  std::vector<int32_t> guess(int step);
+  /// Step 3: clean guesses x̂_0 of each particle, which the host waits for. Failures: "INVALID_LOGITS" or
+  /// "NOTHING_LEFT", naming particle and position; the tokens of such an image mean nothing.
+  Guesses guess(int step);
 
   /// New texts for step 4: `ids` holds them one after the other, `widths` [texts] their lengths, and `places` [texts],
   /// below guesses · particles, where their embeddings stay until others come there.
@@ -137,17 +162,11 @@ class Particles {
   };
 
   /// Step 4, and r_edit of the guesses' counted positions; `placeOf` [guesses, particles] are the places of their
-  /// texts. Failures: "MODEL_RUN", "INVALID_EMBEDDING".
-  Rewards reward(const Texts& fresh, const std::vector<int32_t>& placeOf, CancelToken& cancel);
-
-  /// Step 5: adds log G_t to the log-weights. Failures: "DEGENERATE_WEIGHTS".
-  Weights weigh();
-
-  /// Step 6: ancestors; state, rewards and log-probability follow them.
-  Resampled resample(int step);
-
-  /// Step 7: opens positions and draws their tokens anew; returns the tokens [particles, length]. accept() ends it.
-  std::vector<int32_t> propose(int step);
+  /// texts. Step 5: log G_t onto the log-weights. Unless the step is the last, step 6: ancestors, whom state, rewards
+  /// and log-probability follow; and step 7: positions open and their tokens are drawn anew, which accept() ends. The
+  /// host waits once. Failures: "MODEL_RUN", "INVALID_EMBEDDING", "DEGENERATE_WEIGHTS"; a proposal for such an image
+  /// means nothing.
+  Outcome advance(int step, const Texts& fresh, const std::vector<int32_t>& placeOf, CancelToken& cancel);
 
   /// Draws at `redraws` again, whose `particle` is a row of the guesses [guesses · particles] or of the proposal;
   /// returns the tokens, −1 where nothing is left.
@@ -159,9 +178,10 @@ class Particles {
   /// Leaves an image out of what follows.
   void retire(int image);
 
-  Final final() const;
-  Similarity similarity(int particle) const;
+  Final final();
+  Similarity similarity(int particle);
   const std::vector<Stage>& stages() const { return stages_; }
+  const Copies& copies() const { return copies_; }
 
   /// Memory of the device held now; memory_plan.h has it beforehand.
   std::size_t bytes() const;
@@ -205,12 +225,31 @@ class Particles {
   std::vector<int64_t> conditionShape() const;
   int conditionSize() const;
   const float* conditionOf(int image) const;
+  void upload(Copied why, void* to, const void* host, std::size_t bytes);
+  template <class T>
+  void upload(Copied why, Array<T>& to, const std::vector<T>& host);
+  template <class T>
+  Array<T> onDevice(const std::vector<T>& host);
+  template <class T>
+  std::vector<T> download(Copied why, const Array<T>& from, std::size_t first, std::size_t count);
+  template <class T>
+  std::vector<T> download(Copied why, const Array<T>& from);
+  void encodeTexts(const Texts& fresh, const std::vector<int32_t>& placeOf, CancelToken& cancel,
+                   std::vector<Failure>& failures);
+  void reward(const std::vector<int32_t>& placeOf);
+  void weigh();
+  void resample(int step);
+  void propose(int step);
+  template <class T>
+  void send(const Array<T>& values);
+  Outcome takeOutcome(bool isLast);
+  void uploadLive();
   std::vector<std::string> stateKeys() const;
   std::vector<int32_t> findStates();
   void runDllm(CancelToken& cancel, std::vector<Failure>& failures);
   void readLogits();
   void readLogits(int first, int states);
-  void checkRows(std::vector<Failure>& failures);
+  void checkRows(const std::vector<int32_t>& guess, std::vector<Failure>& failures);
   template <class Message>
   void failState(int32_t state, Message message, std::vector<Failure>& failures);
   void fail(int image, Error error, std::vector<Failure>& failures);
@@ -236,18 +275,20 @@ class Particles {
   const int prefix_;  // ids before the prompt positions
   ort::Binding dllmBinding_, textBinding_;
   std::vector<Stage> stages_;
+  Copies copies_;
 
   // Images.
   Array<float> imageEmbeds_;   // [images, embedSize]
-  std::vector<uint8_t> live_;  // [images] not 0 until it fails
-  Array<uint8_t> liveOnDevice_;
+  std::vector<uint8_t> live_;   // [images] not 0 until it fails
+  std::vector<uint8_t> known_;  // what the device has of it
+  Array<uint8_t> liveOnDevice_, resampled_;
   Array<uint64_t> seeds_;
   Array<int32_t> suppressed_, stops_;
   std::vector<std::pair<Array<int32_t>, Array<uint8_t>>> restrictions_;
   Array<double> ess_;  // [images]
-  std::vector<double> hostEss_;
 
   // Particles.
+  std::vector<int32_t> hostTokens_;  // [particles, length], as on the device between the steps
   Array<int32_t> tokens_, spareTokens_, drawn_;                         // [particles, length]
   Array<int32_t> guess_;                                                // [guesses, particles, length]
   Array<int32_t> stateOf_, spareStateOf_, ancestors_;                   // [particles]
@@ -256,6 +297,10 @@ class Particles {
   Array<double> logModel_, logProposal_, scores_;                       // [particles, length]
   Array<double> clip_, edit_;                                           // [guesses, particles]
   Array<double> total_, previousTotal_, logWeights_, logProb_, spare_;  // [particles]
+
+  Array<int32_t> textOf_;     // [guesses, particles] places of their texts
+  Array<std::byte> outcome_;  // what a step sends to the host, in one piece
+  std::size_t sent_ = 0;      // bytes of it
 
   TextBuffers textBuffers_;
 

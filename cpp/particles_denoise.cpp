@@ -44,7 +44,6 @@ Particles::Denoised Particles::denoise(CancelToken& cancel) {
   }
   const Timer timer(*this, kPass);
   readLogits();
-  checkRows(result.failures);
   return result;
 }
 
@@ -57,10 +56,12 @@ void Particles::averageReferences(std::vector<Failure>& failures) {
     std::vector<const float*> embeddings;
     for (const auto& embedding : references_[b]) embeddings.push_back(embedding->data());
     device_->average(embeddings, embedSize_, imageEmbeds_.data() + b * static_cast<std::size_t>(embedSize_));
+    copies_.of[static_cast<std::size_t>(Copied::setUp)].toDevice +=
+        static_cast<int64_t>(embeddings.size() * sizeof(const float*));
   }
-  const Array<int32_t> images(device_, itself);
+  const Array<int32_t> images = onDevice(itself);
   device_->cosine(perImage, imageEmbeds_.data(), images.data(), imageEmbeds_.data(), embedSize_, ess_.data());
-  const std::vector<double> withItself = ess_.download();
+  const std::vector<double> withItself = download(Copied::setUp, ess_);
   for (std::size_t b = 0; b < withItself.size(); ++b) {
     if (std::isfinite(withItself[b])) continue;
     fail(static_cast<int>(b),
@@ -74,11 +75,11 @@ void Particles::averageReferences(std::vector<Failure>& failures) {
 
 void Particles::checkConditions(std::vector<Failure>& failures) {
   if (conditions_.empty()) return;
-  const Array<int32_t> itself(device_, std::vector<int32_t>{0});
+  const Array<int32_t> itself = onDevice(std::vector<int32_t>{0});
   for (int b = 0; b < layout_.images; ++b) {
     device_->cosine({1, 1, 1}, conditionOf(b), itself.data(), conditionOf(b), conditionSize(), ess_.data() + b);
   }
-  const std::vector<double> withItself = ess_.download();
+  const std::vector<double> withItself = download(Copied::setUp, ess_);
   for (std::size_t b = 0; b < withItself.size(); ++b) {
     if (std::isfinite(withItself[b])) continue;
     fail(static_cast<int>(b),
@@ -105,7 +106,6 @@ const float* Particles::conditionOf(int image) const {
 
 // What particles of the same state have in common; empty where the image failed.
 std::vector<std::string> Particles::stateKeys() const {
-  const std::vector<int32_t> tokens = tokens_.download();
   const auto length = static_cast<std::size_t>(layout_.length);
   const auto first = options_.prefixes.begin();
   const bool isOfImage = !dllm_.condition.empty() || !std::equal(first + prefix_, options_.prefixes.end(), first);
@@ -113,7 +113,7 @@ std::vector<std::string> Particles::stateKeys() const {
   for (std::size_t p = 0; p < keys.size(); ++p) {
     const std::size_t image = p / static_cast<std::size_t>(layout_.perImage);
     if (!live_[image]) continue;
-    keys[p].assign(reinterpret_cast<const char*>(&tokens[p * length]), length * sizeof(int32_t));
+    keys[p].assign(reinterpret_cast<const char*>(&hostTokens_[p * length]), length * sizeof(int32_t));
     if (isOfImage) keys[p] += std::to_string(image);
   }
   return keys;
@@ -144,9 +144,9 @@ std::vector<int32_t> Particles::findStates() {
     }
     hostStateOf_[p] = at->second;
   }
-  std::vector<int32_t> onDevice = hostStateOf_, statesOfImage;
-  std::replace(onDevice.begin(), onDevice.end(), -1, 0);  // of an image that failed: read, and not used
-  stateOf_.upload(onDevice);
+  std::vector<int32_t> states = hostStateOf_, statesOfImage;
+  std::replace(states.begin(), states.end(), -1, 0);  // of an image that failed: read, and not used
+  upload(Copied::tokenIds, stateOf_, states);
   for (auto state = hostStateOf_.begin(); state != hostStateOf_.end(); state += layout_.perImage) {
     std::set<int32_t> distinct(state, state + layout_.perImage);
     distinct.erase(-1);
@@ -158,15 +158,14 @@ std::vector<int32_t> Particles::findStates() {
 void Particles::runDllm(CancelToken& cancel, std::vector<Failure>& failures) {
   const auto N = static_cast<int64_t>(layout_.length);
   const auto rowIds = static_cast<std::size_t>(width()), conditionFloats = static_cast<std::size_t>(conditionSize());
-  const std::vector<int32_t> tokens = tokens_.download();
   std::vector<int64_t> states;
   for (const auto& [state, p] : fresh_) {
     const auto at = static_cast<std::size_t>(state);
     const auto prefix = options_.prefixes.begin() + static_cast<int64_t>(p / layout_.perImage) * prefix_;
     std::vector<int64_t> ids(prefix, prefix + prefix_);
-    ids.insert(ids.end(), tokens.begin() + p * N, tokens.begin() + (p + 1) * N);
+    ids.insert(ids.end(), hostTokens_.begin() + p * N, hostTokens_.begin() + (p + 1) * N);
     ids.insert(ids.end(), dllm_.suffix.begin(), dllm_.suffix.end());
-    device_->upload(dllmBuffers_.ids + at * rowIds, ids.data(), ids.size() * sizeof(int64_t));
+    upload(Copied::tokenIds, dllmBuffers_.ids + at * rowIds, ids.data(), ids.size() * sizeof(int64_t));
     if (dllmBuffers_.condition != nullptr) {
       device_->copy(dllmBuffers_.condition + at * conditionFloats, conditionOf(p / layout_.perImage),
                     conditionFloats * sizeof(float));
@@ -198,26 +197,23 @@ void Particles::readLogits(int first, int states) {
   }
 }
 
-void Particles::checkRows(std::vector<Failure>& failures) {
-  const auto faults = rowFault_.download();
+// Guess 0 tells of the rows with a fault (Device::exclude).
+void Particles::checkRows(const std::vector<int32_t>& guess, std::vector<Failure>& failures) {
   const auto length = static_cast<std::size_t>(layout_.length);
-  const auto check = [&](std::size_t row) {
-    if (faults[row] == kernels::RowFault::none) return;
-    const auto where = [&](int particle) {
-      return "particle " + std::to_string(particle % layout_.perImage) + " at position " + std::to_string(row % length);
-    };
-    const bool isNothing = faults[row] == kernels::RowFault::nothingLeft;
-    const auto error = [&](int particle) {
+  for (std::size_t at = 0; at < hostTokens_.size(); ++at) {
+    const auto particle = at / length;
+    if (guess[at] >= 0 || hostStateOf_[particle] < 0) continue;
+    const bool isNothing = guess[at] == -1 - static_cast<int32_t>(kernels::RowFault::nothingLeft);
+    const auto error = [&](int of) {
+      const std::string where = "particle " + std::to_string(of % layout_.perImage) + " at position " +
+                                std::to_string(at % length);
       return isNothing
-                 ? Error("NOTHING_LEFT", "every token is suppressed for " + where(particle) +
+                 ? Error("NOTHING_LEFT", "every token is suppressed for " + where +
                                              ": ban less, or see why the model gave −inf to what is left")
-                 : Error("INVALID_LOGITS", "the dLLM gave NaN or +inf logits for " + where(particle) +
+                 : Error("INVALID_LOGITS", "the dLLM gave NaN or +inf logits for " + where +
                                                ": check the model's export (float16 overflow is the usual cause)");
     };
-    failState(static_cast<int32_t>(row / length), error, failures);
-  };
-  for (const auto& [state, particle] : fresh_) {
-    for (std::size_t n = 0; n < length; ++n) check(static_cast<std::size_t>(state) * length + n);
+    failState(hostStateOf_[particle], error, failures);
   }
 }
 

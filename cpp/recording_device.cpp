@@ -94,6 +94,12 @@ void RecordingDevice::masked(const Layout& layout, const uint8_t* live, int32_t 
   device_->masked(layout, live, maskId, tokens, first, last, wanted);
 }
 
+void RecordingDevice::exclude(const Layout& layout, const int32_t* stateOf, const kernels::RowFault* faults,
+                              uint8_t* wanted, int32_t* tokens) {
+  const Timed timed(*this, "exclude", costs::exclude(layout));
+  device_->exclude(layout, stateOf, faults, wanted, tokens);
+}
+
 void RecordingDevice::open(const Layout& layout, const uint64_t* seeds, uint32_t step, const Block& block,
                            const uint8_t* wanted, uint8_t* opened) {
   const Timed timed(*this, "open", costs::open(layout));
@@ -178,9 +184,9 @@ void RecordingDevice::effectiveSampleSize(const Layout& layout, const double* lo
 }
 
 void RecordingDevice::resample(const Layout& layout, kernels::Scheme scheme, const uint64_t* seeds, uint32_t step,
-                               std::span<const uint8_t> resampled, double* logWeights, int32_t* ancestors) {
-  const Timed timed(*this, "resample", costs::resample(marked(resampled) * layout.perImage));
-  device_->resample(layout, scheme, seeds, step, resampled, logWeights, ancestors);
+                               const Due& due, uint8_t* resampled, double* logWeights, int32_t* ancestors) {
+  const Timed timed(*this, "resample", costs::resample(layout));
+  device_->resample(layout, scheme, seeds, step, due, resampled, logWeights, ancestors);
 }
 
 void RecordingDevice::gather(const Layout& layout, const int32_t* ancestors, const void* from, void* to,

@@ -232,7 +232,7 @@ void CudaDevice::download(void* host, const void* from, std::size_t bytes) {
 
 void CudaDevice::copy(void* to, const void* from, std::size_t bytes) {
   if (bytes == 0) return;
-  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream()), "copying on the GPU");
+  check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream()), "copying on the GPU");
 }
 
 void CudaDevice::suppress(const Logits& z, std::span<const int32_t> ids, std::span<const uint8_t> at) {
@@ -256,6 +256,11 @@ void CudaDevice::truncate(const Logits& z, double temperature, kernels::Truncati
 void CudaDevice::masked(const Layout& layout, const uint8_t* live, int32_t maskId, const int32_t* tokens, int first,
                         int last, uint8_t* wanted) {
   check(cuda::masked(particlesOf(layout), live, maskId, tokens, first, last, wanted, stream()), "marking positions");
+}
+
+void CudaDevice::exclude(const Layout& layout, const int32_t* stateOf, const kernels::RowFault* faults, uint8_t* wanted,
+                         int32_t* tokens) {
+  check(cuda::exclude(particlesOf(layout), stateOf, faults, wanted, tokens, stream()), "leaving out faulty rows");
 }
 
 void CudaDevice::open(const Layout& layout, const uint64_t* seeds, uint32_t step, const Block& block,
@@ -347,9 +352,9 @@ void CudaDevice::effectiveSampleSize(const Layout& layout, const double* logWeig
 }
 
 void CudaDevice::resample(const Layout& layout, kernels::Scheme scheme, const uint64_t* seeds, uint32_t step,
-                          std::span<const uint8_t> resampled, double* logWeights, int32_t* ancestors) {
-  const Scratch which(*this, resampled);
-  check(cuda::resample(particlesOf(layout), scheme, seeds, step, which.as<uint8_t>(), logWeights, ancestors, stream()),
+                          const Due& due, uint8_t* resampled, double* logWeights, int32_t* ancestors) {
+  check(cuda::resample(particlesOf(layout), scheme, seeds, step, due.live, due.ess, due.threshold, resampled,
+                       logWeights, ancestors, stream()),
         "resampling");
 }
 

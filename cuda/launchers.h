@@ -68,6 +68,8 @@ cudaError_t redraw(const Logits& z, double temperature, kernels::Truncation trun
 
 cudaError_t masked(const Particles& particles, const uint8_t* live, int32_t maskId, const int32_t* tokens, int first,
                    int last, uint8_t* wanted, cudaStream_t stream);
+cudaError_t exclude(const Particles& particles, const int32_t* stateOf, const kernels::RowFault* faults,
+                    uint8_t* wanted, int32_t* tokens, cudaStream_t stream);
 cudaError_t open(const Particles& particles, const uint64_t* seeds, uint32_t step, int stepOfBlock, int stepsOfBlock,
                  const uint8_t* wanted, uint8_t* opened, cudaStream_t stream);
 cudaError_t score(kernels::Order order, const Logits& z, const TileTable& tiles, const RowStats& rows,
@@ -96,9 +98,9 @@ cudaError_t weigh(const Particles& particles, int guesses, double lambdaClip, do
                   const double* edit, const double* previousTotal, double* total, double* logWeights,
                   cudaStream_t stream);
 cudaError_t effectiveSampleSize(const Particles& particles, const double* logWeights, double* ess, cudaStream_t stream);
-/// `resampled` [images] is in device memory here.
 cudaError_t resample(const Particles& particles, kernels::Scheme scheme, const uint64_t* seeds, uint32_t step,
-                     const uint8_t* resampled, double* logWeights, int32_t* ancestors, cudaStream_t stream);
+                     const uint8_t* live, const double* ess, double threshold, uint8_t* resampled, double* logWeights,
+                     int32_t* ancestors, cudaStream_t stream);
 cudaError_t gather(const Particles& particles, const int32_t* ancestors, const void* from, void* to,
                    std::size_t rowBytes, cudaStream_t stream);
 

@@ -1,5 +1,5 @@
-// Which positions open (kernels/open.h), and what their tokens do to the particles (device.h): masked, open, score,
-// choose, place and accept. The margin is p₁ − p₂ of the row's two largest probabilities 2^(z·log2e − m)/L.
+// Which positions open (kernels/open.h), and what their tokens do to the particles (device.h): masked, exclude,
+// open, score, choose, place and accept. The margin is p₁ − p₂ of the row's two largest probabilities 2^(z·log2e − m)/L.
 //
 // All arrays are [P, N], but sums and weights of particles [P], live and seeds [images]. A thread a position; for
 // margin a warp a position; choose: a block a particle and a thread a position, which counts those before it; accept: a
@@ -24,6 +24,18 @@ __global__ void __launch_bounds__(kThreads) maskedAt(Particles particles, const 
   if (at >= particles.positions()) return;
   const int p = at / particles.length, n = at % particles.length;
   wanted[at] = live[p / particles.perImage] && n >= first && n < last && tokens[at] == maskId;
+}
+
+__global__ void __launch_bounds__(kThreads) excludeAt(Particles particles, const int32_t* stateOf,
+                                                      const kernels::RowFault* faults, uint8_t* wanted,
+                                                      int32_t* tokens) {
+  const int at = static_cast<int>(threadOfGrid());
+  if (at >= particles.positions()) return;
+  const int p = at / particles.length, n = at % particles.length;
+  const kernels::RowFault fault = faults[static_cast<int64_t>(stateOf[p]) * particles.length + n];
+  if (fault == kernels::RowFault::none) return;
+  wanted[at] = 0;
+  tokens[at] = -1 - static_cast<int32_t>(fault);
 }
 
 __global__ void __launch_bounds__(kThreads)
@@ -136,6 +148,12 @@ cudaError_t masked(const Particles& particles, const uint8_t* live, int32_t mask
                    int last, uint8_t* wanted, cudaStream_t stream) {
   return FKINV_LAUNCH(maskedAt, blocksFor(particles.positions(), kThreads), kThreads, 0, stream, particles, live,
                       maskId, tokens, first, last, wanted);
+}
+
+cudaError_t exclude(const Particles& particles, const int32_t* stateOf, const kernels::RowFault* faults,
+                    uint8_t* wanted, int32_t* tokens, cudaStream_t stream) {
+  return FKINV_LAUNCH(excludeAt, blocksFor(particles.positions(), kThreads), kThreads, 0, stream, particles, stateOf,
+                      faults, wanted, tokens);
 }
 
 cudaError_t open(const Particles& particles, const uint64_t* seeds, uint32_t step, int stepOfBlock, int stepsOfBlock,

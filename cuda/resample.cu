@@ -74,14 +74,17 @@ __device__ int32_t residualAncestorOf(const double* expected, int count, int slo
 
 __global__ void __launch_bounds__(kThreads)
     resampleOf(Particles particles, kernels::Scheme scheme, const uint64_t* seeds, uint32_t step,
-               const uint8_t* resampled, double* logWeights, int32_t* ancestors) {
+               const uint8_t* live, const double* ess, double threshold, uint8_t* resampled, double* logWeights,
+               int32_t* ancestors) {
   const int image = static_cast<int>(blockIdx.x), K = particles.perImage;
   double* const weights = logWeights + static_cast<int64_t>(image) * K;
   int32_t* const slots = ancestors + static_cast<int64_t>(image) * K;
   const auto eachSlot = [=](auto f) {
     for (int k = static_cast<int>(threadIdx.x); k < K; k += kThreads) f(k);
   };
-  if (!resampled[image]) return eachSlot([=](int k) { slots[k] = k; });
+  const bool isDue = live[image] && kernels::isDue(ess[image], threshold, K);
+  if (threadIdx.x == 0) resampled[image] = isDue;
+  if (!isDue) return eachSlot([=](int k) { slots[k] = k; });
 
   double max = weights[0];
   for (int k = 1; k < K; ++k) max = fmax(max, weights[k]);
@@ -139,9 +142,10 @@ cudaError_t effectiveSampleSize(const Particles& particles, const double* logWei
 }
 
 cudaError_t resample(const Particles& particles, kernels::Scheme scheme, const uint64_t* seeds, uint32_t step,
-                     const uint8_t* resampled, double* logWeights, int32_t* ancestors, cudaStream_t stream) {
+                     const uint8_t* live, const double* ess, double threshold, uint8_t* resampled, double* logWeights,
+                     int32_t* ancestors, cudaStream_t stream) {
   return FKINV_LAUNCH(resampleOf, static_cast<unsigned>(particles.images), kThreads, 0, stream, particles, scheme,
-                      seeds, step, resampled, logWeights, ancestors);
+                      seeds, step, live, ess, threshold, resampled, logWeights, ancestors);
 }
 
 cudaError_t gather(const Particles& particles, const int32_t* ancestors, const void* from, void* to,

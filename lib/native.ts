@@ -208,6 +208,32 @@ export interface NativeTexts {
   places: Int32Array;
 }
 
+/** What a step comes to. */
+export interface NativeOutcome {
+  /** [guesses · particles] */
+  clip: Float64Array;
+  edit: Float64Array;
+  /** [particles], before resampling */
+  logWeights: Float64Array;
+  /** [images] */
+  ess: Float64Array;
+  failures: NativeFailure[];
+  /** Not in the last step. Its tokens are final once accept() was called. */
+  proposal?: {
+    /** [particles], slots within the image */
+    ancestors: Int32Array;
+    /** [images] 0 where an image's weights are carried over */
+    resampled: Uint8Array;
+    /** [particles, length] with the positions that opened */
+    tokens: Int32Array;
+  };
+}
+
+/** What is copied between host and device, by what it is for (`Copied` in cpp/particles.h). */
+export const copied = ['setUp', 'tokenIds', 'textIds', 'rewards', 'ancestors', 'result'] as const;
+/** Bytes. */
+export type NativeCopies = Record<(typeof copied)[number], { toDevice: number; toHost: number }>;
+
 /** B images × K particles (`particles` = B·K, image after image) on the engine's device; `step` counts the steps done. */
 export interface NativeParticles {
   /**
@@ -215,19 +241,14 @@ export interface NativeParticles {
    * distinct states of each image, and the forwards.
    */
   denoise(): Promise<{ states: Int32Array; forwards: number; failures: NativeFailure[] }>;
-  /** [guesses, particles, length] */
-  guess(step: number): Promise<Int32Array>;
-  /** `placeOf`, `clip`, `edit` [guesses · particles]; `placeOf` are the places of their texts, fresh or of a step before. */
-  reward(
-    fresh: NativeTexts,
-    placeOf: Int32Array,
-  ): Promise<{ clip: Float64Array; edit: Float64Array; failures: NativeFailure[] }>;
-  /** `logWeights` [particles], `ess` [images] */
-  weigh(): Promise<{ logWeights: Float64Array; ess: Float64Array; failures: NativeFailure[] }>;
-  /** Ancestors [particles], slots within the image; `resampled` [images], 0 where an image's weights are carried over. */
-  resample(step: number): Promise<{ ancestors: Int32Array; resampled: Uint8Array }>;
-  /** Tokens [particles, length] with the positions that opened. Final once accept() was called. */
-  propose(step: number): Promise<Int32Array>;
+  /** `tokens` [guesses, particles, length]; those of an image that fails mean nothing. */
+  guess(step: number): Promise<{ tokens: Int32Array; failures: NativeFailure[] }>;
+  /**
+   * Rewards, weights and, unless the step is the last, resampling and the tokens that it opens. `placeOf` [guesses ·
+   * particles] are the places of the guesses' texts, fresh or of a step before. What is proposed for an image that fails
+   * means nothing.
+   */
+  advance(step: number, fresh: NativeTexts, placeOf: Int32Array): Promise<NativeOutcome>;
   /** Draws tokens of the guesses or of the proposal again; resolves to them, −1 where nothing is left. */
   redraw(step: number, ofProposal: boolean, what: NativeRedraw): Promise<Int32Array>;
   /** Adds the proposal's log-probabilities and importance weights. */
@@ -239,6 +260,9 @@ export interface NativeParticles {
     tokens: Int32Array;
     logProb: Float64Array;
     stages: { name: string; ms: number; calls: number }[];
+    copies: NativeCopies;
+    /** How often the host waited for the device. */
+    waits: number;
   }>;
   /** `gram` [length, length] and `counted` [length] of one particle. */
   similarity(

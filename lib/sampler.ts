@@ -6,6 +6,7 @@ import {
   native,
   type NativeEngine,
   type NativeFailure,
+  type NativeOutcome,
   type NativeParticleOptions,
   type NativeParticles,
   type NativeRecorder,
@@ -93,7 +94,7 @@ class Sampling {
 
   async run(): Promise<(Sampled | FkinvError)[]> {
     const { dllm, clip } = this.models;
-    const { steps, length, bans } = this.options;
+    const { length, bans } = this.options;
     const { pinned } = this.options;
     const particles = this.#particles;
     const textPlaces = new TextPlaces();
@@ -112,7 +113,9 @@ class Sampling {
       if (this.#allFailed()) break;
 
       // 3. Clean guesses of each particle; at t = 0 they are x_0.
-      const guesses = await particles.guess(step);
+      const { tokens: guesses, failures: faults } = await particles.guess(step);
+      this.#note(faults);
+      if (this.#allFailed()) break;
       if (bans !== undefined) await this.#redraw(step, false, guesses, tokens);
 
       // 4. Their texts, and the rewards. Equal texts are encoded once, and not again while they last.
@@ -122,24 +125,19 @@ class Sampling {
       const { fresh, places } = textPlaces.take(texts.filter((text) => text !== undefined));
       const tokenized = this.stopwatch.time('tokenizeText', () => clip.tokenize(fresh));
       const placeOf = Int32Array.from(texts, (text) => textPlaces.of(text));
-      const rewards = await particles.reward({ ...tokenized, places }, placeOf);
-      if (rewards.failures.length > 0) textPlaces.clear();
-      this.#note(rewards.failures);
+      // 5, 6, 7. log G_t onto the carried log-weights; ancestors within each image; positions open, and their tokens are
+      // drawn from the ancestor's z. At t = 0 nothing is resampled, and nothing opens.
+      const outcome = await particles.advance(step, { ...tokenized, places }, placeOf);
+      if (outcome.failures.length > 0) textPlaces.clear();
+      this.#note(outcome.failures);
+      const { proposal } = outcome;
+      const { ancestors, resampled } = proposal ?? this.#identity();
 
-      // 5. log G_t onto the carried log-weights.
-      const { logWeights, ess, failures: degenerate } = await particles.weigh();
-      this.#note(degenerate);
+      await this.#record(texts, { step, states, outcome, ancestors, resampled });
+      if (proposal === undefined || this.#allFailed()) break;
 
-      // 6. Ancestors within each image. At t = 0 nothing is resampled.
-      const isLast = step === steps;
-      const { ancestors, resampled } = isLast ? this.#identity() : await particles.resample(step);
-
-      await this.#record(texts, { step, states, rewards, logWeights, ess, ancestors, resampled });
-      if (isLast || this.#allFailed()) break;
-
-      // 7. Open positions and draw their tokens from the ancestor's z.
       const before = bans === undefined ? tokens : this.#gather(tokens, ancestors);
-      tokens = await particles.propose(step);
+      tokens = proposal.tokens;
       if (bans !== undefined) await this.#redraw(step, true, tokens, before);
       await particles.accept();
     }
@@ -214,17 +212,15 @@ class Sampling {
     now: {
       step: number;
       states: Int32Array;
-      rewards: { clip: Float64Array; edit: Float64Array };
-      logWeights: Float64Array;
-      ess: Float64Array;
+      outcome: NativeOutcome;
       ancestors: Int32Array;
       resampled: Uint8Array;
     },
   ): Promise<void> {
     const { particles: K, steps, onStep } = this.options;
     const P = this.images.length * K;
-    const clip = meanOverGuesses(now.rewards.clip, P);
-    const edit = meanOverGuesses(now.rewards.edit, P);
+    const clip = meanOverGuesses(now.outcome.clip, P);
+    const edit = meanOverGuesses(now.outcome.edit, P);
     for (const [image, trace] of this.#traces.entries()) {
       if (this.#failures[image] !== undefined) continue;
       const ofImage = <T>(values: Iterable<T>): T[] => Array.from(values).slice(image * K, (image + 1) * K);
@@ -234,8 +230,8 @@ class Sampling {
         states: now.states[image] ?? NaN,
         rewardClip: ofImage(clip),
         rewardEdit: ofImage(edit),
-        logWeights: ofImage(now.logWeights),
-        ess: now.ess[image] ?? NaN,
+        logWeights: ofImage(now.outcome.logWeights),
+        ess: now.outcome.ess[image] ?? NaN,
         ancestors: ofImage(now.ancestors),
         resampled: now.resampled[image] === 1,
         best: '',

@@ -60,6 +60,7 @@ test('every kernel and every run of a model is there, as often as it was called'
     coupling: T + 1,
     draw: 2 * T + 1,
     effectiveSampleSize: T + 1,
+    exclude: T + 1,
     gather: 4 * T,
     masked: 2 * T + 1,
     open: T,

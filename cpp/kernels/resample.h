@@ -8,6 +8,12 @@ namespace fkinv::kernels {
 
 enum class Scheme { multinomial, stratified, residual, systematic };
 
+/// Whether an image's particles are resampled: where the threshold is below 1, when fewer than threshold·K count. Not
+/// where its weights are useless, ESS NaN.
+FKINV_HOST_DEVICE inline bool isDue(double ess, double threshold, int perImage) {
+  return ess >= 0 && (threshold >= 1 || ess < threshold * perImage);
+}
+
 /// The first j of `count` at whose running sum of weights `reached` holds; where rounding leaves none, the last
 /// positive one.
 template <class WeightOf, class Reached>

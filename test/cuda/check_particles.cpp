@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 #include <random>
+#include <type_traits>
 
 #include "../../cpp/cpu_device.h"
 #include "../../cuda/launchers.h"
@@ -75,6 +76,29 @@ void checkOpening(const Of& of, Random& random) {
         [&](uint8_t* to) { return masked(of.particles, live.data(), 1, tokens.data(), first, last, to, nullptr); },
         [&](uint8_t* to) { cpu.masked(of.layout, live.data(), 1, tokens.data(), first, last, to); });
   }
+  const Array<int32_t> stateOf(random.many<int32_t>(of.count(), [&] { return random.below(2); }));
+  const Array<kernels::RowFault> faults(random.many<kernels::RowFault>(
+      2 * static_cast<std::size_t>(length), [&] { return static_cast<kernels::RowFault>(random.below(3)); }));
+  compare(
+      of, "exclude: wanted", wanted.host(), 0,
+      [&](uint8_t* to) {
+        const Array<int32_t> changed(tokens.host());
+        return exclude(of.particles, stateOf.data(), faults.data(), to, changed.data(), nullptr);
+      },
+      [&](uint8_t* to) {
+        const Array<int32_t> changed(tokens.host());
+        cpu.exclude(of.layout, stateOf.data(), faults.data(), to, changed.data());
+      });
+  compare(
+      of, "exclude: tokens", tokens.host(), 0,
+      [&](int32_t* to) {
+        const Array<uint8_t> changed(wanted.host());
+        return exclude(of.particles, stateOf.data(), faults.data(), changed.data(), to, nullptr);
+      },
+      [&](int32_t* to) {
+        const Array<uint8_t> changed(wanted.host());
+        cpu.exclude(of.layout, stateOf.data(), faults.data(), changed.data(), to);
+      });
   for (const int step : {0, 3, 7}) {
     compare(
         of, "open", unset, 0,
@@ -205,33 +229,45 @@ void checkWeights(const Of& of, Random& random) {
 
 void checkResampling(const Of& of, Random& random) {
   CpuDevice cpu(1);
-  const std::vector<uint8_t> resampled = random.flags(of.images(), 3, 4);
-  const Array<uint8_t> resampledThere(resampled);
+  const Array<uint8_t> live(random.flags(of.images(), 3, 4));
   const Array<uint64_t> seeds(random.many<uint64_t>(of.images(), [&] { return random.source(); }));
   for (const double scale : {0.0, 1.0, 30.0}) {
     const std::vector<double> weights = random.normals<double>(of.count(), scale);
     for (const kernels::Scheme scheme : {kernels::Scheme::multinomial, kernels::Scheme::stratified,
                                          kernels::Scheme::residual, kernels::Scheme::systematic}) {
       const std::string name = format("resample %d, weights of deviation %g", static_cast<int>(scheme), scale);
-      const Array<double> logWeights(weights);
-      compare(
-          of, name, std::vector<int32_t>(of.count(), 9), 0,
-          [&](int32_t* to) {
-            const Array<double> changed(weights);
-            return resample(of.particles, scheme, seeds.data(), 4, resampledThere.data(), changed.data(), to, nullptr);
-          },
-          [&](int32_t* to) { cpu.resample(of.layout, scheme, seeds.data(), 4, resampled, logWeights.data(), to); });
-      compare(
-          of, name + ": log-weights", weights, 0,
-          [&](double* to) {
-            const Array<int32_t> ancestors(of.count());
-            return resample(of.particles, scheme, seeds.data(), 4, resampledThere.data(), to, ancestors.data(),
-                            nullptr);
-          },
-          [&](double* to) {
-            const Array<int32_t> ancestors(of.count());
-            cpu.resample(of.layout, scheme, seeds.data(), 4, resampled, to, ancestors.data());
-          });
+      // The threshold divides the images, one of them of no use.
+      std::vector<double> sizes =
+          random.many<double>(of.images(), [&] { return of.layout.perImage * random.below(3) / 2.0; });
+      sizes.back() = of.images() > 1 ? kNan : sizes.back();
+      const Array<double> ess(sizes);
+      const double threshold = scale == 0 ? 1 : 0.7;
+      const auto ours = [&](uint8_t* resampled, double* logWeights, int32_t* ancestors) {
+        return resample(of.particles, scheme, seeds.data(), 4, live.data(), ess.data(), threshold, resampled,
+                        logWeights, ancestors, nullptr);
+      };
+      const auto theirs = [&](uint8_t* resampled, double* logWeights, int32_t* ancestors) {
+        cpu.resample(of.layout, scheme, seeds.data(), 4, {live.data(), ess.data(), threshold}, resampled, logWeights,
+                     ancestors);
+      };
+      const auto either = [&](auto resampling) {
+        return [&, resampling](auto* to) {
+          const Array<uint8_t> resampled(of.images());
+          const Array<double> logWeights(weights);
+          const Array<int32_t> ancestors(of.count());
+          using To = std::remove_pointer_t<decltype(to)>;
+          uint8_t* which = resampled.data();
+          double* carried = logWeights.data();
+          int32_t* slots = ancestors.data();
+          if constexpr (std::is_same_v<To, uint8_t>) which = to;
+          if constexpr (std::is_same_v<To, double>) carried = to;
+          if constexpr (std::is_same_v<To, int32_t>) slots = to;
+          return resampling(which, carried, slots);
+        };
+      };
+      compare(of, name, std::vector<int32_t>(of.count(), 9), 0, either(ours), either(theirs));
+      compare(of, name + ": log-weights", weights, 0, either(ours), either(theirs));
+      compare(of, name + ": which images", std::vector<uint8_t>(of.images(), 9), 0, either(ours), either(theirs));
     }
   }
   const Array<int32_t> ancestors(random.many<int32_t>(of.count(), [&] { return random.below(of.layout.perImage); }));

@@ -18,6 +18,9 @@
 #include "../long/demo.h"
 #include "cpu_device.h"
 #include "cuda_device.h"
+#ifdef FKINV_EMULATED
+#include "emulator.h"
+#endif
 #include "machine.h"
 #include "ort/library.h"
 #include "recording_device.h"
@@ -44,6 +47,27 @@ class GraphsOnHost final : public CudaDevice {
  private:
   CpuDevice host_{1};
 };
+
+#ifdef FKINV_EMULATED
+// Each byte that crossed between host and device is counted, with what it is for: in the steps token ids, text ids,
+// rewards and ancestors.
+void checkCopies(const Demo::Result& gpu, std::size_t bytes) {
+  constexpr int kImages = 4, kParticles = 12, kLength = 9, kGuesses = 2, kSteps = 4, kForwards = kSteps + 1;
+  const auto& of = gpu.copies.of;
+  int64_t counted = 0;
+  for (const auto& [toDevice, toHost] : of) counted += toDevice + toHost;
+  expect(static_cast<std::size_t>(counted) == bytes, "some bytes that were copied are not counted");
+  const auto at = [&](Copied why) { return of[static_cast<std::size_t>(why)]; };
+  const int64_t rewards = kForwards * ((2 * kGuesses + 1) * kParticles + kImages) * int64_t{sizeof(double)};
+  expect(at(Copied::rewards).toHost == rewards && at(Copied::rewards).toDevice == 0, "the rewards' bytes");
+  const int64_t ancestors = kSteps * (kParticles * int64_t{sizeof(int32_t)} + kImages);
+  expect(at(Copied::ancestors).toHost == ancestors && at(Copied::ancestors).toDevice == 0, "the ancestors' bytes");
+  const int64_t tokens = (kForwards * kGuesses + kSteps) * kParticles * kLength * int64_t{sizeof(int32_t)};
+  const int64_t redrawn = at(Copied::tokenIds).toHost - tokens;
+  expect(redrawn >= 0 && redrawn <= kSteps * int64_t{sizeof(int32_t)}, "the token ids' bytes");
+  expect(at(Copied::textIds).toHost == 0, "texts do not come back");
+}
+#endif
 
 // Kernels over the same logits draw the same tokens; their rewards differ by the Gram's operands alone.
 void compare(const Demo::Result& gpu, const Demo::Result& cpu) {
@@ -184,8 +208,15 @@ int main(int argc, char** argv) {
         if (isRecorded) device = std::make_shared<RecordingDevice>(std::move(device), recorder);
         const auto begin = Recorder::Clock::now();
         Demo onGpu(argv[2], std::move(device));
-        compare(onGpu.run(never, order), expected);
+#ifdef FKINV_EMULATED
+        emulator::hostBytes = 0;
+#endif
+        const Demo::Result result = onGpu.run(never, order);
         const auto end = Recorder::Clock::now();
+        compare(result, expected);
+#ifdef FKINV_EMULATED
+        checkCopies(result, emulator::hostBytes);
+#endif
         if (!isRecorded) continue;
         const std::vector<Span> spans = recorder->take();
         checkSpans(spans, begin, end);

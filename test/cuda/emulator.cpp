@@ -35,6 +35,7 @@ __attribute__((weak)) void __sanitizer_finish_switch_fiber(void* fakeStack, cons
 namespace fkinv::emulator {
 
 Place* running = nullptr;
+std::size_t hostBytes = 0;
 
 namespace {
 
@@ -582,7 +583,8 @@ cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t
   std::memset(to, value, bytes);
   return cudaSuccess;
 }
-cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t) {
+cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind, cudaStream_t) {
+  if (kind != cudaMemcpyDeviceToDevice) fkinv::emulator::hostBytes += bytes;
   if (bytes > 0) std::memcpy(to, from, bytes);
   return cudaSuccess;
 }

@@ -61,6 +61,9 @@ class Error : public std::runtime_error {
 void* allocate(std::size_t bytes);
 void release(void* memory);
 
+/// Bytes that were copied between host and device, either way.
+extern std::size_t hostBytes;
+
 /// Where the running thread is.
 struct Place {
   uint3 thread, block;

@@ -27,6 +27,7 @@ struct Demo {
   struct Result {
     std::vector<int32_t> tokens;  // of the two images that live
     std::vector<double> rewards;  // of all steps: CLIP's, then the edit reward
+    Copies copies;
   };
   Demo(const std::string& models, std::shared_ptr<Device> device) : engine(std::move(device)) {
     CancelToken token;
@@ -76,7 +77,9 @@ struct Demo {
     for (int step = 0;; ++step) {
       const auto denoised = particles.denoise(cancel);
       expect(denoised.failures.size() == (step == 0 ? 1 : 0), "the broken embedding");
-      const std::vector<int32_t> guess = particles.guess(step);
+      const auto guesses = particles.guess(step);
+      expect(guesses.failures.empty(), "no row has a fault");
+      const std::vector<int32_t>& guess = guesses.tokens;
       Particles::Texts texts;
       for (std::size_t i = 0; i < kGuesses * P; ++i) {
         texts.places.push_back(static_cast<int64_t>(i));
@@ -87,16 +90,14 @@ struct Demo {
       }
       std::vector<int32_t> textOf(kGuesses * P);
       std::iota(textOf.begin(), textOf.end(), 0);
-      const auto rewards = particles.reward(texts, textOf, cancel);
+      if (step == 2) particles.retire(3);
+      const auto [rewards, proposal] = particles.advance(step, texts, textOf, cancel);
       expect(rewards.clip.size() == kGuesses * P && rewards.edit.size() == kGuesses * P, "the rewards");
       for (const auto* of : {&rewards.clip, &rewards.edit}) {
         result.rewards.insert(result.rewards.end(), of->begin(), of->end());
       }
-      particles.weigh();
-      if (step == 4) break;
-      if (step == 2) particles.retire(3);
-      particles.resample(step);
-      const std::vector<int32_t> tokens = particles.propose(step);
+      if (!proposal) break;
+      const std::vector<int32_t>& tokens = proposal->tokens;
       for (int n = 0; n < 9; ++n) {
         const int32_t token = tokens[static_cast<std::size_t>(n)];
         if (n == 4 || token == 1 || step == 0) continue;
@@ -108,6 +109,7 @@ struct Demo {
     expect(particles.similarity(5).gram.size() == 81, "the similarity");
     result.tokens = particles.final().tokens;
     result.tokens.resize(2 * 3 * 9);
+    result.copies = particles.copies();
     return result;
   }
   Engine engine;

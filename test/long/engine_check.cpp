@@ -248,6 +248,7 @@ void checkWeights(Random& random, CpuDevice& device, int rounds) {
     device.effectiveSampleSize(layout, logWeights.data(), ess.data());
     // An image whose weights are all −inf or have a NaN is left out, and the others go on.
     std::vector<uint8_t> live;
+    const std::vector<uint8_t> everyone(ess.size(), 1);
     for (double e : ess) live.push_back(std::isfinite(e));
     left += std::count(live.begin(), live.end(), 0);
     const std::vector<uint64_t> seeds(ess.size(), random());
@@ -255,8 +256,10 @@ void checkWeights(Random& random, CpuDevice& device, int rounds) {
                               kernels::Scheme::systematic}) {
       std::vector<int32_t> ancestors(particles), from(particles), to(particles);
       std::vector<double> weights = logWeights;
-      device.resample(layout, scheme, seeds.data(), static_cast<uint32_t>(round), live, weights.data(),
-                      ancestors.data());
+      std::vector<uint8_t> isResampled(live.size());
+      device.resample(layout, scheme, seeds.data(), static_cast<uint32_t>(round), {everyone.data(), ess.data(), 1},
+                      isResampled.data(), weights.data(), ancestors.data());
+      expect(isResampled == live, "which images are resampled");
       std::iota(from.begin(), from.end(), 0);
       device.gather(layout, ancestors.data(), from.data(), to.data(), sizeof(int32_t));
       for (std::size_t p = 0; p < particles; ++p) {

@@ -103,9 +103,9 @@ MemoryShape memoryShape(const Device& device, const DllmGraph& dllm, const TextG
   return shape;
 }
 
-std::shared_ptr<Particles> makeParticles(std::shared_ptr<Device> device, const DllmGraph& dllm, const TextGraph& text,
-                                         std::vector<Reference> references, int embedSize, ParticleOptions options,
-                                         std::vector<Features> conditions) {
+std::shared_ptr<Particles> makeParticles(const std::shared_ptr<Device>& device, const DllmGraph& dllm,
+                                         const TextGraph& text, std::vector<Reference> references, int embedSize,
+                                         ParticleOptions options, std::vector<Features> conditions) {
   const MemoryShape shape = memoryShape(*device, dllm, text, embedSize, options);
   try {
     return std::make_shared<Particles>(device, dllm, text, std::move(references), embedSize, std::move(options),

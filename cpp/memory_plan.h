@@ -44,8 +44,8 @@ MemoryShape memoryShape(const Device&, const DllmGraph&, const TextGraph&, int e
 
 /// The particle system, whose arguments these are. Where the device has no room for it, Error "OUT_OF_MEMORY" says what
 /// it takes, what is free and which maxBatch would fit.
-std::shared_ptr<Particles> makeParticles(std::shared_ptr<Device> device, const DllmGraph& dllm, const TextGraph& text,
-                                         std::vector<Reference> references, int embedSize, ParticleOptions options,
-                                         std::vector<Features> conditions);
+std::shared_ptr<Particles> makeParticles(const std::shared_ptr<Device>& device, const DllmGraph& dllm,
+                                         const TextGraph& text, std::vector<Reference> references, int embedSize,
+                                         ParticleOptions options, std::vector<Features> conditions);
 
 }  // namespace fkinv

@@ -31,8 +31,11 @@ const {
 if (tarball === undefined)
   throw new Error('which tarball? node scripts/check-package.mjs <tarball> [--node <binary>]…');
 
-/** MB that the tarball and the installed package may have, and that each prebuilt addon adds: 13.5 are the models' weights. */
-const bounds = { packed: { base: 13, addon: 1 }, unpacked: { base: 15, addon: 3 } };
+/**
+ * MB that the tarball and the installed package may have, and that each prebuilt addon adds: 13.5 are the models' weights,
+ * 1.5 the CUDA kernels of one addon, which are compressed as they are.
+ */
+const bounds = { packed: { base: 14.5, addon: 1 }, unpacked: { base: 16.5, addon: 3 } };
 
 const prompts = new Set();
 let failures = 0;

@@ -1,5 +1,4 @@
-// Which GPUs a build is for, and with which nvcc. The environment says it, as CONTRIBUTING.md has it: FKINV_CUDA=0, none;
-// a list such as 89 or 80,90, those; 1, this machine's; unset, this machine's where there is an nvcc.
+// Which GPUs a build is for, and with which nvcc: FKINV_CUDA decides, as CONTRIBUTING.md has it.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
@@ -22,7 +21,7 @@ function outputOf(program, args) {
   return status === 0 ? stdout : undefined;
 }
 
-/** nvcc's path, where one is to be found: CUDACXX, which CMake knows too, is it even where it does not run. */
+/** The path of nvcc, or undefined. What CUDACXX names, as it does for CMake, is it even where that does not run. */
 export function findNvcc() {
   const { CUDACXX, CUDA_PATH, CUDA_HOME, PATH = '' } = process.env;
   if (CUDACXX) return CUDACXX;
@@ -110,7 +109,10 @@ export function cudaToShip() {
   const wanted = wish();
   if (wanted === undefined) return notUnderstood;
   if (wanted === 'none' || (wanted === 'auto' && !isLinux64)) return cpuOnly;
-  return buildFor(Array.isArray(wanted) ? wanted : shipped);
+  const all = Array.isArray(wanted) ? wanted : shipped;
+  const build = buildFor(all);
+  if (build.fault !== undefined || String(build.architectures) === String(all)) return build;
+  return { fault: `CUDA ${build.version} does not build for each of the compute capabilities ${named(all)}` };
 }
 
 /** The same for cmake-js, which passes no empty value on. */

@@ -5,6 +5,7 @@ import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { Clip } from '../lib/clip';
 import { Dllm } from '../lib/dllm';
+import { FkinvError } from '../lib/errors';
 import type { MemoryReport } from '../lib/examine/memory';
 import { planMemory } from '../lib/memory-plan';
 import { ModelFolder } from '../lib/model-folder';
@@ -15,6 +16,7 @@ import { particleOptions, type Models } from '../lib/sampler';
 import { cpuEngine } from './cpu-engine';
 import { blocksUnder } from './documents';
 import { bells, fkinv, root } from './fkinv';
+import { node, onnxFile } from './onnx/builder';
 import { lladaVocab, wideF16 } from './onnx/models';
 
 const fixtures = path.join(__dirname, 'fixtures', 'models');
@@ -131,6 +133,27 @@ test('a text tower with a mask', async (t) => {
   const models = await load(t, { dllm: path.join(fixtures, 'dllm'), clip });
   const plan = planMemory(models, resolveOptions({}, models.dllm), 2);
   t.is(plan.total, await held(models, {}, 2));
+});
+
+test('a run that ONNX Runtime has no memory for', async (t) => {
+  const file = path.join(workspace, 'large.onnx');
+  const graph = onnxFile({
+    nodes: [node('ConstantOfShape', 'n', 'zeros'), node('ReduceMax', 'zeros', 'largest')],
+    inputs: [{ name: 'n', type: 'int64', dims: ['rows'] }],
+    output: { name: 'largest', type: 'float32', dims: ['rows'] },
+    constants: {},
+  });
+  await writeFile(file, graph);
+  const engine = cpuEngine(1);
+  t.teardown(() => engine.dispose());
+  const session = await engine.load(file, 99);
+  const largest = async (n: bigint): Promise<Float32Array> => {
+    const input = { name: 'n', data: BigInt64Array.of(n), rowShape: [] };
+    return (await session.run(1, [input], 'largest', [])).read();
+  };
+  t.deepEqual(await largest(1000n), Float32Array.of(0));
+  const error = await t.throwsAsync(largest(2n ** 46n), { instanceOf: FkinvError, code: 'OUT_OF_MEMORY' });
+  t.true(error.message.startsWith(`running ${file}: `), error.message);
 });
 
 test('fkinv doctor --plan', async (t) => {

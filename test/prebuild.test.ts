@@ -266,6 +266,13 @@ onCuda('FKINV_CUDA=1 without an nvcc that runs: the install script and npm run p
   t.deepEqual(shipped, { code: 1, stdout: '', stderr: `npm run prebuild: ${said}, ${url}. ${advice}\n` });
 });
 
+onCuda('npm run prebuild leaves out no GPU that a package is for', async (t) => {
+  const { code, stderr } = await run([path.join(root, 'scripts', 'prebuild-cmake.mjs')], cudaTools(t, '14.0', []));
+  t.is(code, 1);
+  const all = '7.5, 8.0, 8.6, 8.9, 9.0, 10.0, 12.0';
+  t.true(stderr.startsWith(`npm run prebuild: CUDA 14.0 does not build for each of the compute capabilities ${all}. `));
+});
+
 /** Requires the package of a folder, which throws. */
 function load(folder: string): Promise<Ended> {
   const use = `try { require(${JSON.stringify(folder)}); } catch ({ code, message }) { console.log(code, message); }`;

@@ -2,13 +2,21 @@
 
 #include <algorithm>
 #include <numeric>
+#include <string_view>
 
 #include "../platform.h"
 
 namespace fkinv::ort {
 namespace {
 constexpr const char* kCode = "MODEL_RUN";
+
+// What the device has left, where there was no room.
+std::string freeOf(Device& device, std::string_view message) {
+  if (codeOf(message, kCode) == kCode) return "";
+  const auto free = device.freeBytes();
+  return free ? " (" + std::to_string(*free >> 20) + " MiB of the device are free)" : "";
 }
+}  // namespace
 
 Binding::Binding(std::shared_ptr<Session> session, std::shared_ptr<Device> device, std::string model)
     : session_(std::move(session)), device_(std::move(device)), model_(std::move(model)) {
@@ -117,7 +125,7 @@ std::vector<Binding::Failure> Binding::run(std::span<const int64_t> rows, Cancel
   for (std::size_t i = 0; i < messages.size(); ++i) {
     if (messages[i].empty()) continue;
     const std::string what = "running " + platform::toUtf8(session_->path()) + ": " + messages[i];
-    failures.push_back({rows[i], Error(kCode, what)});
+    failures.push_back({rows[i], Error(codeOf(messages[i], kCode), what + freeOf(*device_, messages[i]))});
   }
   return failures;
 }

@@ -32,7 +32,7 @@ class Binding {
   void* output(const std::string& name, ONNXTensorElementDataType type, int64_t rows,
                const std::vector<int64_t>& rowShape);
 
-  /// A row that ONNX Runtime could not run, with its Error "MODEL_RUN".
+  /// A row that ONNX Runtime could not run, with its Error "MODEL_RUN", or "OUT_OF_MEMORY".
   struct Failure {
     int64_t row;
     Error error;

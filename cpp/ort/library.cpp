@@ -129,11 +129,19 @@ void loadCudaProvider() {
   throw Error(kNoCuda, reason);
 }
 
+// The words of its allocators, of the C++ library and of CUDA.
+const char* codeOf(std::string_view message, const char* code) {
+  for (const std::string_view words : {"Failed to allocate memory", "bad_alloc", "bad allocation", "out of memory"}) {
+    if (message.find(words) != std::string_view::npos) return "OUT_OF_MEMORY";
+  }
+  return code;
+}
+
 void check(OrtStatus* status, const char* code, const char* what) {
   if (status == nullptr) return;
   const std::string message = api().GetErrorMessage(status);
   api().ReleaseStatus(status);
-  throw Error(code, std::string(what) + ": " + message);
+  throw Error(codeOf(message, code), std::string(what) + ": " + message);
 }
 
 }  // namespace fkinv::ort

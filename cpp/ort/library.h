@@ -2,6 +2,7 @@
 #pragma once
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 #include "onnxruntime_c_api.h"
 
@@ -27,7 +28,10 @@ void loadCudaProvider();
 /// Whether the CUDA provider is loaded.
 bool hasCudaProvider();
 
-/// Throws Error with `code` and "<what>: <ORT's message>" unless `status` is null; releases it.
+/// "OUT_OF_MEMORY" where ONNX Runtime's `message` says that, whose own code for it is that of any failure; else `code`.
+const char* codeOf(std::string_view message, const char* code);
+
+/// Throws Error with `code`, or "OUT_OF_MEMORY", and "<what>: <ORT's message>" unless `status` is null; releases it.
 void check(OrtStatus* status, const char* code, const char* what);
 
 /// Releases ORT's objects through the function of OrtApi that `Release` names.

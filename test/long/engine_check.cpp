@@ -14,7 +14,9 @@
 #include <cstdlib>
 #include <future>
 #include <limits>
+#include <map>
 #include <numeric>
+#include <optional>
 #include <random>
 #include <string>
 #include <string_view>
@@ -32,6 +34,7 @@
 #include "kernels/potential.h"
 #include "kernels/resample.h"
 #include "kernels/widen.h"
+#include "memory_plan.h"
 #include "ort/library.h"
 
 #ifdef __SANITIZE_ADDRESS__
@@ -399,6 +402,90 @@ void checkKernelsOnThreads(Random& random) {
   }
 }
 
+// A device of so many bytes.
+class SmallDevice final : public CpuDevice {
+ public:
+  explicit SmallDevice(std::size_t bytes) : CpuDevice(1), free_(bytes) {}
+  void setFree(std::size_t bytes) { free_ = bytes; }
+  std::optional<std::size_t> freeBytes() override { return free_; }
+  void* allocate(std::size_t bytes) override {
+    if (bytes > free_) throw Error("OUT_OF_MEMORY", "there is no room");
+    void* memory = CpuDevice::allocate(bytes);
+    free_ -= sizes_[memory] = bytes;
+    return memory;
+  }
+  void release(void* memory) noexcept override {
+    free_ += sizes_.extract(memory).mapped();
+    CpuDevice::release(memory);
+  }
+
+ private:
+  std::size_t free_;
+  std::map<void*, std::size_t> sizes_;
+};
+
+// The plan is what is allocated, to the byte; where there is no room, the error names a maxBatch that there is room
+// for.
+void checkMemory(const std::string& models) {
+  const auto device = std::make_shared<SmallDevice>(std::size_t{1} << 30);
+  const Demo demo(models, device);
+  const auto of = [](int images, int particles) {
+    return ParticleOptions{.layout = {images, particles, 9},
+                           .steps = 4,
+                           .guesses = 2,
+                           .maskId = 1,
+                           .suppressed = {1, 5},
+                           .restrictions = {{{0}, std::vector<uint8_t>(9)}},
+                           .stops = {0},
+                           .pinned = std::vector<int32_t>(9, -1),
+                           .prefixes = std::vector<int32_t>(static_cast<std::size_t>(images) * 3),
+                           .countAll = false,
+                           .temperature = 1,
+                           .truncation = {},
+                           .order = kernels::Order::random,
+                           .blockLength = 9,
+                           .scheme = kernels::Scheme::systematic,
+                           .essThreshold = 1,
+                           .lambdaClip = 100,
+                           .lambdaEdit = 20,
+                           .seeds = std::vector<uint64_t>(static_cast<std::size_t>(images))};
+  };
+  const auto shape = [&](int images, int particles) {
+    return memoryShape(*device, demo.dllm, demo.text, 256, of(images, particles));
+  };
+  const auto total = [&](int images, int particles) { return planMemory(shape(images, particles)).total(); };
+  const auto refusal = [&](int images, int particles, std::size_t free) -> std::string {
+    device->setFree(free);
+    try {
+      const std::vector<Reference> references(static_cast<std::size_t>(images), {demo.images[0]});
+      const auto made = makeParticles(device, demo.dllm, demo.text, references, 256, of(images, particles), {});
+      expect(made->bytes() == total(images, particles), "the particles hold other than was planned");
+      expect(*device->freeBytes() == free - made->bytes(), "the device gave other than was planned");
+      return "";
+    } catch (const Error& error) {
+      expect(std::string_view(error.code) == "OUT_OF_MEMORY", "another error");
+      expect(*device->freeBytes() == free, "a failed attempt kept memory");
+      return error.what();
+    }
+  };
+  int refused = 0;
+  for (int images = 1; images <= 6; ++images) {
+    for (int particles : {1, 3, 8}) {
+      const std::size_t bytes = total(images, particles);
+      expect(imagesThatFit(shape(images, particles), bytes) == images, "the images that fit");
+      expect(imagesThatFit(shape(images, particles), bytes - 1) == images - 1, "the images that fit in less");
+      expect(refusal(images, particles, bytes).empty(), "what fits was refused");
+      const std::string why = refusal(images, particles, bytes - 1);
+      const std::string remedy =
+          images == 1 ? "use fewer particles" : "maxBatch " + std::to_string((images - 1) * particles) + " would fit";
+      expect(why.find(remedy) != std::string::npos, why.c_str());
+      ++refused;
+    }
+  }
+  device->setFree(std::size_t{1} << 30);
+  std::printf("memory: %d plans were kept to, and refused in a byte less\n", refused);
+}
+
 void checkParticles(const std::string& models, const std::vector<int>& threadCounts,
                     const std::vector<kernels::Order>& orders, int aborts) {
   std::vector<int32_t> expected;
@@ -436,7 +523,7 @@ void checkParticles(const std::string& models, const std::vector<int>& threadCou
   cancelled.cancel();
   for (CancelToken* token : {&fine, &cancelled}) {
     try {
-      const ort::Session session(models + "/dllm/config.json", ORT_ENABLE_ALL, CpuDevice(1), *token);
+      const ort::Session session(models + "/dllm/config.json", ORT_ENABLE_ALL, std::make_shared<CpuDevice>(1), *token);
       expect(false, "a JSON file was loaded as a graph");
     } catch (const Error& error) {
       expect(std::string_view(error.code) == (token == &fine ? "MODEL_INVALID" : "ABORTED"), error.what());
@@ -464,6 +551,7 @@ int main(int argc, char** argv) {
     }
     using enum kernels::Order;
     if (what == "all") {
+      checkMemory(argv[3]);
       checkParticles(argv[3], {1, 3}, {confidence, entropy, margin}, 12);
     } else {
       checkParticles(argv[3], {2}, {confidence}, 1);  // valgrind is a hundred times slower

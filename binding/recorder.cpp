@@ -2,6 +2,7 @@
 
 #include "args.h"
 #include "cpp/recording_device.h"
+#include "engine.h"
 
 namespace fkinv::binding {
 namespace {
@@ -19,6 +20,8 @@ const char* nameOf(SpanKind kind) {
       return "forward";
     case SpanKind::modelRun:
       return "model";
+    case SpanKind::wait:
+      return "wait";
   }
   return "";
 }
@@ -56,11 +59,18 @@ Napi::Value RecorderClass::now(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), milliseconds(Recorder::Clock::now()));
 }
 
-// take(): { name, kind, thread, start, end, bytes, flops }[], all spans so far
+// take(engine: Engine): Promise<{ name, kind, thread, start, end, bytes, flops }[]>, all spans so far: the engine's
+// thread asks its device for what only that knows
 Napi::Value RecorderClass::take(const Napi::CallbackInfo& info) {
-  Napi::Array array = Napi::Array::New(info.Env());
-  for (const Span& span : recorder_->take()) array.Set(array.Length(), toObject(info.Env(), span));
-  return array;
+  return unwrap<EngineClass>(info[0])
+      .jobs(info.Env())
+      ->run(
+          info.Env(), std::make_shared<CancelToken>(), [recorder = recorder_] { return recorder->take(); },
+          [](Napi::Env env, const std::vector<Span>& spans) -> Napi::Value {
+            Napi::Array array = Napi::Array::New(env);
+            for (const Span& span : spans) array.Set(array.Length(), toObject(env, span));
+            return array;
+          });
 }
 
 }  // namespace fkinv::binding

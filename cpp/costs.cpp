@@ -19,8 +19,9 @@ Cost pass(const Logits& z, double temperature) {
   return {logits * logitBytes(z), 2 * gram + kExponential * exponentials};
 }
 
-Cost merge(const Logits& z) {
-  const int64_t tiles = z.rows() * z.tiles(), gram = static_cast<int64_t>(z.states) * z.chunks() * z.pairs();
+Cost merge(const Logits& z, int chunkTiles) {
+  const int64_t chunks = (z.tiles() + chunkTiles - 1) / chunkTiles;
+  const int64_t tiles = z.rows() * z.tiles(), gram = z.states * chunks * z.pairs();
   return {tiles * (4 * kFloat + kDouble) + gram * kFloat, 8 * tiles + 3 * gram};
 }
 

@@ -13,8 +13,9 @@ inline constexpr int64_t kExponential = 20;
 
 /// Every logit once; the upper triangle of the Gram, and an exponential each, two of them where τ is not 1.
 Cost pass(const Logits& z, double temperature);
-/// The table of tiles and chunks once, 3 operations an entry of the Gram and 8 a tile of a row.
-Cost merge(const Logits& z);
+/// The table of tiles and chunks, of `chunkTiles` tiles each, once; 3 operations an entry of the Gram and 8 a tile of a
+/// row.
+Cost merge(const Logits& z, int chunkTiles);
 /// Every row once, as if none had a fault: two exponentials a logit for top-p, and one for the weights that are left.
 Cost truncate(const Logits& z, kernels::Truncation truncation);
 /// `wanted` tokens: each reads the weights (τ = 0: the maxima) of its row's tiles, and the tile that it picks.

@@ -23,6 +23,10 @@ class CpuDevice : public Device {
     pool_.run(forward.rows, run);
   }
 
+  std::unique_ptr<Mark> mark() noexcept override { return nullptr; }
+  void enter(const char*) noexcept override {}
+  void leave() noexcept override {}
+
   int chunkTiles() const override { return kernels::kChunk; }
 
   Limits measureLimits() override { return fkinv::measureLimits(pool_, vectors_); }

@@ -73,6 +73,15 @@ struct Forward {
   std::function<int64_t(int64_t row)> inputBytes;
 };
 
+/// A point in the order of a device's work.
+class Mark {
+ public:
+  virtual ~Mark() = default;
+  /// Milliseconds from when the device came to `earlier`, a mark of its own, to when it came to this one, by its own
+  /// clock; waits until it has. Throws Error "CUDA_FAILED".
+  virtual double since(const Mark& earlier) const = 0;
+};
+
 /// Work is done in the order of the calls. Pointers and spans named "device" in comments are to the device's own
 /// memory; every other span is the host's. Only wait(), download(), eachRow() and measureLimits() wait; upload() has
 /// read `host` when it returns.
@@ -94,6 +103,12 @@ class Device {
 
   /// Returns when all that was queued has been done.
   virtual void wait() const noexcept = 0;
+
+  /// A point behind all that was queued; null on a device that queues nothing, whose calls return when they are done.
+  virtual std::unique_ptr<Mark> mark() noexcept = 0;
+  /// Until leave() the device's own profiler, should one be attached, has what is called under `name`; they nest.
+  virtual void enter(const char* name) noexcept = 0;
+  virtual void leave() noexcept = 0;
 
   /// What the device can do at most, measured now.
   virtual Limits measureLimits() = 0;
@@ -165,6 +180,18 @@ class Device {
                         uint8_t* resampled, double* logWeights, int32_t* ancestors) = 0;
   /// to[p] = from[ancestor of p], rows of `rowBytes` bytes.
   virtual void gather(const Layout&, const int32_t* ancestors, const void* from, void* to, std::size_t rowBytes) = 0;
+};
+
+/// Has what is called during its lifetime under `name` (Device::enter).
+class Range {
+ public:
+  Range(Device& device, const char* name) noexcept : device_(device) { device_.enter(name); }
+  ~Range() { device_.leave(); }
+  Range(const Range&) = delete;
+  Range& operator=(const Range&) = delete;
+
+ private:
+  Device& device_;
 };
 
 /// `size` values of T on a device, released with it.

@@ -189,10 +189,10 @@ class Particles {
  private:
   enum StageId { kDenoise, kPass, kGuess, kEncodeText, kReward, kResample, kPropose };
 
-  // Adds its lifetime to a stage.
+  // Adds its lifetime to a stage, by whose name the device's profiler has it.
   class Timer {
    public:
-    Timer(Particles& particles, StageId id) : stage_(particles.stages_[id]) {}
+    Timer(Particles& particles, StageId id) : stage_(particles.stages_[id]), range_(*particles.device_, stage_.name) {}
     ~Timer() {
       stage_.milliseconds += std::chrono::duration<double, std::milli>(Clock::now() - start_).count();
       ++stage_.calls;
@@ -201,6 +201,7 @@ class Particles {
    private:
     using Clock = std::chrono::steady_clock;
     Stage& stage_;
+    const Range range_;
     const Clock::time_point start_ = Clock::now();
   };
 

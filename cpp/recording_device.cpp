@@ -11,36 +11,54 @@ int64_t marked(std::span<const uint8_t> marks) {
   return std::count_if(marks.begin(), marks.end(), [](uint8_t mark) { return mark != 0; });
 }
 
+// Of marked positions of one particle.
+int64_t pairs(const std::vector<uint8_t>& marks, std::size_t length) {
+  int64_t sum = 0;
+  for (std::size_t first = 0; first < marks.size(); first += length) {
+    const int64_t positions = marked({&marks[first], length});
+    sum += positions * (positions - 1) / 2;
+  }
+  return sum;
+}
+
 }  // namespace
 
-// What a kernel does depends on how many positions are marked: read here, before its time begins.
-std::vector<uint8_t> RecordingDevice::marks(const Layout& layout, const uint8_t* onDevice) {
-  std::vector<uint8_t> host(static_cast<std::size_t>(slots(layout)));
-  device_->download(host.data(), onDevice, host.size());
-  return host;
+// What a kernel does depends on how many positions are marked: kept as they are now, and counted when the spans are
+// taken.
+RecordingDevice::Marks RecordingDevice::marks(const Layout& layout, const uint8_t* onDevice) const {
+  const auto kept = std::make_shared<Array<uint8_t>>(device_, static_cast<std::size_t>(slots(layout)));
+  device_->copy(kept->data(), onDevice, kept->bytes());
+  return [kept] { return kept->download(); };
 }
 
 void RecordingDevice::eachRow(const Forward& forward, const std::function<void(int64_t)>& run) {
   recorder_->enter();  // the engine's thread, before one of the pool
   const std::string model(forward.model);
-  const auto start = Recorder::Clock::now();
-  device_->eachRow(forward, [&](int64_t row) {
-    const auto begin = Recorder::Clock::now();
-    run(row);
-    recorder_->add(model, SpanKind::modelRun, begin, {forward.inputBytes(row), Cost::kUnknown});
-  });
   int64_t bytes = 0;
   for (int64_t row = 0; row < forward.rows; ++row) bytes += forward.inputBytes(row);
-  recorder_->add(model, SpanKind::forward, start, {bytes, Cost::kUnknown});
+  const auto reads = [](int64_t inputs) { return [inputs] { return Cost{inputs, Cost::kUnknown}; }; };
+  const Timed timed(*this, model, SpanKind::forward, reads(bytes));
+  device_->eachRow(forward, [&](int64_t row) {
+    const Timed one(*this, model, SpanKind::modelRun, reads(forward.inputBytes(row)));
+    run(row);
+  });
+}
+
+void RecordingDevice::wait() const noexcept {
+  if (!queues_) return;
+  const Timed timed(*this, "wait", SpanKind::wait, [] { return Cost{0, 0}; }, On::host);
+  device_->wait();
 }
 
 void RecordingDevice::upload(void* to, const void* host, std::size_t bytes) {
-  const Timed timed(*this, "upload", {static_cast<int64_t>(bytes), 0});
+  const Timed timed(*this, "upload", {static_cast<int64_t>(bytes), 0}, On::host);
   device_->upload(to, host, bytes);
 }
 
+// Without the wait for what comes before it.
 void RecordingDevice::download(void* host, const void* from, std::size_t bytes) {
-  const Timed timed(*this, "download", {static_cast<int64_t>(bytes), 0});
+  wait();
+  const Timed timed(*this, "download", {static_cast<int64_t>(bytes), 0}, On::host);
   device_->download(host, from, bytes);
 }
 
@@ -60,7 +78,7 @@ void RecordingDevice::pass(const Logits& z, double temperature, const TileTable&
 }
 
 void RecordingDevice::merge(const Logits& z, double temperature, const TileTable& tiles, const RowStats& rows) {
-  const Timed timed(*this, "merge", costs::merge(z));
+  const Timed timed(*this, "merge", costs::merge(z, chunkTiles()));
   device_->merge(z, temperature, tiles, rows);
 }
 
@@ -91,7 +109,9 @@ void RecordingDevice::open(const Layout& layout, const uint64_t* seeds, uint32_t
 void RecordingDevice::score(kernels::Order order, const Logits& z, const TileTable& tiles, const RowStats& rows,
                             const Layout& layout, const int32_t* stateOf, const uint8_t* wanted, const double* logModel,
                             double* scores) {
-  const Timed timed(*this, "score", costs::score(order, z, layout, marked(marks(layout, wanted))));
+  const Timed timed(*this, "score", SpanKind::kernel, [order, z, layout, at = marks(layout, wanted)] {
+    return costs::score(order, z, layout, marked(at()));
+  });
   device_->score(order, z, tiles, rows, layout, stateOf, wanted, logModel, scores);
 }
 
@@ -103,7 +123,9 @@ void RecordingDevice::choose(const Layout& layout, const double* scores, const u
 
 void RecordingDevice::draw(const Logits& z, double temperature, const TileTable& tiles, const RowStats& rows,
                            const Layout& layout, const Draws& draws) {
-  const Timed timed(*this, "draw", costs::draw(z, temperature, marked(marks(layout, draws.wanted))));
+  const Timed timed(*this, "draw", SpanKind::kernel, [z, temperature, at = marks(layout, draws.wanted)] {
+    return costs::draw(z, temperature, marked(at()));
+  });
   device_->draw(z, temperature, tiles, rows, layout, draws);
 }
 
@@ -133,14 +155,9 @@ void RecordingDevice::count(const Layout& layout, const int32_t* tokens, std::sp
 
 void RecordingDevice::coupling(const Layout& layout, const float* gram, const int32_t* stateOf, const uint8_t* counted,
                                double* rewardEdit) {
-  const std::vector<uint8_t> host = marks(layout, counted);
-  const auto length = static_cast<std::size_t>(layout.length);
-  int64_t pairs = 0;
-  for (std::size_t first = 0; first < host.size(); first += length) {
-    const int64_t positions = marked({&host[first], length});
-    pairs += positions * (positions - 1) / 2;
-  }
-  const Timed timed(*this, "coupling", costs::coupling(layout, pairs));
+  const Timed timed(*this, "coupling", SpanKind::kernel, [layout, at = marks(layout, counted)] {
+    return costs::coupling(layout, pairs(at(), static_cast<std::size_t>(layout.length)));
+  });
   device_->coupling(layout, gram, stateOf, counted, rewardEdit);
 }
 

@@ -7,12 +7,13 @@
 
 namespace fkinv {
 
-/// Another device, each of whose kernels and runs leaves a span. It exists while something is profiled: a call that is
-/// not has the device itself, and pays nothing.
+/// Another device, each of whose kernels and runs leaves a span, and a range in the device's profiler. Where that
+/// device queues its work, the span is of its own order; but what the host copies, and waits for, is the calling
+/// thread's. It exists while something is profiled: a call that is not has the device itself, and pays nothing.
 class RecordingDevice final : public Device {
  public:
   RecordingDevice(std::shared_ptr<Device> device, std::shared_ptr<Recorder> recorder)
-      : device_(std::move(device)), recorder_(std::move(recorder)) {}
+      : device_(std::move(device)), recorder_(std::move(recorder)), queues_(device_->mark() != nullptr) {}
 
   const char* memoryName() const override { return device_->memoryName(); }
   int memoryIndex() const override { return device_->memoryIndex(); }
@@ -21,7 +22,10 @@ class RecordingDevice final : public Device {
   void configure(OrtRunOptions* options) const override { device_->configure(options); }
   int chunkTiles() const override { return device_->chunkTiles(); }
   void eachRow(const Forward& forward, const std::function<void(int64_t)>& run) override;
-  void wait() const noexcept override { device_->wait(); }
+  void wait() const noexcept override;
+  std::unique_ptr<Mark> mark() noexcept override { return device_->mark(); }
+  void enter(const char* name) noexcept override { device_->enter(name); }
+  void leave() noexcept override { device_->leave(); }
   Limits measureLimits() override { return device_->measureLimits(); }
 
   std::optional<std::size_t> freeBytes() override { return device_->freeBytes(); }
@@ -64,24 +68,39 @@ class RecordingDevice final : public Device {
   void gather(const Layout&, const int32_t* ancestors, const void* from, void* to, std::size_t rowBytes) override;
 
  private:
+  enum class On : uint8_t { device, host };
   // From its making to its end.
   class Timed {
    public:
-    Timed(RecordingDevice& device, const char* name, Cost cost) : device_(device), name_(name), cost_(cost) {}
-    ~Timed() { device_.recorder_->add(name_, SpanKind::kernel, start_, cost_); }
+    Timed(const RecordingDevice& device, std::string name, SpanKind kind, Recorder::CostOf cost, On on = On::device)
+        : device_(*device.device_),
+          recorder_(*device.recorder_),
+          name_(std::move(name)),
+          kind_(kind),
+          cost_(std::move(cost)),
+          range_(device_, name_.c_str()),
+          start_(on == On::device ? recorder_.startOn(device_) : Recorder::startHere()) {}
+    Timed(const RecordingDevice& device, const char* kernel, Cost cost, On on = On::device)
+        : Timed(device, kernel, SpanKind::kernel, [cost] { return cost; }, on) {}
+    ~Timed() { recorder_.add(name_, kind_, start_, device_, std::move(cost_)); }
     Timed(const Timed&) = delete;
     Timed& operator=(const Timed&) = delete;
 
    private:
-    RecordingDevice& device_;
-    const char* const name_;
-    const Cost cost_;
-    const Recorder::Clock::time_point start_ = Recorder::Clock::now();
+    Device& device_;
+    Recorder& recorder_;
+    const std::string name_;
+    const SpanKind kind_;
+    Recorder::CostOf cost_;
+    const Range range_;
+    const Recorder::Start start_;
   };
-  std::vector<uint8_t> marks(const Layout&, const uint8_t* onDevice);
+  using Marks = std::function<std::vector<uint8_t>()>;
+  Marks marks(const Layout&, const uint8_t* onDevice) const;
 
   const std::shared_ptr<Device> device_;
   const std::shared_ptr<Recorder> recorder_;
+  const bool queues_;
 };
 
 }  // namespace fkinv

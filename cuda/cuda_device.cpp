@@ -1,5 +1,7 @@
 #include "cuda_device.h"
 
+#include <nvtx3/nvToolsExt.h>
+
 #include <algorithm>
 #include <memory>
 #include <string>
@@ -28,17 +30,32 @@ cuda::Draws drawsOf(const Draws& d) {
   return {d.stateOf, d.wanted, d.seeds, d.step, d.purpose, d.guess, d.tokens, d.logModel, d.logProposal};
 }
 
-// A point of a stream, to be timed.
-class Event {
+// Where a stream stands as it is made. What fails is told by since().
+class Event final : public Mark {
  public:
-  Event() { check(cudaEventCreate(&event_), "creating an event"); }
-  ~Event() { cudaEventDestroy(event_); }
+  explicit Event(cudaStream_t stream) noexcept : status_(cudaEventCreate(&event_)) {
+    if (status_ == cudaSuccess) status_ = cudaEventRecord(event_, stream);
+  }
+  ~Event() override {
+    if (event_ != nullptr) cudaEventDestroy(event_);
+  }
   Event(const Event&) = delete;
   Event& operator=(const Event&) = delete;
-  cudaEvent_t get() const { return event_; }
+
+  double since(const Mark& earlier) const override {
+    constexpr const char* kWhat = "timing the GPU";
+    const auto& start = static_cast<const Event&>(earlier);
+    float milliseconds = 0;
+    check(start.status_, kWhat);
+    check(status_, kWhat);
+    check(cudaEventSynchronize(event_), kWhat);
+    check(cudaEventElapsedTime(&milliseconds, start.event_, event_), kWhat);
+    return static_cast<double>(milliseconds);
+  }
 
  private:
   cudaEvent_t event_ = nullptr;
+  cudaError_t status_;
 };
 
 std::string mebibytes(std::size_t bytes) { return std::to_string(bytes >> 20) + " MiB"; }
@@ -142,21 +159,26 @@ void CudaDevice::wait() const noexcept {
   cudaStreamSynchronize(stream_);
 }
 
+std::unique_ptr<Mark> CudaDevice::mark() noexcept {
+  cudaSetDevice(index_);
+  return std::make_unique<Event>(stream_);
+}
+
+void CudaDevice::enter(const char* name) noexcept { nvtxRangePushA(name); }
+
+void CudaDevice::leave() noexcept { nvtxRangePop(); }
+
 Limits CudaDevice::measureLimits() {
   constexpr int kTries = 8;
   constexpr int64_t kOperations = 1 << 16, kVectors = int64_t{1} << 26;  // of a thread; 1 GiB
   const Scratch sink(*this, sizeof(float)), buffer(*this, kVectors * sizeof(float4));
-  const Event start, stop;
   const auto rate = [&](double units, auto launch) {
     double best = 0;
     for (int i = 0; i < kTries; ++i) {
-      float milliseconds = 0;
-      check(cudaEventRecord(start.get(), stream()), "timing");
+      const Event start(stream());
       check(launch(), "timing");
-      check(cudaEventRecord(stop.get(), stream()), "timing");
-      check(cudaEventSynchronize(stop.get()), "timing");
-      check(cudaEventElapsedTime(&milliseconds, start.get(), stop.get()), "timing");
-      best = std::max(best, 1e3 * units / static_cast<double>(milliseconds));
+      const Event stop(stream());
+      best = std::max(best, 1e3 * units / stop.since(start));
     }
     return best;
   };

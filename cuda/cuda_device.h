@@ -26,6 +26,11 @@ class CudaDevice : public Device {
   void eachRow(const Forward& forward, const std::function<void(int64_t)>& run) override;
 
   void wait() const noexcept override;
+  /// A CUDA event.
+  std::unique_ptr<Mark> mark() noexcept override;
+  /// NVTX ranges: nothing but a look at a pointer where no profiler is attached.
+  void enter(const char* name) noexcept override;
+  void leave() noexcept override;
   Limits measureLimits() override;
 
   /// What all work is queued on, made current for the calling thread.

@@ -124,7 +124,7 @@ export class Inverter {
 
   /**
    * Does what {@link invert} does, and records where its time goes: each kernel, each run of a model, the work on text and
-   * images, the steps. Then it measures what the machine can do, for half a second, in 256 MiB of memory. Other calls that run at
+   * images, the steps. Then it measures what the machine can do, for half a second, in 256 MiB of memory, on a GPU in 1 GiB of its own. Other calls that run at
    * the same time are not recorded, and pay nothing; what they take of the machine is in the times all the same.
    * @param image - An image, or a list of at least one.
    * @param options - As {@link invert}'s.
@@ -136,13 +136,15 @@ export class Inverter {
     const inversion = await this.#invert(image, options, recording);
     const total = performance.now() - recording.start;
     const { signal } = options;
-    const limits = await this.#guard(signal, async () => {
-      const measured = await this.#models.engine.measureLimits();
+    const { engine } = this.#models;
+    const [spans, limits] = await this.#guard(signal, async () => {
+      const taken = await recording.takeEngineSpans(engine);
+      const measured = await engine.measureLimits();
       this.#checkDisposed(); // that nothing stops it is no reason to give what is no longer wanted
       signal?.throwIfAborted();
-      return measured;
+      return [taken, measured];
     });
-    return profileOf(recording, total, inversion, { device: this.device, limits });
+    return profileOf(recording, spans, total, inversion, { device: this.device, limits });
   }
 
   /**

@@ -25,11 +25,11 @@ export interface NativeInput {
   rowShape: number[];
 }
 
-/** A kernel; a forward, the runs of a graph on all its rows; or one of those runs. */
+/** A kernel; a forward, the runs of a graph on all its rows; one of those runs; or the host's waiting for the device. */
 export interface NativeSpan {
   name: string;
-  kind: 'kernel' | 'forward' | 'model';
-  /** 0 is JavaScript's, 1 the engine's own, the others are of its pool. */
+  kind: 'kernel' | 'forward' | 'model' | 'wait';
+  /** 0 is JavaScript's, 1 the engine's own, the others are of its pool; −1 is none, but what a GPU was given, in its order. */
   thread: number;
   /** Milliseconds, as {@link NativeRecorder.now}. */
   start: number;
@@ -44,8 +44,8 @@ export interface NativeSpan {
 export interface NativeRecorder {
   /** Milliseconds of its clock. */
   now(): number;
-  /** All spans so far, in the order in which they ended; it then forgets them. */
-  take(): NativeSpan[];
+  /** All spans so far, of what ran on `engine`, in the order in which they ended; it then forgets them. */
+  take(engine: NativeEngine): Promise<NativeSpan[]>;
 }
 
 /** Who records a run, and what it calls the model. */

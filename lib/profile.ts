@@ -20,9 +20,9 @@ export interface Profile {
   events: ProfileEvent[];
 }
 
-/** Milliseconds by what they were spent on; their sum is the total. */
+/** Milliseconds by what they were spent on; their sum is the total. What a GPU did at the same time as the host is the first of them. */
 export interface ProfileParts {
-  /** Forwards of the models, on all threads at the same time. */
+  /** Forwards of the models, on all threads at the same time, or on the GPU. */
   models: number;
   /** The kernels between them. */
   kernels: number;
@@ -30,13 +30,16 @@ export interface ProfileParts {
   text: number;
   /** Decoding the image. */
   image: number;
-  /** The rest: the sampler's own, and the ways between the event loop's thread and the engine's; `onStep`, where there is one. */
+  /**
+   * The rest: the sampler's own, and the ways between the event loop's thread and the engine's; `onStep`, where there is one. A GPU
+   * had nothing to do in it.
+   */
   rest: number;
 }
 
-/** What the machine can do at most, measured with all threads of the engine together. */
+/** What the machine can do at most, measured with all threads of the engine together, or on the GPU. */
 export interface ProfileLimits {
-  /** Threads of the engine. */
+  /** Threads of the engine; 1 where it runs on a GPU. */
   threads: number;
   /** float32 operations a second: a multiplication and an addition are one each. */
   flopsPerSecond: number;
@@ -48,11 +51,15 @@ export interface ProfileLimits {
 export interface ProfileEntry {
   /** `dLLM`, `CLIP text`, `CLIP vision`, `dLLM vision`; a kernel's name, as docs/kernels.md has it; a stage of {@link Timings}. */
   name: string;
-  /** Which of the parts it belongs to. A model's calls are the runs of its rows, each on one thread. */
+  /** Which of the parts it belongs to. A model's calls are the runs of its rows, each on one thread, or one after the other on a GPU. */
   kind: 'model' | 'kernel' | 'text' | 'image';
   /** How often it ran. */
   calls: number;
-  /** Milliseconds of all calls; of a model, of all threads together. */
+  /**
+   * Milliseconds of all calls; of a model, of all threads together. On a GPU, of models and kernels, by CUDA's events: from when it
+   * comes to a call until it is done with it, the wait for the host included where it has nothing else to do. `upload` and
+   * `download` take the host's time there, without its waiting for what comes before them.
+   */
   total: number;
   /** Milliseconds: half of the calls took no longer. */
   median: number;
@@ -66,18 +73,21 @@ export interface ProfileEntry {
   flopsPerSecond: number | null;
   /**
    * The time that its bytes or its operations, whichever take longer, need at the limits, over the time it took. Above 1 where it
-   * reads from a cache. Null as `bytesPerSecond`.
+   * reads from a cache, or multiplies on tensor cores, as a GPU's `pass` does. Null as `bytesPerSecond`.
    */
   limitShare: number | null;
 }
 
-/** One span. Those on one thread lie within one another or apart. */
+/** One span, on the one clock of all. Those on one thread lie within one another or apart. */
 export interface ProfileEvent {
   /** As in {@link ProfileEntry}; of step t `step t`, from 0 to T. */
   name: string;
-  /** `forward` holds the runs (`model`) of a graph on all its rows; `step` is one of the T + 1 steps. */
-  kind: ProfileEntry['kind'] | 'forward' | 'step';
-  /** `steps` and `event loop`, which share a thread; `engine`; `pool 1` and so on. */
+  /**
+   * `forward` holds the runs (`model`) of a graph on all its rows; `step` is one of the T + 1 steps; in a `wait` the host waits for
+   * what a GPU was given.
+   */
+  kind: ProfileEntry['kind'] | 'forward' | 'step' | 'wait';
+  /** `steps` and `event loop`, which share a thread; `engine`; `pool 1` and so on; `gpu` for what a GPU does, in its order. */
   thread: string;
   /** Milliseconds since the call. */
   start: number;
@@ -89,9 +99,13 @@ export interface ProfileEvent {
   flops: number | null;
 }
 
-/** @internal What was recorded while `inversion` was made, which ended `total` milliseconds after the recording began. */
+/**
+ * @internal What was recorded while `inversion` was made, which ended `total` milliseconds after the recording began; `spans`
+ * are the engine's.
+ */
 export function profileOf(
   recording: Recording,
+  spans: NativeSpan[],
   total: number,
   inversion: Inversion,
   { device, limits }: Pick<Profile, 'device' | 'limits'>,
@@ -99,7 +113,7 @@ export function profileOf(
   const { start } = recording;
   const events = [
     ...recording.spans.flatMap((span) => hostEvent(span, start)),
-    ...recording.takeEngineSpans().map((span) => engineEvent(span, start)),
+    ...spans.map((span) => engineEvent(span, start)),
   ].sort((a, b) => a.start - b.start || b.duration - a.duration);
   return {
     inversion,
@@ -120,15 +134,36 @@ function hostEvent({ name, start, end }: HostSpan, zero: number): ProfileEvent[]
 }
 
 function engineEvent({ name, kind, thread, start, end, bytes, flops }: NativeSpan, zero: number): ProfileEvent {
-  const of = ['event loop', 'engine'][thread] ?? `pool ${thread - 1}`;
+  const of = ['gpu', 'event loop', 'engine'][thread + 1] ?? `pool ${thread - 1}`;
   return { name, kind, thread: of, start: start - zero, duration: end - start, bytes, flops };
 }
 
+/** Of what goes on at the same time, the first. */
+const partKinds = { models: 'forward', kernels: 'kernel', text: 'text', image: 'image' } as const;
+
 function partsOf(events: ProfileEvent[], total: number): ProfileParts {
-  const sum = (kind: ProfileEvent['kind']): number =>
-    events.reduce((all, event) => all + (event.kind === kind ? event.duration : 0), 0);
-  const parts = { models: sum('forward'), kernels: sum('kernel'), text: sum('text'), image: sum('image') };
-  return { ...parts, rest: total - parts.models - parts.kernels - parts.text - parts.image };
+  const parts = { models: 0, kernels: 0, text: 0, image: 0, rest: 0 };
+  const counted: ProfileEvent[] = [];
+  let before = 0;
+  for (const part of ['models', 'kernels', 'text', 'image'] as const) {
+    counted.push(...events.filter(({ kind }) => kind === partKinds[part]));
+    const covered = coveredBy(counted);
+    parts[part] = covered - before;
+    before = covered;
+  }
+  return { ...parts, rest: total - before };
+}
+
+/** Milliseconds in which one of `events` at least goes on. */
+function coveredBy(events: ProfileEvent[]): number {
+  let covered = 0;
+  let until = -Infinity;
+  for (const { start, duration } of [...events].sort((a, b) => a.start - b.start)) {
+    const end = Math.max(until, start + duration);
+    covered += end - Math.max(until, start);
+    until = end;
+  }
+  return covered;
 }
 
 const kinds = ['model', 'kernel', 'text', 'image'] as const;

@@ -1,4 +1,4 @@
-import { native, type NativeRecorder, type NativeSpan } from './native';
+import { native, type NativeEngine, type NativeRecorder, type NativeSpan } from './native';
 
 /** A stretch of the event loop's own work, in milliseconds of performance.now(). */
 export interface HostSpan {
@@ -18,10 +18,11 @@ export class Recording {
     this.spans.push({ name, start, end: performance.now() });
   }
 
-  /** The engine's spans, on the event loop's clock. */
-  takeEngineSpans(): NativeSpan[] {
+  /** The spans of `engine`, which the recording was of, on the event loop's clock. */
+  async takeEngineSpans(engine: NativeEngine): Promise<NativeSpan[]> {
+    const spans = await this.recorder.take(engine);
     const ahead = clockAhead(this.recorder);
-    return this.recorder.take().map((span) => ({ ...span, start: span.start - ahead, end: span.end - ahead }));
+    return spans.map((span) => ({ ...span, start: span.start - ahead, end: span.end - ahead }));
   }
 }
 

@@ -54,12 +54,12 @@ export interface ChromeEvent {
 
 const pid = 1;
 
-/** Tracks by the place at which they are shown; pool threads come behind. */
+/** Tracks by the place at which they are shown; pool threads and a GPU come behind. */
 const first = ['steps', 'event loop', 'engine'];
 
 /**
  * A profile as a Chrome trace, a track for the steps, for the event loop's work on text and images, for the engine's thread
- * and for each thread of its pool.
+ * and for each thread of its pool, or for the GPU.
  * @param profile - What {@link Inverter.profile} resolved to.
  * @returns The trace; write it with `JSON.stringify`.
  */

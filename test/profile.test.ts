@@ -165,12 +165,49 @@ test('what was over before the clock moved has no rates', (t) => {
   const recording = new Recording();
   const span = { name: 'copy', kind: 'kernel', thread: 1, start: 5, bytes: 8, flops: 0 } as const;
   const of = (...ends: number[]): ProfileEntry | undefined => {
-    const takeEngineSpans = (): NativeSpan[] => ends.map((end) => ({ ...span, end }));
+    const spans: NativeSpan[] = ends.map((end) => ({ ...span, end }));
     const { inversion, limits } = profile;
-    return profileOf(Object.assign(recording, { takeEngineSpans }), 1, inversion, { device: 'cpu', limits }).entries[0];
+    return profileOf(recording, spans, 1, inversion, { device: 'cpu', limits }).entries[0];
   };
   t.like(of(5, 5), { calls: 2, total: 0, bytesPerSecond: null, flopsPerSecond: null, limitShare: null });
   t.like(of(5, 7), { calls: 2, total: 2, bytesPerSecond: 8000, flopsPerSecond: 0 });
+});
+
+test('of a GPU, what the host does meanwhile is in the total once, and waiting in no part', (t) => {
+  const recording = new Recording();
+  const { start } = recording;
+  recording.spans.push({ name: 'decodeText', start: start + 5, end: start + 15 });
+  const work = { bytes: 8, flops: 0 };
+  const at = (from: number, to: number): Pick<NativeSpan, 'start' | 'end'> => ({
+    start: start + from,
+    end: start + to,
+  });
+  const spans: NativeSpan[] = [
+    { name: 'dLLM', kind: 'model', thread: -1, ...at(11, 20), ...work },
+    { name: 'dLLM', kind: 'forward', thread: -1, ...at(10, 20), ...work },
+    { name: 'pass', kind: 'kernel', thread: -1, ...at(20, 23), ...work },
+    { name: 'wait', kind: 'wait', thread: 1, ...at(12, 22), ...work },
+    { name: 'download', kind: 'kernel', thread: 1, ...at(22, 24), ...work },
+  ];
+  const { inversion, limits } = profile;
+  const ofGpu = profileOf(recording, spans, 30, inversion, { device: 'cuda:0', limits });
+  const parts = Object.entries(ofGpu.parts).map(([name, ms]) => [name, Math.round((ms as number) * 1e6) / 1e6]);
+  t.deepEqual(Object.fromEntries(parts), { models: 10, kernels: 4, text: 5, image: 0, rest: 11 });
+  t.deepEqual(
+    ofGpu.entries.map(({ name, kind }) => `${kind} ${name}`),
+    ['model dLLM', 'kernel pass', 'kernel download', 'text decodeText'],
+  );
+  t.deepEqual(
+    ofGpu.events.map(({ name, kind, thread }) => `${thread}: ${kind} ${name}`),
+    [
+      'event loop: text decodeText',
+      'gpu: forward dLLM',
+      'gpu: model dLLM',
+      'engine: wait wait',
+      'gpu: kernel pass',
+      'engine: kernel download',
+    ],
+  );
 });
 
 test('the parts are the total, and each event lies in it', (t) => {

@@ -37,11 +37,13 @@ export function addProfileCommand(program: Command, finish: (code: number) => vo
 const explanation = [
   section('It prints, for each model, each kernel, and the work on text and image:', [
     'calls     how often it ran; of a model the rows, each on one thread',
-    'ms        of all calls, of all threads together; and the median of a call',
+    'ms        of all calls, of all threads together, on a GPU by its own clock;',
+    '          and the median of a call',
     'MB read   each byte once a call; of a model its inputs, not its weights',
     'GB/s      and GFLOP/s, by its shapes, while it ran',
     'of limit  the time its bytes or operations need at the measured limits,',
     '          over the time it took; over 100 % where it reads from a cache',
+    '          or multiplies on tensor cores',
   ]),
   "\nUnder it, where the whole time went; the rest is the sampler itself, and the ways\nbetween the event loop's thread and the engine's.",
   section('Examples:', ['fkinv profile', 'fkinv profile picture.png --threads 1', 'fkinv profile --trace trace.json']),
@@ -104,6 +106,7 @@ function textOf({ inversion, device, entries, parts, total, limits }: Profile): 
     '',
     ...linesOf(parts, total),
     dim(`limits measured ${measured}: ${most}`),
+    ...(device === 'cpu' ? [] : [dim('timed by the GPU, but for text, image, upload and download')]),
     '',
   ].join('\n');
 }

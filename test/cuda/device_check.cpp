@@ -1,12 +1,19 @@
 // Whole inversions of the demo models on the CUDA device, its kernels run by the emulator or by a GPU, held to the same
-// inversions on the CPU device:
+// inversions on the CPU device, and what is recorded of them to what is recorded there:
 //   device_check libonnxruntime models          the graphs by ONNX Runtime on the CPU
 //   device_check libonnxruntime models cuda     the graphs by its CUDA provider (on a GPU)
+#define NVTX_NO_IMPL  // cuda_device.cpp has it
+#include <nvtx3/nvToolsExt.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <map>
 #include <memory>
+#include <set>
 #include <string>
+#include <tuple>
+#include <vector>
 
 #include "../long/demo.h"
 #include "cpu_device.h"
@@ -16,6 +23,7 @@
 #endif
 #include "machine.h"
 #include "ort/library.h"
+#include "recording_device.h"
 
 namespace fkinv {
 namespace {
@@ -74,8 +82,109 @@ void compare(const Demo::Result& gpu, const Demo::Result& cpu) {
   expect(most <= 1e-3, "a reward of the GPU's is off");
 }
 
+// What was recorded on a device that queues its work; `begin` and `end` are the host's, around the inversion.
+void checkSpans(const std::vector<Span>& spans, Recorder::Clock::time_point begin, Recorder::Clock::time_point end) {
+  const Span *before = nullptr, *forward = nullptr;
+  std::size_t waits = 0, uploads = 0, downloads = 0;
+  std::vector<const Span*> runs;
+  for (const Span& span : spans) {
+    waits += span.kind == SpanKind::wait;
+    uploads += span.name == "upload";
+    downloads += span.name == "download";
+    expect(begin <= span.start && span.end <= end, "a span is outside the inversion");
+    const bool isOfHost = span.kind == SpanKind::wait || span.name == "upload" || span.name == "download";
+    expect((span.thread == Span::kDevice) != isOfHost, "a span is not where its work was");
+    if (isOfHost) continue;
+    expect(span.start < span.end || span.cost.bytes == 0, "a span of the device takes no time");
+    if (span.kind == SpanKind::modelRun) {
+      expect(runs.empty() || runs.back()->end <= span.start, "runs of a model overlap");
+      runs.push_back(&span);
+      continue;
+    }
+    expect(before == nullptr || before->end <= span.start, "spans of the device overlap");
+    before = &span;
+    if (span.kind != SpanKind::forward) continue;
+    forward = &span;
+    for (const Span* run : runs) {
+      expect(forward->start <= run->start && run->end <= forward->end, "a run is outside its forward");
+      expect(forward->name == run->name, "a run is of another model than its forward");
+    }
+    runs.clear();
+  }
+  expect(forward != nullptr && runs.empty(), "a run has no forward");
+  expect(uploads > 0 && downloads > 0 && waits == downloads, "the host waits before it copies");
+}
+
+// But for waiting, the same is done on both, and reads and computes as much.
+void compare(const std::vector<Span>& gpu, const std::vector<Span>& cpu) {
+  using Work = std::tuple<std::string, SpanKind, int64_t, int64_t>;
+  const auto workOf = [](const std::vector<Span>& spans) {
+    std::multiset<Work> work;
+    for (const Span& span : spans) {
+      if (span.kind == SpanKind::wait || span.name == "merge") continue;
+      work.insert({span.name, span.kind, span.cost.bytes, span.cost.flops});
+    }
+    return work;
+  };
+  expect(workOf(gpu) == workOf(cpu), "other work is recorded of the GPU");
+  const auto merged = [](const std::vector<Span>& spans) {
+    int64_t bytes = 0;
+    for (const Span& span : spans) bytes += span.name == "merge" ? span.cost.bytes : 0;
+    return bytes;
+  };
+  expect(merged(gpu) > merged(cpu), "the GPU's merge reads the Gram of each tile");
+}
+
+// The ranges that are entered, as a profiler is told of them.
+struct Ranges {
+  std::vector<std::string> open;
+  std::map<std::string, std::set<std::string>> inside;  // of each outermost one
+} ranges;
+
+int NVTX_API pushRange(const char* name) {
+  if (ranges.open.empty()) {
+    ranges.inside[name];
+  } else {
+    ranges.inside[ranges.open.front()].insert(name);
+  }
+  ranges.open.emplace_back(name);
+  return static_cast<int>(ranges.open.size()) - 1;
+}
+
+int NVTX_API popRange() {
+  expect(!ranges.open.empty(), "more ranges are left than entered");
+  ranges.open.pop_back();
+  return static_cast<int>(ranges.open.size());
+}
+
+int NVTX_API injectRanges(NvtxGetExportTableFunc_t tableOf) {
+  const auto* callbacks = static_cast<const NvtxExportTableCallbacks*>(tableOf(NVTX_ETID_CALLBACKS));
+  NvtxFunctionTable table = nullptr;
+  unsigned size = 0;
+  if (callbacks->GetModuleFunctionTable(NVTX_CB_MODULE_CORE, &table, &size) != 1) return 0;
+  *table[NVTX_CBID_CORE_RangePushA] = reinterpret_cast<NvtxFunctionPointer>(&pushRange);
+  *table[NVTX_CBID_CORE_RangePop] = reinterpret_cast<NvtxFunctionPointer>(&popRange);
+  return 1;
+}
+
+// Each stage is a range; in a recorded inversion what it calls is one in it, where the stage has a name.
+void checkRanges() {
+  expect(ranges.open.empty(), "a range is not left");
+  for (const char* stage : {"denoise", "pass", "guess", "encodeText", "reward", "resample", "propose"}) {
+    expect(ranges.inside.count(stage) == 1, "a stage is no range");
+  }
+  expect(ranges.inside["denoise"].count("dLLM") == 1, "the dLLM's runs are no range in denoise");
+  expect(ranges.inside["pass"].count("merge") == 1, "merge is no range in pass");
+  expect(ranges.inside["reward"].count("coupling") == 1, "coupling is no range in reward");
+}
+
 }  // namespace
 }  // namespace fkinv
+
+// Where NVTX looks for a profiler that is linked in.
+extern "C" {
+NvtxInitializeInjectionNvtxFunc_t InitializeInjectionNvtx2_fnptr = &fkinv::injectRanges;
+}
 
 int main(int argc, char** argv) {
   using namespace fkinv;
@@ -83,29 +192,41 @@ int main(int argc, char** argv) {
   std::setvbuf(stdout, nullptr, _IOLBF, 0);  // what was said stands, should the process end
   ort::open(argv[1]);
   try {
-    Demo onCpu(argv[2], std::make_shared<CpuDevice>(2));
+    const auto cpu = std::make_shared<CpuDevice>(2);
     CancelToken never;
     for (const auto order :
          {kernels::Order::random, kernels::Order::confidence, kernels::Order::entropy, kernels::Order::margin}) {
+      const auto recorder = std::make_shared<Recorder>();
+      Demo onCpu(argv[2], std::make_shared<RecordingDevice>(cpu, recorder));
       const Demo::Result expected = onCpu.run(never, order);
+      const std::vector<Span> expectedSpans = recorder->take();
       for (const uint64_t seed : {1, 2}) {
         cuda::check::configure(seed, seed == 1 ? 0xff : 0x00);
         std::shared_ptr<Device> device = std::make_shared<GraphsOnHost>();
         if (argc == 4) device = std::make_shared<CudaDevice>(0);
+        const bool isRecorded = seed == 2;
+        if (isRecorded) device = std::make_shared<RecordingDevice>(std::move(device), recorder);
+        const auto begin = Recorder::Clock::now();
         Demo onGpu(argv[2], std::move(device));
 #ifdef FKINV_EMULATED
         emulator::hostBytes = 0;
 #endif
         const Demo::Result result = onGpu.run(never, order);
+        const auto end = Recorder::Clock::now();
         compare(result, expected);
 #ifdef FKINV_EMULATED
         checkCopies(result, emulator::hostBytes);
 #endif
+        if (!isRecorded) continue;
+        const std::vector<Span> spans = recorder->take();
+        checkSpans(spans, begin, end);
+        compare(spans, expectedSpans);
       }
     }
+    checkRanges();
   } catch (const Error& error) {
     std::fprintf(stderr, "%s: %s\n", error.code, error.what());
     return 1;
   }
-  std::puts("passed: four orders, each twice");
+  std::puts("passed: four orders, each twice, once of them recorded");
 }

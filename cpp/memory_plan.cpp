@@ -57,9 +57,9 @@ MemoryPlan planMemory(const MemoryShape& s) {
   plan.tiles = P * (N * tiles * (4 * kFloat + kDouble) + chunks * (N * (N + 1) / 2) * kFloat);
   plan.rows = P * N * (3 * kFloat + 3 * kDouble + sizeof(kernels::RowFault) + sizeof(int64_t)) + P * N * N * kFloat;
   plan.texts = G * P * (toSize(s.textInputs) * toSize(s.textWidth) * kInput + E * kFloat);
-  const std::size_t perPosition = 3 * kId + 2 * sizeof(uint8_t) + 3 * kDouble;  // tokens, marks, probabilities
+  const std::size_t perPosition = 3 * kId + 2 * sizeof(uint8_t) + 3 * kDouble;   // tokens, marks, probabilities
   const std::size_t perGuess = N * (kId + sizeof(uint8_t)) + 2 * kDouble + kId;  // tokens, marks, rewards, its text
-  const std::size_t perParticle = 3 * kId + 5 * kDouble;                        // states and ancestors, weights
+  const std::size_t perParticle = 3 * kId + 5 * kDouble;                         // states and ancestors, weights
   const std::size_t perImage = E * kFloat + 2 * sizeof(uint8_t) + sizeof(uint64_t) + kDouble;
   // Rewards and weights, ancestors, tokens; of an image its ESS and whether it was resampled.
   const std::size_t outcome = P * (2 * G * kDouble + kDouble + kId + N * kId) + B * (kDouble + sizeof(uint8_t));

@@ -17,8 +17,10 @@ namespace {
   throw Error(code, what + ": " + cudaGetErrorString(status) + " (" + cudaGetErrorName(status) + ")");
 }
 
-// An error here is of this call or of a kernel before it, which CUDA reports late.
+// An error here is of this call or of a kernel before it, which CUDA reports late. Where others have taken the GPU's
+// memory there may be none for CUDA itself.
 void check(cudaError_t status, const char* what) {
+  if (status == cudaErrorMemoryAllocation) fail("OUT_OF_MEMORY", what, status);
   if (status != cudaSuccess) fail("CUDA_FAILED", what, status);
 }
 

@@ -3,7 +3,13 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { FkinvError, messageOf } from './errors';
 import { native } from './native';
-import { findCudaProvider, findOnnxRuntime, hasProviders, providerLibraries } from './onnxruntime';
+import {
+  findCudaProvider,
+  findInstalledProvider,
+  findOnnxRuntime,
+  hasProviders,
+  providerLibraries,
+} from './onnxruntime';
 
 /** The folder of links that joins ONNX Runtime to a provider from elsewhere, where there is one. */
 let links: string | undefined;
@@ -21,8 +27,8 @@ export function openWithCudaProvider(): string {
   if (!hasProviders(folder)) {
     throw new FkinvError(
       'CUDA_UNAVAILABLE',
-      `ONNX Runtime was opened from ${folder} before, by onnxruntime-node or for the CPU, and looks for its CUDA provider ` +
-        `there, which is in ${provider.folder}: load the Inverter on a CUDA device before them`,
+      `ONNX Runtime was opened from ${folder} before, by onnxruntime-node, and looks for its CUDA provider ` +
+        `there, which is in ${provider.folder}: load an Inverter before it`,
     );
   }
   try {
@@ -35,6 +41,17 @@ export function openWithCudaProvider(): string {
     );
   }
   removeLinks();
+  return library;
+}
+
+/**
+ * Finds ONNX Runtime for the CPU, and gives its path. Where a provider from elsewhere is installed it is opened as for that,
+ * which a process can do but once: an engine on a CUDA device may follow.
+ */
+export function openForCpu(): string {
+  const library = findOnnxRuntime();
+  const provider = findInstalledProvider(library);
+  if (provider?.isBeside === false) native.openOnnxRuntime(linked(library, provider.folder));
   return library;
 }
 

@@ -1,8 +1,8 @@
+import { openForCpu } from './cuda-provider';
 import { hasGpu, indexOf, openCuda } from './devices';
 import { environment } from './environment';
 import { FkinvError } from './errors';
 import { native, type NativeEngine } from './native';
-import { findOnnxRuntime } from './onnxruntime';
 import type { Device } from './options';
 
 /**
@@ -34,7 +34,7 @@ export interface EngineOptions {
  * device `CUDA_UNAVAILABLE` or `CUDA_FAILED`.
  */
 export function createEngine({ threads, device, warn }: EngineOptions): NativeEngine {
-  const onCpu = (): NativeEngine => new native.Engine(findOnnxRuntime(), threads, instructionSet(), 'cpu');
+  const onCpu = (): NativeEngine => new native.Engine(openForCpu(), threads, instructionSet(), 'cpu');
   if (device === 'cpu') return onCpu();
   const facts = native.cuda();
   if (device === 'auto' && !hasGpu(facts)) return onCpu();

@@ -79,15 +79,21 @@ export interface CudaProvider {
  * working directory finds that. Throws `CUDA_UNAVAILABLE`, which says where it was looked for and how to install it.
  */
 export function findCudaProvider(library: string): CudaProvider {
+  const found = findInstalledProvider(library);
+  if (found !== undefined) return found;
+  throw new FkinvError(
+    'CUDA_UNAVAILABLE',
+    `ONNX Runtime’s CUDA provider is missing: ${providerLibraries.join(' and ')} are neither in ${path.dirname(library)} nor in a package ` +
+      `${providerPackage} that ${lookedFrom().join(' or ')} finds: ${install}`,
+  );
+}
+
+/** As {@link findCudaProvider}; undefined where there is none. */
+export function findInstalledProvider(library: string): CudaProvider | undefined {
   const beside = path.dirname(library);
   if (hasProviders(beside)) return { folder: beside, isBeside: true };
   const folder = packagedProviders();
-  if (folder !== undefined) return { folder, isBeside: false };
-  throw new FkinvError(
-    'CUDA_UNAVAILABLE',
-    `ONNX Runtime’s CUDA provider is missing: ${providerLibraries.join(' and ')} are neither in ${beside} nor in a package ` +
-      `${providerPackage} that ${lookedFrom().join(' or ')} finds: ${install}`,
-  );
+  return folder === undefined ? undefined : { folder, isBeside: false };
 }
 
 /** Whether a folder has the CUDA provider. */

@@ -118,15 +118,20 @@ needs(isLinux && !isInstalled && native.cuda().driverServes === '', 'a machine w
   },
 );
 
-alone('ONNX Runtime is open already, without: for the CPU, or by onnxruntime-node', async (t) => {
+alone('ONNX Runtime is open already, without: by onnxruntime-node', async (t) => {
   const app = await addApp('app too late');
   const library = findOnnxRuntime();
   const first = JSON.stringify(require.resolve('onnxruntime-node'));
-  for (const before of ['await onCpu()', `require(${first})`]) {
-    const failure = await printed(app, `(async () => { ${before}; print(open()); })();`);
-    says(t, failure, `was opened from ${path.dirname(library)} before`, 'before them', path.join(app, 'node_modules'));
-    t.deepEqual(await readdir(path.join(app, 'tmp')), []);
-  }
+  const failure = await printed(app, `require(${first}); print(open())`);
+  says(t, failure, `was opened from ${path.dirname(library)} before`, 'before it', path.join(app, 'node_modules'));
+  t.deepEqual(await readdir(path.join(app, 'tmp')), []);
+});
+
+alone('a CUDA device can follow the CPU', async (t) => {
+  const app = await addApp('app of both devices');
+  const failure = await printed(app, '(async () => { await onCpu(); print(open()); })();');
+  says(t, failure, 'does not load: libcunothing.so.13 is missing'); // it was found, and joined
+  t.deepEqual(await readdir(path.join(app, 'tmp')), []);
 });
 
 alone('beside ONNX Runtime it goes before the package', async (t) => {

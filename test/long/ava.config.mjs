@@ -1,9 +1,9 @@
 // npm run test:long: minutes rather than seconds, and what it measures is printed.
 export default {
   files: ['test/long/*.long.ts'],
-  extensions: {ts: 'commonjs'},
+  extensions: { ts: 'commonjs' },
   nodeArguments: ['--import=tsx'],
   timeout: '20m',
   serial: true,
-  concurrency: 1,  // memory and moments are measured
+  concurrency: 1, // memory and moments are measured
 };

@@ -1,12 +1,12 @@
-import {execFile} from 'node:child_process';
-import {tmpdir} from 'node:os';
+import { execFile } from 'node:child_process';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 
 export const root = path.join(__dirname, '..', '..');
 
 export interface Ended {
-  code: number|null;
-  signal: NodeJS.Signals|null;
+  code: number | null;
+  signal: NodeJS.Signals | null;
   stdout: string;
   stderr: string;
 }
@@ -16,13 +16,13 @@ export function run(file: string, args: string[], env: NodeJS.ProcessEnv = {}): 
   return new Promise((resolve) => {
     const options = {
       cwd: tmpdir(),
-      env: {...process.env, ...env},
+      env: { ...process.env, ...env },
       timeout: 600_000,
       killSignal: 'SIGKILL',
       maxBuffer: 2 ** 26,
     } as const;
     const child = execFile(file, args, options, (_, stdout, stderr) => {
-      resolve({code: child.exitCode, signal: child.signalCode, stdout, stderr});
+      resolve({ code: child.exitCode, signal: child.signalCode, stdout, stderr });
     });
   });
 }

@@ -1,13 +1,11 @@
 // The packed tarball as a stranger meets it (scripts/check-package.mjs) on each Node that is supported, and where no
-// prebuilt addon fits: `npm install fkinv-native`, of a tarball in place of the registry. Needs the registry for the
-// rest.
-import test from 'ava';
-import {execFile, type ExecFileException} from 'node:child_process';
-import {copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync} from 'node:fs';
-import {tmpdir} from 'node:os';
+// prebuilt addon fits: `npm install fkinv-native`, of a tarball in place of the registry. Needs the registry for the rest.
+import { execFile, type ExecFileException } from 'node:child_process';
+import { copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
-
-import {hasNvcc} from '../cuda/toolkit';
+import test from 'ava';
+import { hasNvcc } from '../cuda/toolkit';
 
 const root = path.join(__dirname, '..', '..');
 const folder = mkdtempSync(path.join(tmpdir(), 'fkinv-package-'));
@@ -19,20 +17,17 @@ interface Outcome {
 }
 
 function run(cwd: string, command: string, args: string[], env: NodeJS.ProcessEnv = {}): Promise<Outcome> {
-  const options = {cwd, env: {...process.env, ONNXRUNTIME_NODE_INSTALL: 'skip', ...env}, maxBuffer: 1 << 24};
+  const options = { cwd, env: { ...process.env, ONNXRUNTIME_NODE_INSTALL: 'skip', ...env }, maxBuffer: 1 << 24 };
   return new Promise((resolve) => {
-    execFile(
-        command,
-        args,
-        options,
-        (error: ExecFileException|null, stdout, stderr) => resolve({failed: error !== null, output: stdout + stderr}),
+    execFile(command, args, options, (error: ExecFileException | null, stdout, stderr) =>
+      resolve({ failed: error !== null, output: stdout + stderr }),
     );
   });
 }
 
 /** The same, of a command that must succeed. */
 async function must(...parameters: Parameters<typeof run>): Promise<string> {
-  const {failed, output} = await run(...parameters);
+  const { failed, output } = await run(...parameters);
   if (failed) throw new Error(output);
   return output.trim();
 }
@@ -50,27 +45,24 @@ function makeProject(title: string): string {
 }
 
 test.before(async () => {
-  await must(root, 'npm', ['run', 'prebuild'], {FKINV_CUDA: hasNvcc ? undefined : '0'});
+  await must(root, 'npm', ['run', 'prebuild'], { FKINV_CUDA: hasNvcc ? undefined : '0' });
   await must(root, 'npm', ['run', 'prepare']);
   await pack(root, folder);
 });
 
-test.after.always(() => rmSync(folder, {recursive: true, force: true}));
+test.after.always(() => rmSync(folder, { recursive: true, force: true }));
 
 test.serial('a stranger inverts an image, on Node 20, 22 and 24', async (t) => {
   const project = makeProject('nodes');
-  const system = `node${process.platform === 'darwin' && process.arch === 'arm64' ? '-bin' : ''}-${process.platform}-${
-      process.arch}`;
+  const system = `node${process.platform === 'darwin' && process.arch === 'arm64' ? '-bin' : ''}-${process.platform}-${process.arch}`;
   const versions = ['20', '22', '24'];
-  const aliases =
-      versions.map((version) => `node${version}@npm:${system}@${version}`);  // what the package `node` installs
+  const aliases = versions.map((version) => `node${version}@npm:${system}@${version}`); // what the package `node` installs
   await must(project, 'npm', ['install', '--ignore-scripts', ...aliases]);
-  const nodes = versions.flatMap(
-      (version) =>
-          ['--node',
-           path.join(project, 'node_modules', `node${version}`, 'bin', 'node'),
+  const nodes = versions.flatMap((version) => [
+    '--node',
+    path.join(project, 'node_modules', `node${version}`, 'bin', 'node'),
   ]);
-  const {failed, output} = await run(root, process.execPath, [
+  const { failed, output } = await run(root, process.execPath, [
     'scripts/check-package.mjs',
     path.join(folder, name),
     ...nodes,
@@ -81,23 +73,22 @@ test.serial('a stranger inverts an image, on Node 20, 22 and 24', async (t) => {
 
 test.serial('without a prebuilt addon: what is missing is said, and with a compiler it is built', async (t) => {
   await must(folder, 'tar', ['-xzf', name]);
-  rmSync(path.join(folder, 'package', 'prebuilds'), {recursive: true});
+  rmSync(path.join(folder, 'package', 'prebuilds'), { recursive: true });
   const project = makeProject('bare');
   await pack(path.join(folder, 'package'), project);
 
-  const tools = path.join(folder, 'tools');  // a path without CMake and without a compiler
+  const tools = path.join(folder, 'tools'); // a path without CMake and without a compiler
   mkdirSync(tools);
   symlinkSync(process.execPath, path.join(tools, 'node'));
   symlinkSync('/bin/sh', path.join(tools, 'sh'));
   const npm = await must(root, 'which', ['npm']);
-  const bare = await run(project, npm, ['install', `./${name}`], {PATH: tools});
+  const bare = await run(project, npm, ['install', `./${name}`], { PATH: tools });
   t.true(bare.failed);
   t.regex(bare.output, /CMake/);
   t.regex(bare.output, /compiler/);
 
   await must(project, 'npm', ['install', `./${name}`, '--ignore-scripts']);
-  const load =
-      'try { require(\'fkinv-native\'); } catch ({ name, code, message }) { console.log(name, code, message); }';
+  const load = "try { require('fkinv-native'); } catch ({ name, code, message }) { console.log(name, code, message); }";
   const thrown = await must(project, process.execPath, ['-e', load]);
   t.regex(thrown, /^FkinvError ADDON_NOT_FOUND /);
   t.regex(thrown, /CMake/);

@@ -1,23 +1,30 @@
 // npm run prebuild in a copy of the package, and the library on what it made.
-import test from 'ava';
-import {cpSync, mkdtempSync, readdirSync, readFileSync, realpathSync, rmSync, symlinkSync, writeFileSync,} from 'node:fs';
-import {tmpdir} from 'node:os';
+import {
+  cpSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
+import test from 'ava';
+import { hasNvcc } from '../cuda/toolkit';
+import { root, run } from './child';
 
-import {hasNvcc} from '../cuda/toolkit';
-
-import {root, run} from './child';
-
-const copy = mkdtempSync(path.join(realpathSync(tmpdir()), 'fkinv-prebuild-'));  // a link on macOS
+const copy = mkdtempSync(path.join(realpathSync(tmpdir()), 'fkinv-prebuild-')); // a link on macOS
 const prebuilds = path.join(copy, 'prebuilds', `${process.platform}-${process.arch}`);
 const bells = path.join(root, 'examples', 'bells.png');
 let printed = '';
 
 test.before(async (t) => {
   for (const name of ['package.json', 'CMakeLists.txt', 'binding', 'cpp', 'cuda', 'dist', 'models', 'scripts'])
-    cpSync(path.join(root, name), path.join(copy, name), {recursive: true});
+    cpSync(path.join(root, name), path.join(copy, name), { recursive: true });
   symlinkSync(path.join(root, 'node_modules'), path.join(copy, 'node_modules'), 'junction');
-  const {code, stdout, stderr} = await run(process.execPath, [path.join(copy, 'scripts', 'prebuild.mjs')], {
+  const { code, stdout, stderr } = await run(process.execPath, [path.join(copy, 'scripts', 'prebuild.mjs')], {
     FKINV_CUDA: hasNvcc ? '80,90' : '0',
   });
   t.is(code, 0, stderr);
@@ -26,10 +33,12 @@ test.before(async (t) => {
 });
 
 test.after.always(() => {
-  rmSync(copy, {recursive: true});
+  rmSync(copy, { recursive: true });
 });
 
-function check(...args: string[]) { return run(process.execPath, [path.join(copy, 'scripts', 'glibc.mjs'), ...args]); }
+function check(...args: string[]) {
+  return run(process.execPath, [path.join(copy, 'scripts', 'glibc.mjs'), ...args]);
+}
 
 test.serial('one binary, named for the libc where there are two; no build stays', (t) => {
   const names = readdirSync(prebuilds);
@@ -51,7 +60,7 @@ test.serial('what it needs is said: no C++ runtime, and the glibc, which may be 
 
 /** The GPUs that an addon is built for, as it says itself. */
 async function architecturesOf(addon: string): Promise<string> {
-  const {stdout, stderr} = await run(process.execPath, [
+  const { stdout, stderr } = await run(process.execPath, [
     '-p',
     `require(${JSON.stringify(addon)}).cuda().architectures`,
   ]);
@@ -83,8 +92,8 @@ function invert(folder: string, env: NodeJS.ProcessEnv) {
 }
 
 test.serial('the library inverts with it as with the build, with onnxruntime-node in the process', async (t) => {
-  const [ours, theirs] = [await invert(root, {}), await invert(copy, {PREBUILDS_ONLY: '1'})];
-  for (const {code, stderr} of [ours, theirs]) t.deepEqual({code, stderr}, {code: 0, stderr: ''});
+  const [ours, theirs] = [await invert(root, {}), await invert(copy, { PREBUILDS_ONLY: '1' })];
+  for (const { code, stderr } of [ours, theirs]) t.deepEqual({ code, stderr }, { code: 0, stderr: '' });
   const [expected] = ours.stdout.split('\n');
   const [inversion, rest] = theirs.stdout.split('\n');
   t.is(inversion, expected);
@@ -95,12 +104,12 @@ test.serial('where it does not load, the install script says why and builds from
   const [name = ''] = readdirSync(prebuilds);
   writeFileSync(path.join(prebuilds, name), readFileSync(path.join(prebuilds, name)).subarray(0, 1000));
   const script = path.join(copy, 'scripts', 'install.mjs');
-  const first = await run(process.execPath, [script], {FKINV_CUDA: '0'});
+  const first = await run(process.execPath, [script], { FKINV_CUDA: '0' });
   t.is(first.code, 0, first.stderr);
   t.regex(first.stdout, /^fkinv-native: builds its addon from source, for a minute or two \(.+\)\n/);
   t.true(first.stdout.includes(name), 'the file that does not load');
-  const {code, stdout, stderr} = await run(process.execPath, [script], {FKINV_CUDA: '0'});
-  t.deepEqual({code, stdout, stderr}, {code: 0, stdout: '', stderr: ''});
+  const { code, stdout, stderr } = await run(process.execPath, [script], { FKINV_CUDA: '0' });
+  t.deepEqual({ code, stdout, stderr }, { code: 0, stdout: '', stderr: '' });
   t.is((await invert(copy, {})).stdout.split('\n')[0], (await invert(root, {})).stdout.split('\n')[0]);
 });
 
@@ -109,7 +118,7 @@ test.serial('the install script builds it again for other GPUs', async (t) => {
   const built = path.join(copy, 'build', 'Release', 'fkinv_native.node');
   t.is(await architecturesOf(built), '');
   const script = path.join(copy, 'scripts', 'install.mjs');
-  const {code, stdout, stderr} = await run(process.execPath, [script], {FKINV_CUDA: '75'});
+  const { code, stdout, stderr } = await run(process.execPath, [script], { FKINV_CUDA: '75' });
   t.is(code, 0, stderr);
   t.regex(stdout, /^fkinv-native: with CUDA for compute capability 7\.5, for some minutes more$/m);
   t.is(await architecturesOf(built), '75');

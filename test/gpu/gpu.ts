@@ -102,6 +102,28 @@ onPackage('an Inverter gives the prompts that it gives on the CPU', async (t) =>
   await t.throwsAsync(onCuda.invert(path.join(root, 'package.json')), { code: 'INVALID_IMAGE' });
 });
 
+onPackage('a profile times models and kernels in the order of the GPU, and changes nothing', async (t) => {
+  const scene = path.join(root, 'test', 'fixtures', 'scenes', '000.png');
+  await using onCuda = await Inverter.load({ device: 'cuda' });
+  const plain = await onCuda.invert(scene);
+  const { inversion, parts, total, events, entries, limits } = await onCuda.profile(scene);
+  t.is(inversion.prompt, plain.prompt);
+  const rounding = 1e-6;
+  const onHost = ['upload', 'download', 'wait'];
+  let until = 0;
+  for (const { name, kind, thread, start, duration } of events) {
+    if (!['forward', 'model', 'kernel', 'wait'].includes(kind)) continue;
+    t.is(thread === 'gpu', !onHost.includes(name), name);
+    t.true(start >= 0 && duration >= 0 && start + duration <= total, name);
+    if (thread !== 'gpu' || kind === 'model') continue;
+    t.true(start >= until - rounding, `${name} overlaps what comes before it`);
+    until = start + duration;
+  }
+  for (const part of Object.values(parts) as number[]) t.true(part >= 0);
+  t.log(parts, limits);
+  for (const { name, calls, total: ms, limitShare } of entries) t.log(name, calls, ms, limitShare);
+});
+
 onPackage('a process ends as it should in the middle of a run', async (t) => {
   const expected: Record<string, [code: number, stdout: RegExp]> = {
     exit: [3, /^$/],

@@ -178,9 +178,11 @@ async function checkDevice(wanted: Device): Promise<Found<string>> {
 /** Opens it for a GPU first: where it was opened for the CPU, it does not find a provider that lies elsewhere. */
 async function openForGpu(wanted: Device): Promise<void> {
   const { native } = await import('../native.js');
-  const { indexOf, openCuda } = await import('../devices.js');
+  const { gpusOf, openCuda } = await import('../devices.js');
   try {
-    if (wanted !== 'cpu') openCuda(indexOf(wanted), native.cuda());
+    if (wanted === 'cpu') return;
+    const facts = native.cuda();
+    openCuda(gpusOf(wanted, facts)[0], facts);
   } catch (error) {
     if (!(error instanceof FkinvError)) throw error; // the check of the device says it again
   }

@@ -160,8 +160,8 @@ export class Inverter {
    * the images' order, and an image that fails gives its error in its place. An image may be given with options of its own,
    * `{ image, seed, … }`; those of equal options but for the seed share forwards. Images are read a batch at a time, and a
    * batch is full before any of it is inverted (`maxBatch` equal to `particles` makes it one image); stopping early closes
-   * the source, and nothing goes on. Each of several GPUs inverts a batch of its own at a time, and no result depends on which
-   * does; of n GPUs, at most 2n − 1 batches are read and not yet given.
+   * the source, and nothing goes on. Each of several GPUs inverts a batch of its own at a time; of n GPUs, at most 2n − 1
+   * batches are read and not yet given.
    * @param images - Any iterable or async iterable of images, of lists of images (one reference each) and of images with options.
    * @param options - Of every image that has none of its own.
    * @returns The results, an {@link Inversion} or an {@link FkinvError} an image.

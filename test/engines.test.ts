@@ -95,7 +95,7 @@ test('concurrent calls of invert over three engines give what each gives alone',
 
 test('work goes to the engine that has the fewest images; to the first of those that have as few', async (t) => {
   const { inverter, engines } = await load(demo, demo, demo);
-  await using _ = inverter;
+  t.teardown(() => inverter.dispose());
   t.is(inverter.device, 'cpu, cpu, cpu');
   const ran: [string, number][] = [];
   const start = (name: string, images: number, on?: Models): { done: () => Promise<void> } => {
@@ -176,7 +176,7 @@ test('what is done is given while the source is waited for; leaving it then wait
 /** Images without end; what was read of them, how often they were closed, and the steps of all. */
 function endless(): {
   items: Iterable<string>;
-  onStep: () => void;
+  onStep: () => unknown;
   counts: Record<'read' | 'closed' | 'steps', number>;
 } {
   const counts = { read: 0, closed: 0, steps: 0 };
@@ -187,7 +187,7 @@ function endless(): {
       counts.closed++;
     }
   }
-  return { items: source(), onStep: () => void counts.steps++, counts };
+  return { items: source(), onStep: () => counts.steps++, counts };
 }
 
 /** Waits, and sees that nothing goes on. */

@@ -217,6 +217,22 @@ test('a consumer that stops half way ends all engines’ batches and closes the 
   t.is(typeof (await three.invert(file(0), quick)).prompt, 'string');
 });
 
+test('leaving the iteration waits for what is under way', async (t) => {
+  const { opened: begun, open } = gate();
+  let hasEnded = false;
+  const onStep = async ({ step }: { step: number }, index: number): Promise<void> => {
+    if (index === 0) await begun;
+    if (index !== 1 || step !== 0) return;
+    open();
+    await setTimeout(500);
+    hasEnded = true;
+  };
+  const results = three.invertAll(files, { ...oneImage, onStep });
+  await results.next();
+  await results.return();
+  t.true(hasEnded);
+});
+
 test('an abort, and what onStep throws, end all engines’ batches', async (t) => {
   const reason = new Error('enough');
   for (const how of ['abort', 'throw'] as const) {

@@ -1,15 +1,19 @@
-// npm run bench:profile [-- --pairs 25 --no-write]
+// npm run bench:profile [-- --pairs 25 --device cuda --no-write]
 // What it costs to record: inversions of one image with and without a profile, in turn, and the ratio of each pair's
 // times (bench/README.md).
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { Inverter } from 'fkinv-native';
+import { Inverter, type Device } from 'fkinv-native';
 import { machine } from './machine';
 import { writeSection } from './section';
 
 const { values: options } = parseArgs({
-  options: { pairs: { type: 'string', default: '25' }, 'no-write': { type: 'boolean', default: false } },
+  options: {
+    pairs: { type: 'string', default: '25' },
+    device: { type: 'string' },
+    'no-write': { type: 'boolean', default: false },
+  },
 });
 
 /** Inversions of one image, in milliseconds. */
@@ -18,15 +22,23 @@ interface Pair {
   recorded: number;
 }
 
+/** What an inverter runs on. */
+interface Engine {
+  device: Device;
+  threads?: number;
+}
+
 async function main(): Promise<void> {
-  const results: { machine: Record<string, string>; threads: { threads: number; pairs: Pair[] }[] } = {
+  const results: { machine: Record<string, string>; engines: (Engine & { pairs: Pair[] })[] } = {
     machine: machine(),
-    threads: [],
+    engines: [],
   };
-  for (const threads of [1, 2]) results.threads.push({ threads, pairs: await measure(threads) });
+  const engines: Engine[] = [1, 2].map((threads) => ({ device: 'cpu', threads }));
+  if (options.device !== undefined) engines.push({ device: options.device as Device });
+  for (const engine of engines) results.engines.push({ ...engine, pairs: await measure(engine) });
 
   const facts = Object.entries(results.machine).map(([name, value]) => `${name}: ${value}`);
-  const lines = results.threads.map(({ threads, pairs }) => `- ${inWords(threads, pairs)}`);
+  const lines = results.engines.map(({ pairs, ...engine }) => `- ${inWords(engine, pairs)}`);
   const text = [facts.join(' · '), '', ...lines].join('\n');
   console.log(text);
   if (options['no-write']) return;
@@ -35,8 +47,8 @@ async function main(): Promise<void> {
   await writeSection('profile', text);
 }
 
-async function measure(threads: number): Promise<Pair[]> {
-  await using inverter = await Inverter.load({ threads });
+async function measure(engine: Engine): Promise<Pair[]> {
+  await using inverter = await Inverter.load(engine);
   const image = path.join(__dirname, '..', 'examples', 'bells.png');
   const off = async (): Promise<number> => (await inverter.invert(image)).timings.total;
   const on = async (): Promise<number> => (await inverter.profile(image)).inversion.timings.total;
@@ -51,16 +63,16 @@ async function measure(threads: number): Promise<Pair[]> {
   return pairs;
 }
 
-function inWords(threads: number, pairs: Pair[]): string {
+function inWords({ device, threads }: Engine, pairs: Pair[]): string {
   const ratios = pairs.map(({ without, recorded }) => recorded / without);
   const ratio = (share: number): string => quantile(ratios, share).toFixed(3);
-  const withThreads = `with ${threads} thread${threads === 1 ? '' : 's'}`;
+  const where = threads === undefined ? `on ${device}` : `with ${threads} thread${threads === 1 ? '' : 's'}`;
   const spread = `(quartiles ${ratio(0.25)} to ${ratio(0.75)}, ${pairs.length} pairs)`;
   const without = quantile(
     pairs.map((pair) => pair.without),
     0.5,
   ).toFixed(0);
-  return `${withThreads}: recorded, an inversion takes ${ratio(0.5)} times ${spread} what it takes without, ${without} ms`;
+  return `${where}: recorded, an inversion takes ${ratio(0.5)} times ${spread} what it takes without, ${without} ms`;
 }
 
 function quantile(values: number[], share: number): number {

@@ -1,7 +1,5 @@
 #include "particles.h"
 
-#include <tuple>
-
 #include "args.h"
 #include "cpp/error.h"
 #include "cpp/memory_plan.h"
@@ -122,7 +120,7 @@ Napi::Array toArray(Napi::Env env, const std::vector<Particles::Failure>& failur
 }
 
 // { setUp, tokenIds, textIds, rewards, ancestors, result: { toDevice, toHost } }, bytes
-Napi::Object copiesOf(Napi::Env env, const Copies& copies) {
+Napi::Object toObject(Napi::Env env, const Copies& copies) {
   Napi::Object object = Napi::Object::New(env);
   for (std::size_t i = 0; i < copies.of.size(); ++i) {
     Napi::Object bytes = Napi::Object::New(env);
@@ -147,8 +145,8 @@ Napi::Function ParticlesClass::define(Napi::Env env) {
        InstanceMethod<&ParticlesClass::guess>("guess"), InstanceMethod<&ParticlesClass::advance>("advance"),
        InstanceMethod<&ParticlesClass::redraw>("redraw"), InstanceMethod<&ParticlesClass::accept>("accept"),
        InstanceMethod<&ParticlesClass::retire>("retire"), InstanceMethod<&ParticlesClass::finish>("finish"),
-       InstanceMethod<&ParticlesClass::similarity>("similarity"), InstanceMethod<&ParticlesClass::cancel>("cancel"),
-       InstanceMethod<&ParticlesClass::release>("release")});
+       InstanceMethod<&ParticlesClass::copies>("copies"), InstanceMethod<&ParticlesClass::similarity>("similarity"),
+       InstanceMethod<&ParticlesClass::cancel>("cancel"), InstanceMethod<&ParticlesClass::release>("release")});
 }
 
 // new Particles(engine, dllm, text, references: Tensor[][], embedSize: number, options, conditions: Tensor[],
@@ -279,17 +277,12 @@ Napi::Value ParticlesClass::retire(const Napi::CallbackInfo& info) {
       [](Napi::Env env) -> Napi::Value { return env.Undefined(); });
 }
 
-// finish(): Promise<{ tokens: Int32Array, logProb: Float64Array, stages: { name, ms, calls }[], copies, waits }>
+// finish(): Promise<{ tokens: Int32Array, logProb: Float64Array, stages: { name, ms, calls }[] }>
 Napi::Value ParticlesClass::finish(const Napi::CallbackInfo& info) {
   return run(
-      info.Env(),
-      [](Particles& p) {
-        Particles::Final final = p.final();
-        return std::make_tuple(std::move(final), p.stages(), p.copies());
-      },
-      [](Napi::Env env,
-         const std::tuple<Particles::Final, std::vector<Particles::Stage>, Copies>& result) -> Napi::Value {
-        const auto& [final, stages, copies] = result;
+      info.Env(), [](Particles& p) { return std::make_pair(p.final(), p.stages()); },
+      [](Napi::Env env, const std::pair<Particles::Final, std::vector<Particles::Stage>>& result) -> Napi::Value {
+        const auto& [final, stages] = result;
         Napi::Object object = Napi::Object::New(env);
         object.Set("tokens", toTypedArray(env, final.tokens));
         object.Set("logProb", toTypedArray(env, final.logProb));
@@ -302,7 +295,17 @@ Napi::Value ParticlesClass::finish(const Napi::CallbackInfo& info) {
           all.Set(all.Length(), one);
         }
         object.Set("stages", all);
-        object.Set("copies", copiesOf(env, copies));
+        return object;
+      });
+}
+
+// copies(): Promise<{ copies, waits }>
+Napi::Value ParticlesClass::copies(const Napi::CallbackInfo& info) {
+  return run(
+      info.Env(), [](Particles& p) { return p.copies(); },
+      [](Napi::Env env, const Copies& copies) -> Napi::Value {
+        Napi::Object object = Napi::Object::New(env);
+        object.Set("copies", toObject(env, copies));
         object.Set("waits", copies.waits);
         return object;
       });

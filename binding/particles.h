@@ -24,6 +24,7 @@ class ParticlesClass : public Napi::ObjectWrap<ParticlesClass> {
   Napi::Value accept(const Napi::CallbackInfo& info);
   Napi::Value retire(const Napi::CallbackInfo& info);
   Napi::Value finish(const Napi::CallbackInfo& info);
+  Napi::Value copies(const Napi::CallbackInfo& info);
   Napi::Value similarity(const Napi::CallbackInfo& info);
   Napi::Value bytes(const Napi::CallbackInfo& info);
   void cancel(const Napi::CallbackInfo& info);

@@ -25,10 +25,10 @@ int64_t pairs(const std::vector<uint8_t>& marks, std::size_t length) {
 
 // What a kernel does depends on how many positions are marked: kept as they are now, and counted when the spans are
 // taken.
-RecordingDevice::Marks RecordingDevice::marks(const Layout& layout, const uint8_t* onDevice) const {
+std::shared_ptr<const Array<uint8_t>> RecordingDevice::marks(const Layout& layout, const uint8_t* onDevice) const {
   const auto kept = std::make_shared<Array<uint8_t>>(device_, static_cast<std::size_t>(slots(layout)));
   device_->copy(kept->data(), onDevice, kept->bytes());
-  return [kept] { return kept->download(); };
+  return kept;
 }
 
 void RecordingDevice::eachRow(const Forward& forward, const std::function<void(int64_t)>& run) {
@@ -110,7 +110,7 @@ void RecordingDevice::score(kernels::Order order, const Logits& z, const TileTab
                             const Layout& layout, const int32_t* stateOf, const uint8_t* wanted, const double* logModel,
                             double* scores) {
   const Timed timed(*this, "score", SpanKind::kernel, [order, z, layout, at = marks(layout, wanted)] {
-    return costs::score(order, z, layout, marked(at()));
+    return costs::score(order, z, layout, marked(at->download()));
   });
   device_->score(order, z, tiles, rows, layout, stateOf, wanted, logModel, scores);
 }
@@ -124,7 +124,7 @@ void RecordingDevice::choose(const Layout& layout, const double* scores, const u
 void RecordingDevice::draw(const Logits& z, double temperature, const TileTable& tiles, const RowStats& rows,
                            const Layout& layout, const Draws& draws) {
   const Timed timed(*this, "draw", SpanKind::kernel, [z, temperature, at = marks(layout, draws.wanted)] {
-    return costs::draw(z, temperature, marked(at()));
+    return costs::draw(z, temperature, marked(at->download()));
   });
   device_->draw(z, temperature, tiles, rows, layout, draws);
 }
@@ -156,7 +156,7 @@ void RecordingDevice::count(const Layout& layout, const int32_t* tokens, std::sp
 void RecordingDevice::coupling(const Layout& layout, const float* gram, const int32_t* stateOf, const uint8_t* counted,
                                double* rewardEdit) {
   const Timed timed(*this, "coupling", SpanKind::kernel, [layout, at = marks(layout, counted)] {
-    return costs::coupling(layout, pairs(at(), static_cast<std::size_t>(layout.length)));
+    return costs::coupling(layout, pairs(at->download(), static_cast<std::size_t>(layout.length)));
   });
   device_->coupling(layout, gram, stateOf, counted, rewardEdit);
 }

@@ -95,8 +95,7 @@ class RecordingDevice final : public Device {
     const Range range_;
     const Recorder::Start start_;
   };
-  using Marks = std::function<std::vector<uint8_t>()>;
-  Marks marks(const Layout&, const uint8_t* onDevice) const;
+  std::shared_ptr<const Array<uint8_t>> marks(const Layout&, const uint8_t* onDevice) const;
 
   const std::shared_ptr<Device> device_;
   const std::shared_ptr<Recorder> recorder_;

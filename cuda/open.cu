@@ -1,5 +1,6 @@
 // Which positions open (kernels/open.h), and what their tokens do to the particles (device.h): masked, exclude,
-// open, score, choose, place and accept. The margin is p₁ − p₂ of the row's two largest probabilities 2^(z·log2e − m)/L.
+// open, score, choose, place and accept. The margin is p₁ − p₂ of the row's two largest probabilities 2^(z·log2e −
+// m)/L.
 //
 // All arrays are [P, N], but sums and weights of particles [P], live and seeds [images]. A thread a position; for
 // margin a warp a position; choose: a block a particle and a thread a position, which counts those before it; accept: a
@@ -26,9 +27,9 @@ __global__ void __launch_bounds__(kThreads) maskedAt(Particles particles, const 
   wanted[at] = live[p / particles.perImage] && n >= first && n < last && tokens[at] == maskId;
 }
 
-__global__ void __launch_bounds__(kThreads) excludeAt(Particles particles, const int32_t* stateOf,
-                                                      const kernels::RowFault* faults, uint8_t* wanted,
-                                                      int32_t* tokens) {
+__global__ void __launch_bounds__(kThreads)
+    excludeAt(Particles particles, const int32_t* stateOf, const kernels::RowFault* faults, uint8_t* wanted,
+              int32_t* tokens) {
   const int at = static_cast<int>(threadOfGrid());
   if (at >= particles.positions()) return;
   const int p = at / particles.length, n = at % particles.length;

@@ -8,6 +8,6 @@ export type { Coupling, Inversion, Particle, Timings, TraceStep } from './invers
 export { Inverter, type LoadOptions } from './inverter';
 export type { ImageItem, ImageItems, ImageJob } from './invert-all';
 export type { Device, ImageOptions, InvertAllOptions, InvertOptions } from './options';
-export type { Profile, ProfileEntry, ProfileEvent, ProfileLimits, ProfileParts } from './profile';
+export type { Profile, ProfileCopies, ProfileEntry, ProfileEvent, ProfileLimits, ProfileParts } from './profile';
 export type { Order, ResamplingScheme } from './schemes';
 export { chromeTrace, type ChromeEvent, type ChromeMetadata, type ChromeTrace } from './trace';

@@ -229,10 +229,11 @@ export interface NativeOutcome {
   };
 }
 
-/** What is copied between host and device, by what it is for (`Copied` in cpp/particles.h). */
-export const copied = ['setUp', 'tokenIds', 'textIds', 'rewards', 'ancestors', 'result'] as const;
-/** Bytes. */
-export type NativeCopies = Record<(typeof copied)[number], { toDevice: number; toHost: number }>;
+/** Bytes that are copied between host and device, by what they are for (`Copied` in cpp/particles.h). */
+export type NativeCopies = Record<
+  'setUp' | 'tokenIds' | 'textIds' | 'rewards' | 'ancestors' | 'result',
+  { toDevice: number; toHost: number }
+>;
 
 /** B images × K particles (`particles` = B·K, image after image) on the engine's device; `step` counts the steps done. */
 export interface NativeParticles {
@@ -260,10 +261,9 @@ export interface NativeParticles {
     tokens: Int32Array;
     logProb: Float64Array;
     stages: { name: string; ms: number; calls: number }[];
-    copies: NativeCopies;
-    /** How often the host waited for the device. */
-    waits: number;
   }>;
+  /** All that was copied so far, and how often the host waited for the device. */
+  copies(): Promise<{ copies: NativeCopies; waits: number }>;
   /** `gram` [length, length] and `counted` [length] of one particle. */
   similarity(
     particle: number,

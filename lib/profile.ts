@@ -12,6 +12,10 @@ export interface Profile {
   total: number;
   /** Where they went. */
   parts: ProfileParts;
+  /** What the particles copied between host and device. */
+  copies: ProfileCopies;
+  /** How often the particles had the host wait for the device: twice a step, and a few times before and after the steps. */
+  waits: number;
   /** What the machine can do at most, measured after the inversion. */
   limits: ProfileLimits;
   /** Each model and each kernel that ran, and the work on text and images; of each kind what took longest first. */
@@ -36,6 +40,16 @@ export interface ProfileParts {
    */
   rest: number;
 }
+
+/**
+ * Bytes of the particles that were copied between host and device, by what they are for: what is set up before the first
+ * step; in the steps token ids (and which state a particle is in), CLIP's ids of texts (and which text a guess has), rewards
+ * (with log-weights and ESS) and ancestors; the result. On the CPU a copy within its memory.
+ */
+export type ProfileCopies = Record<
+  'setUp' | 'tokenIds' | 'textIds' | 'rewards' | 'ancestors' | 'result',
+  { toDevice: number; toHost: number }
+>;
 
 /** What the machine can do at most, measured with all threads of the engine together, or on the GPU. */
 export interface ProfileLimits {
@@ -120,6 +134,8 @@ export function profileOf(
     device,
     total,
     parts: partsOf(events, total),
+    copies: recording.copies,
+    waits: recording.waits,
     limits,
     entries: entriesOf(events, limits),
     events,

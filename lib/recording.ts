@@ -1,4 +1,4 @@
-import { native, type NativeEngine, type NativeRecorder, type NativeSpan } from './native';
+import { native, type NativeCopies, type NativeEngine, type NativeRecorder, type NativeSpan } from './native';
 
 /** A stretch of the event loop's own work, in milliseconds of performance.now(). */
 export interface HostSpan {
@@ -12,6 +12,16 @@ export class Recording {
   readonly recorder: NativeRecorder = new native.Recorder();
   readonly start = performance.now();
   readonly spans: HostSpan[] = [];
+  /** Of the particles, once they are done. */
+  copies: NativeCopies = {
+    setUp: { toDevice: 0, toHost: 0 },
+    tokenIds: { toDevice: 0, toHost: 0 },
+    textIds: { toDevice: 0, toHost: 0 },
+    rewards: { toDevice: 0, toHost: 0 },
+    ancestors: { toDevice: 0, toHost: 0 },
+    result: { toDevice: 0, toHost: 0 },
+  };
+  waits = 0;
 
   /** A span of the event loop, which ends now. */
   add(name: string, start: number): void {

@@ -252,6 +252,8 @@ class Sampling {
       const first = image * this.options.particles;
       results.push(this.#failures[image] ?? (await this.#resultOf(trace, first, rows, logProb)));
     }
+    const { recording } = this.stopwatch;
+    if (recording !== undefined) Object.assign(recording, await this.#particles.copies());
     return results;
   }
 

@@ -44,6 +44,19 @@ test('a profiled inversion is the one that is not profiled', async (t) => {
   t.deepEqual({ ...(await inverter.invert(bells, quick)), timings }, profile.inversion);
 });
 
+test('what crosses between host and device in a step is token ids, text ids, rewards and ancestors', (t) => {
+  const { copies, waits } = profile;
+  const states = profile.inversion.timings.forwards;
+  t.deepEqual(copies.rewards, { toDevice: 0, toHost: 8 * (T + 1) * (2 * K + K + 1) }); // with log-weights, and ESS
+  t.deepEqual(copies.ancestors, { toDevice: 0, toHost: T * (4 * K + 1) });
+  t.is(copies.tokenIds.toHost, 4 * K * N * (T + 1 + T)); // guesses and proposals
+  t.is(copies.tokenIds.toDevice, 8 * N * states + 4 * K * (T + 1)); // new states, and who is in which
+  t.is(copies.textIds.toHost, 0);
+  t.true(copies.textIds.toDevice > 4 * K * (T + 1)); // texts, and whose they are
+  t.deepEqual(copies.result, { toDevice: 0, toHost: 8 * K + 4 + 4 * N * N + N });
+  t.is(waits, 2 * (T + 1) + 1 + 1 + 3); // the reference, then what the result is made of
+});
+
 test('every kernel and every run of a model is there, as often as it was called', (t) => {
   const { upload, download, copy, 'CLIP text': texts, dLLM, pass, merge, suppress, ...calls } = callsOf(profile);
   t.true([upload, download, copy].every((count) => count !== undefined && count > 0));

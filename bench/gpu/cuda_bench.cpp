@@ -1,7 +1,7 @@
 // npm run test:gpu: how long the CUDA kernels take, by CUDA events, against what the GPU can do at most.
 //
-//   cuda_bench                                      prints a line of JSON for the GPU, then one for each case
-//   cuda_bench STATES POSITIONS VOCAB BYTES         for one case, of float32 (4) or float16 (2) logits
+//   cuda_bench STATES POSITIONS VOCAB TYPE ...      prints a line of JSON for the GPU, then one for each case; TYPE is
+//                                                   float32, float16 or bfloat16
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
@@ -18,6 +18,7 @@
 
 #include "../../cuda/cuda_device.h"
 #include "../../cuda/launchers.h"
+#include "error.h"
 
 namespace {
 
@@ -183,19 +184,18 @@ class Bench {
 }  // namespace
 
 int main(int argc, char** argv) {
-  constexpr auto kFloat32 = kernels::LogitsType::float32, kFloat16 = kernels::LogitsType::float16,
-                 kBfloat16 = kernels::LogitsType::bfloat16;
-  Bench bench;
-  if (argc == 5) {
-    bench.run(
-        {std::atoi(argv[1]), std::atoi(argv[2]), std::atoi(argv[3]), std::atoi(argv[4]) == 4 ? kFloat32 : kFloat16});
-    return 0;
-  }
-  for (const auto type : {kFloat32, kFloat16, kBfloat16}) {
-    for (const auto& [states, positions, vocab] :
-         {std::array{1, 77, 126464}, std::array{8, 32, 50258}, std::array{16, 77, 151936}, std::array{64, 24, 2048},
-          std::array{16, 128, 126464}, std::array{64, 77, 126464}}) {
-      bench.run({states, positions, vocab, type});
+  const auto typeOf = [](const std::string& name) {
+    return name == "float32"   ? kernels::LogitsType::float32
+           : name == "float16" ? kernels::LogitsType::float16
+                               : kernels::LogitsType::bfloat16;
+  };
+  try {
+    Bench bench;
+    for (int at = 1; at + 3 < argc; at += 4) {
+      bench.run({std::atoi(argv[at]), std::atoi(argv[at + 1]), std::atoi(argv[at + 2]), typeOf(argv[at + 3])});
     }
+  } catch (const Error& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
   }
 }

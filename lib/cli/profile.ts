@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Command } from 'commander';
 import { FkinvError, messageOf } from '../errors';
-import type { Profile, ProfileEntry, ProfileParts } from '../profile';
+import type { Profile, ProfileCopies, ProfileEntry, ProfileParts } from '../profile';
 import { chromeTrace } from '../trace';
 import { coloursOf } from './colours';
 import { section } from './help';
@@ -87,7 +87,7 @@ const headings = { model: 'model runs', kernel: 'kernels', text: 'text', image: 
 const kinds = Object.keys(headings) as (keyof typeof headings)[];
 const columns = ['', 'calls', 'ms', 'median', 'MB read', 'GB/s', 'GFLOP/s', 'of limit'];
 
-function textOf({ inversion, device, entries, parts, total, limits }: Profile): string {
+function textOf({ inversion, device, entries, parts, copies, waits, total, limits }: Profile): string {
   const { bold, dim } = coloursOf(process.stdout);
   const rows = kinds.flatMap((kind) => {
     const ofKind = entries.filter((entry) => entry.kind === kind);
@@ -105,6 +105,8 @@ function textOf({ inversion, device, entries, parts, total, limits }: Profile): 
     ...shown,
     '',
     ...linesOf(parts, total),
+    ...copiesOf(copies),
+    `waits for the device: ${waits}`,
     dim(`limits measured ${measured}: ${most}`),
     ...(device === 'cpu' ? [] : [dim('timed by the GPU, but for text, image, upload and download')]),
     '',
@@ -139,6 +141,23 @@ function linesOf(parts: ProfileParts, total: number): string[] {
   const rows = Object.entries({ 'model runs': models, kernels, text, image, rest, 'total ms': total });
   const lines = aligned(rows.map(([name, ms]) => [name, ms.toFixed(2), percent(ms / total)]));
   return [...lines, `between the model runs: ${percent((kernels + text + rest) / total)} (kernels, text and rest)`];
+}
+
+/** Kilobytes by what they are for. */
+function copiesOf(copies: ProfileCopies): string[] {
+  const names = {
+    setUp: 'set-up',
+    tokenIds: 'token ids',
+    textIds: 'text ids',
+    rewards: 'rewards',
+    ancestors: 'ancestors',
+    result: 'result',
+  };
+  const rows = Object.entries(names).map(([key, name]) => {
+    const { toDevice, toHost } = copies[key as keyof typeof names];
+    return [name, short(toDevice / 1e3), short(toHost / 1e3)];
+  });
+  return ['', ...aligned([['copied, kB', 'to the device', 'to the host'], ...rows])];
 }
 
 function orNone(value: number | null, shown: (value: number) => string): string {

@@ -8,6 +8,14 @@ export type { Coupling, Inversion, Particle, Timings, TraceStep } from './invers
 export { Inverter, type LoadOptions } from './inverter';
 export type { ImageItem, ImageItems, ImageJob } from './invert-all';
 export type { Device, ImageOptions, InvertAllOptions, InvertOptions } from './options';
-export type { Profile, ProfileCopies, ProfileEntry, ProfileEvent, ProfileLimits, ProfileParts } from './profile';
+export type {
+  CopiedBytes,
+  Profile,
+  ProfileCopies,
+  ProfileEntry,
+  ProfileEvent,
+  ProfileLimits,
+  ProfileParts,
+} from './profile';
 export type { Order, ResamplingScheme } from './schemes';
 export { chromeTrace, type ChromeEvent, type ChromeMetadata, type ChromeTrace } from './trace';

@@ -46,10 +46,15 @@ export interface ProfileParts {
  * step; in the steps token ids (and which state a particle is in), CLIP's ids of texts (and which text a guess has), rewards
  * (with log-weights and ESS) and ancestors; the result. On the CPU a copy within its memory.
  */
-export type ProfileCopies = Record<
-  'setUp' | 'tokenIds' | 'textIds' | 'rewards' | 'ancestors' | 'result',
-  { toDevice: number; toHost: number }
->;
+export type ProfileCopies = Record<'setUp' | 'tokenIds' | 'textIds' | 'rewards' | 'ancestors' | 'result', CopiedBytes>;
+
+/** Bytes one way and the other. */
+export interface CopiedBytes {
+  /** From the host. */
+  toDevice: number;
+  /** From the device. */
+  toHost: number;
+}
 
 /** What the machine can do at most, measured with all threads of the engine together, or on the GPU. */
 export interface ProfileLimits {

@@ -3,9 +3,15 @@ import { FkinvError } from './errors';
 import type { NativeCuda } from './native';
 import type { Device } from './options';
 
-/** Number of the GPU that `device` is. */
-export function indexOf(device: Device): number {
-  return Number(device.split(':')[1] ?? '0');
+/**
+ * Numbers of the GPUs that `device` is: of `cuda` and `auto` all that can be used, or the first where none can. That one
+ * then says why.
+ */
+export function gpusOf(device: Device, facts: NativeCuda): [number, ...number[]] {
+  const [, index] = device.split(':');
+  if (index !== undefined) return [Number(index)];
+  const [first = 0, ...others] = [...facts.gpus.keys()].filter((gpu) => faultOf(facts, gpu) === undefined);
+  return [first, ...others];
 }
 
 /**

@@ -1,5 +1,5 @@
 import { openForCpu } from './cuda-provider';
-import { hasGpu, indexOf, openCuda } from './devices';
+import { gpusOf, hasGpu, openCuda } from './devices';
 import { environment } from './environment';
 import { FkinvError } from './errors';
 import { native, type NativeEngine } from './native';
@@ -29,19 +29,34 @@ export interface EngineOptions {
   warn: (message: string) => void;
 }
 
+/** The first of {@link createEngines}, alone. */
+export function createEngine(options: EngineOptions): NativeEngine {
+  return createEngines(options, 1)[0];
+}
+
 /**
- * An engine over the ONNX Runtime that is found. Throws `ORT_NOT_FOUND`, `ORT_VERSION`, `INVALID_OPTION`, and for a CUDA
- * device `CUDA_UNAVAILABLE` or `CUDA_FAILED`.
+ * Engines over the ONNX Runtime that is found: one on each GPU that `device` is, `atMost` so many, or one on the CPU. Throws
+ * `ORT_NOT_FOUND`, `ORT_VERSION`, `INVALID_OPTION`, and for a CUDA device `CUDA_UNAVAILABLE` or `CUDA_FAILED`.
  */
-export function createEngine({ threads, device, warn }: EngineOptions): NativeEngine {
-  const onCpu = (): NativeEngine => new native.Engine(openForCpu(), threads, instructionSet(), 'cpu');
+export function createEngines(
+  { threads, device, warn }: EngineOptions,
+  atMost = Infinity,
+): [NativeEngine, ...NativeEngine[]] {
+  const onCpu = (): [NativeEngine] => [new native.Engine(openForCpu(), threads, instructionSet(), 'cpu')];
   if (device === 'cpu') return onCpu();
   const facts = native.cuda();
   if (device === 'auto' && !hasGpu(facts)) return onCpu();
+  const engines: NativeEngine[] = [];
+  const onGpu = (gpu: number): NativeEngine => {
+    const engine = new native.Engine(openCuda(gpu, facts), threads, instructionSet(), `cuda:${gpu}`);
+    engines.push(engine);
+    return engine;
+  };
   try {
-    const index = indexOf(device);
-    return new native.Engine(openCuda(index, facts), threads, instructionSet(), `cuda:${index}`);
+    const [first, ...others] = gpusOf(device, facts);
+    return [onGpu(first), ...others.slice(0, atMost - 1).map(onGpu)];
   } catch (error) {
+    for (const engine of engines) void engine.dispose();
     if (device !== 'auto' || !(error instanceof FkinvError) || !error.code.startsWith('CUDA_')) throw error;
     const gpu = facts.gpus[0]?.name ?? 'one that does not start';
     warn(`device auto is the CPU, though there is a GPU (${gpu}): ${error.message.replaceAll(/\s*\n\s*/g, ' ')}`);

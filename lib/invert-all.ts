@@ -1,10 +1,11 @@
 import { z } from 'zod';
+import type { Dllm } from './dllm';
+import type { Engines } from './engines';
 import { FkinvError, messageOf } from './errors';
 import { isRaw, type ImageInput } from './image';
 import type { Inversion } from './inversion';
 import { invertSchema, type ImageOptions, type InvertAllOptions, type InvertOptions } from './options';
 import { given, resolveOptions, rowsOfForward, sharingKey, type ResolvedOptions } from './resolved-options';
-import type { Models } from './sampler';
 import { invertTogether, type Job } from './together';
 import { validate } from './validate';
 
@@ -25,14 +26,16 @@ type Entry = { job: Job; options: ResolvedOptions; key: string } | { error: Fkin
 
 /** What the images of a call have in common. */
 interface Call {
-  models: Models;
+  engines: Engines;
+  /** The same on each of them. */
+  dllm: Dllm;
   /** As they were given. */
   given: InvertOptions;
   /** Of an image without options of its own. */
   options: ResolvedOptions;
   key: string;
   maxBatch: number | undefined;
-  /** Ends the call. */
+  /** Ends the call: an abort, a disposal, or that the consumer has left. */
   signal: AbortSignal;
 }
 
@@ -43,41 +46,108 @@ interface Call {
  * @internal
  */
 export function invertAll(
-  models: Models,
+  engines: Engines,
   items: ImageItems,
   options: InvertAllOptions,
   signal: AbortSignal,
 ): AsyncGenerator<Inversion | FkinvError, void, undefined> {
   const { maxBatch, ...rest } = options;
-  const given = { ...rest, signal };
-  const resolved = resolveOptions(given, models.dllm);
-  rowsOfForward(maxBatch, resolved.particles, models.dllm);
-  const call = { models, given, options: resolved, key: sharingKey(resolved), maxBatch, signal };
-  return generate(call, new Source(validate(iterableSchema, items, 'images'), call));
+  const [{ dllm }] = engines.all;
+  const left = new AbortController();
+  const ended = AbortSignal.any([signal, left.signal]);
+  const given = { ...rest, signal: ended };
+  const resolved = resolveOptions(given, dllm);
+  rowsOfForward(maxBatch, resolved.particles, dllm);
+  const call = { engines, dllm, given, options: resolved, key: sharingKey(resolved), maxBatch, signal: ended };
+  return generate(new Batches(call, new Source(validate(iterableSchema, items, 'images'), call)), left);
 }
 
-async function* generate(call: Call, source: Source): AsyncGenerator<Inversion | FkinvError, void, undefined> {
+type Results = (Inversion | FkinvError)[];
+
+async function* generate(
+  batches: Batches,
+  left: AbortController,
+): AsyncGenerator<Inversion | FkinvError, void, undefined> {
   try {
     for (;;) {
-      const entries = await source.take();
-      if (entries.length === 0) return;
-      yield* await resultsOf(call, entries);
+      const results = await batches.oldest();
+      if (results.length === 0) return;
+      yield* results;
+      batches.drop();
     }
   } finally {
-    await source.close();
+    await batches.end(left);
+  }
+}
+
+/**
+ * The batches of a call that are begun and not yet given, oldest first. Each engine has one at a time, and while one has the
+ * oldest each of the others may do two: a single engine begins none before the last was given.
+ */
+class Batches {
+  /** What they come to; nothing at the end of the images. */
+  readonly #begun: Promise<Results>[] = [];
+  /** How many are not done. */
+  #underWay = 0;
+  #lastRead: Promise<unknown> = Promise.resolve();
+
+  constructor(
+    private readonly call: Call,
+    private readonly source: Source,
+  ) {}
+
+  /** What the oldest comes to. */
+  async oldest(): Promise<Results> {
+    this.#fill();
+    return (await this.#begun[0]) ?? [];
+  }
+
+  /** The oldest was given. */
+  drop(): void {
+    void this.#begun.shift();
+  }
+
+  /** Ends all by `left`, which aborts the call's signal, and closes the source. */
+  async end(left: AbortController): Promise<void> {
+    const closing = this.source.close();
+    left.abort();
+    await Promise.allSettled([closing, ...this.#begun]);
+    await closing;
+  }
+
+  #fill(): void {
+    const engines = this.call.engines.all.length;
+    while (this.#underWay < engines && this.#begun.length < 2 * engines - 1) {
+      const batch = this.#next();
+      batch.catch(() => undefined); // told when it is the oldest
+      this.#begun.push(batch);
+    }
+  }
+
+  async #next(): Promise<Results> {
+    this.#underWay++;
+    try {
+      const read = this.#lastRead.then(() => this.source.take());
+      this.#lastRead = read;
+      return await resultsOf(this.call, await read);
+    } finally {
+      this.#underWay--;
+      if (!this.call.signal.aborted) this.#fill();
+    }
   }
 }
 
 /** Images with these options that a forward has room for. Throws `BATCH_TOO_LARGE` for none. */
-function roomFor({ particles }: ResolvedOptions, { models, maxBatch }: Call): number {
-  return Math.floor(rowsOfForward(maxBatch, particles, models.dllm) / particles);
+function roomFor({ particles }: ResolvedOptions, { dllm, maxBatch }: Call): number {
+  return Math.floor(rowsOfForward(maxBatch, particles, dllm) / particles);
 }
 
-async function resultsOf({ models }: Call, entries: Entry[]): Promise<(Inversion | FkinvError)[]> {
+async function resultsOf({ engines }: Call, entries: Entry[]): Promise<Results> {
   const good = entries.filter((entry) => 'job' in entry);
   const jobs = good.map(({ job }) => job);
-  const results = good[0] === undefined ? [] : await invertTogether(models, jobs, good[0].options);
-  const byJob = new Map(jobs.map((job, i) => [job, results[i]]));
+  const options = good[0]?.options;
+  const results = options && (await engines.run(jobs.length, (models) => invertTogether(models, jobs, options)));
+  const byJob = new Map(jobs.map((job, i) => [job, results?.[i]]));
   return entries.map((entry) => {
     if ('error' in entry) return entry.error;
     return byJob.get(entry.job) ?? new FkinvError('INTERNAL', 'an image was lost');
@@ -98,7 +168,7 @@ function readEntry(item: unknown, index: number, call: Call): Entry {
     if ('signal' in own || 'onStep' in own) {
       throw new FkinvError('INVALID_OPTION', 'options of an image: signal and onStep are options of the call');
     }
-    const options = resolveOptions(overriding(call.given, own), call.models.dllm);
+    const options = resolveOptions(overriding(call.given, own), call.dllm);
     roomFor(options, call);
     return { job: { pictures, seed: options.seed, index }, options, key: sharingKey(options) };
   } catch (cause) {
@@ -147,6 +217,8 @@ class Source {
   /** Read, and left for the next batch. */
   #waiting: Entry | undefined;
   #failure: FkinvError | undefined;
+  /** Whether the iterator is waited for. */
+  #isReading = false;
 
   constructor(
     private readonly items: ImageItems,
@@ -202,12 +274,15 @@ class Source {
   async #step(): Promise<IteratorResult<unknown>> {
     try {
       this.#iterator ??= (makerOf(this.items) as () => AnyIterator).call(this.items);
+      this.#isReading = true;
       const result: unknown = await unlessAborted(this.#iterator.next(), this.call.signal);
       if (typeof result === 'object' && result !== null) return result as IteratorResult<unknown>;
       throw new TypeError('next() gave no object');
     } catch (cause) {
       if (!this.call.signal.aborted) this.#isDone = true; // an iterator that threw is over, and is not closed
       throw cause;
+    } finally {
+      this.#isReading = false;
     }
   }
 
@@ -217,7 +292,7 @@ class Source {
     this.#isDone = true;
     const closing = Promise.resolve(this.#iterator).then((iterator) => iterator?.return?.());
     // Of an iterable that is waited for in vain, its end would be waited for in vain too.
-    if (this.call.signal.aborted) closing.catch(() => undefined);
+    if (this.call.signal.aborted || this.#isReading) closing.catch(() => undefined);
     else await closing.catch((cause: unknown) => Promise.reject(inputFailed(cause)));
   }
 }

@@ -4,13 +4,14 @@ import path from 'node:path';
 import { z } from 'zod';
 import { Clip } from './clip';
 import { Dllm } from './dllm';
-import { createEngine } from './engine';
+import { createEngines } from './engine';
+import { Engines } from './engines';
 import { FkinvError, messageOf } from './errors';
 import type { ImageInput } from './image';
 import type { Inversion } from './inversion';
 import { manifestName } from './manifest';
 import { ModelFolder } from './model-folder';
-import { native } from './native';
+import type { NativeEngine } from './native';
 import { invertAll, picturesOf, type ImageItems } from './invert-all';
 import { deviceSchema, invertAllSchema, type Device, type InvertAllOptions, type InvertOptions } from './options';
 import { resolveOptions, rowsOfForward } from './resolved-options';
@@ -28,7 +29,7 @@ export interface LoadOptions {
   clip?: string | URL;
   /** Threads of the engine, 1 to 256; default what the machine offers, at most 8. Results do not depend on it. A GPU is driven by one. */
   threads?: number;
-  /** `cpu`, `cuda` (the first GPU), `cuda:1` and so on, or `auto`, the default: the first GPU where it can be used, else the CPU. */
+  /** `cpu`, `cuda` (every GPU that can be used), `cuda:1` and so on (that one), or `auto`, the default: as `cuda` where there is a GPU that can be used, else the CPU. */
   device?: Device;
   /** Called with one line where there is a GPU and `auto` cannot use it: why, and what to do. Default `process.emitWarning`. */
   onWarning?: (message: string) => void;
@@ -52,22 +53,25 @@ const loadSchema = z.strictObject({
 });
 
 /**
- * Turns images into edit-friendly prompts. It holds the models and one engine thread: load it once, call {@link invert}
- * as often and as concurrently as you like, dispose of it at the end.
+ * Turns images into edit-friendly prompts. It holds the models and one engine thread, or both for each GPU: load it once,
+ * call {@link invert} as often and as concurrently as you like, dispose of it at the end.
  */
 export class Inverter {
-  readonly #models: Models;
+  readonly #engines: Engines;
   #disposal: Promise<void> | undefined;
   /** Ends what waits for something else than the engine. */
   readonly #end = new AbortController();
 
-  private constructor(models: Models) {
-    if (!isLoaded(models)) throw new FkinvError('INVALID_OPTION', 'new Inverter: use await Inverter.load() instead');
-    this.#models = models;
+  private constructor(engines: Engines) {
+    // A program without types can call it.
+    if (!((engines as unknown) instanceof Engines)) {
+      throw new FkinvError('INVALID_OPTION', 'new Inverter: use await Inverter.load() instead');
+    }
+    this.#engines = engines;
   }
 
   /**
-   * Loads the models onto an engine of their own.
+   * Loads the models onto an engine of their own, or onto one for each GPU: all of the models go onto each.
    * @param options - The models' folders, the engine's device and threads; default the embedded demo models.
    * @returns The Inverter, ready to use; dispose of it when it is no longer needed.
    * @throws FkinvError `INVALID_OPTION`, `MODEL_NOT_FOUND`, `MODEL_INVALID`, `MODEL_INTERFACE`, `TOKENIZER_MISMATCH`,
@@ -75,21 +79,21 @@ export class Inverter {
    */
   static async load(options: LoadOptions = {}): Promise<Inverter> {
     const { dllm, clip, threads, device, onWarning } = validate(loadSchema, options, 'options of load');
-    const engine = createEngine({ threads, device, warn: onWarning });
+    const [engine, ...others] = createEngines({ threads, device, warn: onWarning });
+    const load = (on: NativeEngine): Promise<Models> => loadOnto(on, dllm, clip);
     try {
-      const loadedClip = await Clip.load(engine, clip);
-      const loaded = await Dllm.load(engine, dllm, loadedClip);
-      checkDefaults(loaded, dllm);
-      return new Inverter({ engine, clip: loadedClip, dllm: loaded });
+      const [first, ...rest] = await Promise.all([load(engine), ...others.map(load)]);
+      checkDefaults(first.dllm, dllm);
+      return new Inverter(new Engines([first, ...rest]));
     } catch (error) {
-      await engine.dispose();
+      await Promise.all([engine, ...others].map((each) => each.dispose()));
       throw error;
     }
   }
 
-  /** What it runs on: `cpu`, or a GPU as `cuda:0`. */
+  /** What it runs on: `cpu`, or a GPU as `cuda:0`, or several as `cuda:0, cuda:1`. */
   get device(): string {
-    return this.#models.engine.device;
+    return this.#engines.device;
   }
 
   /**
@@ -113,18 +117,22 @@ export class Inverter {
     recording?: Recording,
   ): Promise<Inversion> {
     this.#checkDisposed();
-    const { dllm } = this.#models;
+    const [first] = this.#engines.all;
+    const { dllm } = first;
     const resolved = resolveOptions(options, dllm);
     rowsOfForward(undefined, resolved.particles, dllm);
     const job = { pictures: picturesOf(image), seed: resolved.seed, index: 0 };
-    const [result] = await this.#guard(resolved.signal, () => invertTogether(this.#models, [job], resolved, recording));
+    const work = (models: Models): Promise<(Inversion | FkinvError)[]> =>
+      invertTogether(models, [job], resolved, recording);
+    const on = recording === undefined ? undefined : first;
+    const [result] = await this.#guard(resolved.signal, () => this.#engines.run(1, work, on));
     if (result instanceof FkinvError || result === undefined) throw result ?? new FkinvError('INTERNAL', 'no result');
     return result;
   }
 
   /**
-   * Does what {@link invert} does, and records where its time goes: each kernel, each run of a model, the work on text and
-   * images, the steps. Then it measures what the machine can do, for half a second, in 256 MiB of memory, on a GPU in 1 GiB of its own. Other calls that run at
+   * Does what {@link invert} does, on the first of several GPUs, and records where its time goes: each kernel, each run of a
+   * model, the work on text and images, the steps. Then it measures what the machine can do, for half a second, in 256 MiB of memory, on a GPU in 1 GiB of its own. Other calls that run at
    * the same time are not recorded, and pay nothing; what they take of the machine is in the times all the same.
    * @param image - An image, or a list of at least one.
    * @param options - As {@link invert}'s.
@@ -136,7 +144,7 @@ export class Inverter {
     const inversion = await this.#invert(image, options, recording);
     const total = performance.now() - recording.start;
     const { signal } = options;
-    const { engine } = this.#models;
+    const [{ engine }] = this.#engines.all;
     const [spans, limits] = await this.#guard(signal, async () => {
       const taken = await recording.takeEngineSpans(engine);
       const measured = await engine.measureLimits();
@@ -144,7 +152,7 @@ export class Inverter {
       signal?.throwIfAborted();
       return [taken, measured];
     });
-    return profileOf(recording, spans, total, inversion, { device: this.device, limits });
+    return profileOf(recording, spans, total, inversion, { device: engine.device, limits });
   }
 
   /**
@@ -152,7 +160,8 @@ export class Inverter {
    * the images' order, and an image that fails gives its error in its place. An image may be given with options of its own,
    * `{ image, seed, … }`; those of equal options but for the seed share forwards. Images are read a batch at a time, and a
    * batch is full before any of it is inverted (`maxBatch` equal to `particles` makes it one image); stopping early closes
-   * the source, and nothing goes on.
+   * the source, and nothing goes on. Each of several GPUs inverts a batch of its own at a time; of n GPUs, at most 2n − 1
+   * batches are read and not yet given.
    * @param images - Any iterable or async iterable of images, of lists of images (one reference each) and of images with options.
    * @param options - Of every image that has none of its own.
    * @returns The results, an {@link Inversion} or an {@link FkinvError} an image.
@@ -167,7 +176,7 @@ export class Inverter {
     this.#checkDisposed();
     const { signal } = validate(invertAllSchema, options, 'options of invertAll');
     const ended = AbortSignal.any(signal === undefined ? [this.#end.signal] : [signal, this.#end.signal]);
-    return this.#guardEach(invertAll(this.#models, images, options, ended), signal);
+    return this.#guardEach(invertAll(this.#engines, images, options, ended), signal);
   }
 
   async *#guardEach<T>(
@@ -202,15 +211,9 @@ export class Inverter {
    * call again.
    */
   dispose(): Promise<void> {
-    this.#disposal ??= this.#dispose();
+    this.#disposal ??= this.#engines.dispose();
     this.#end.abort();
     return this.#disposal;
-  }
-
-  async #dispose(): Promise<void> {
-    const { engine, clip, dllm } = this.#models;
-    await engine.dispose();
-    for (const graph of [clip.vision, clip.text, dllm.model, dllm.tower?.graph]) graph?.session.dispose();
   }
 
   /** {@link dispose}, for `await using`. */
@@ -223,9 +226,9 @@ export class Inverter {
   }
 }
 
-/** Whether these are what {@link Inverter.load} made: a program without types can call the constructor. */
-function isLoaded(models: unknown): models is Models {
-  return typeof models === 'object' && models !== null && 'engine' in models && models.engine instanceof native.Engine;
+async function loadOnto(engine: NativeEngine, dllm: ModelFolder, clip: ModelFolder): Promise<Models> {
+  const loadedClip = await Clip.load(engine, clip);
+  return { engine, clip: loadedClip, dllm: await Dllm.load(engine, dllm, loadedClip) };
 }
 
 /** @internal Defaults of a manifest that never work together are its fault, and no caller's. Throws `MODEL_INVALID`. */

@@ -4,8 +4,8 @@ import { orders, resamplingSchemes, type Order, type ResamplingScheme } from './
 import { integer, number } from './validate';
 
 /**
- * What an engine runs on: `cpu`; `cuda`, which is `cuda:0`, or another GPU by its number, as CUDA counts them; `auto`, which
- * is `cuda` where there is a GPU that can be used, else `cpu`.
+ * What is run on: `cpu`; `cuda`, which is every GPU that can be used, or `cuda:1` and so on, that GPU alone, as CUDA counts
+ * them; `auto`, which is `cuda` where there is a GPU that can be used, else `cpu`.
  */
 export type Device = 'auto' | 'cpu' | 'cuda' | `cuda:${number}`;
 

@@ -1,7 +1,7 @@
 // Where the engine runs, as far as a machine without a GPU can tell: what of the answer is the driver's is a table here.
 import test from 'ava';
 import { Inverter } from '../lib';
-import { capabilityOf, faultOf, hasGpu, indexOf } from '../lib/devices';
+import { capabilityOf, faultOf, gpusOf, hasGpu } from '../lib/devices';
 import { FkinvError } from '../lib/errors';
 import { native, type NativeCuda } from '../lib/native';
 import { deviceSchema, type Device } from '../lib/options';
@@ -70,13 +70,30 @@ test('the names of devices', (t) => {
   for (const name of ['', 'gpu', 'CUDA', 'cuda:', 'cuda:x', 'cuda:-1', 'cuda:1 ', 'cpu:0', 'cuda:1000', 0, null]) {
     t.false(deviceSchema.safeParse(name).success, String(name));
   }
-  const numbers: [Device, number][] = [
-    ['cuda', 0],
-    ['cuda:0', 0],
-    ['cuda:12', 12],
-    ['auto', 0],
+});
+
+test('cuda and auto are every GPU that can be used, and the first where none can; a number is that one', (t) => {
+  const old = { ...h100, name: 'Tesla V100', computeCapability: 70 };
+  const gpusOfAll: [NativeCuda['gpus'], number[]][] = [
+    [[h100], [0]],
+    [
+      [h100, h100, h100],
+      [0, 1, 2],
+    ],
+    [
+      [old, h100, old, h100],
+      [1, 3],
+    ],
+    [[old, old], [0]],
+    [[], [0]],
   ];
-  for (const [name, index] of numbers) t.is(indexOf(name), index);
+  for (const [gpus, all] of gpusOfAll) {
+    const facts = { ...usable, gpus };
+    t.deepEqual(gpusOf('cuda', facts), all);
+    t.deepEqual(gpusOf('auto', facts), all);
+    t.deepEqual(gpusOf('cuda:0', facts), [0]);
+    t.deepEqual(gpusOf('cuda:12', facts), [12]);
+  }
 });
 
 test('what the driver says here fits together', (t) => {
@@ -111,7 +128,7 @@ here('auto is the CPU, and says nothing where there is no GPU at all', async (t)
 here('cuda fails, with the reason and what to do', async (t) => {
   for (const device of ['cuda', 'cuda:1'] as const) {
     const error = await t.throwsAsync(Inverter.load({ device }), { instanceOf: FkinvError, code: 'CUDA_UNAVAILABLE' });
-    const index = indexOf(device);
+    const [index] = gpusOf(device, native.cuda());
     t.is(error.message, `device cuda:${index}: ${faultOf(native.cuda(), index) ?? ''}`);
   }
 });

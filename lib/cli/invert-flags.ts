@@ -82,7 +82,7 @@ function deviceOf(text: string): Device {
 
 /** The flag for the device, in every command that loads models. */
 export function deviceFlag(): Option {
-  return new Option('--device <device>', 'what it runs on: auto (default; a GPU if there is one), cpu, cuda, cuda:1, …')
+  return new Option('--device <device>', 'what it runs on: auto (default; GPUs if there are any), cpu, cuda, cuda:1, …')
     .choices(['auto', 'cpu', 'cuda', 'cuda:1']) // for completion
     .argParser(deviceOf);
 }

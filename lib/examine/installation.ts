@@ -37,7 +37,7 @@ export interface DoctorReport extends SystemFacts {
   onnxRuntime: OnnxRuntime | null;
   /** What of CUDA is here, and the folder of ONNX Runtime's CUDA provider. */
   cuda: (NativeCuda & { provider: string | null }) | null;
-  /** What the models run on: `cpu`, or a GPU as `cuda:0`. */
+  /** What the models run on: `cpu`, or a GPU as `cuda:0`, or several as `cuda:0, cuda:1`. */
   device: string | null;
   sharp: { version: string; libvips: string } | null;
   models: Record<ModelKind, { folder: string; files: ModelFile[] }>;
@@ -165,22 +165,24 @@ function providerFolder(): string | null {
   }
 }
 
-/** Makes an engine on it. That `auto` is the CPU is no fault; where there is a GPU, it is told why. */
+/** Makes engines on it. That `auto` is the CPU is no fault; where there is a GPU, it is told why. */
 async function checkDevice(wanted: Device): Promise<Found<string>> {
-  const { createEngine } = await import('../engine.js');
+  const { createEngines } = await import('../engine.js');
   let why: string | undefined;
-  const engine = createEngine({ threads: 1, device: wanted, warn: (message) => (why = message) });
-  const { device } = engine;
-  await engine.dispose();
+  const engines = createEngines({ threads: 1, device: wanted, warn: (message) => (why = message) });
+  const device = engines.map((engine) => engine.device).join(', ');
+  await Promise.all(engines.map((engine) => engine.dispose()));
   return [why ?? (wanted === 'auto' ? `${device}, as auto chooses` : device), device];
 }
 
 /** Opens it for a GPU first: where it was opened for the CPU, it does not find a provider that lies elsewhere. */
 async function openForGpu(wanted: Device): Promise<void> {
   const { native } = await import('../native.js');
-  const { indexOf, openCuda } = await import('../devices.js');
+  const { gpusOf, openCuda } = await import('../devices.js');
   try {
-    if (wanted !== 'cpu') openCuda(indexOf(wanted), native.cuda());
+    if (wanted === 'cpu') return;
+    const facts = native.cuda();
+    openCuda(gpusOf(wanted, facts)[0], facts);
   } catch (error) {
     if (!(error instanceof FkinvError)) throw error; // the check of the device says it again
   }

@@ -6,8 +6,14 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'ava';
 import { Inverter, type InvertOptions } from 'fkinv-native';
+import { Clip } from '../../lib/clip';
+import { Dllm } from '../../lib/dllm';
+import { createEngine } from '../../lib/engine';
+import { Engines } from '../../lib/engines';
+import { ModelFolder } from '../../lib/model-folder';
 import { native } from '../../lib/native';
 import { findInstalledProvider, findOnnxRuntime, providerLibraries } from '../../lib/onnxruntime';
+import type { Models } from '../../lib/sampler';
 import { goldenNumbers } from '../cuda/golden';
 import { hasNvcc } from '../cuda/toolkit';
 import { needs } from '../needs';
@@ -127,6 +133,30 @@ onPackage('a profile times models and kernels in the order of the GPU, and chang
   for (const part of Object.values(parts) as number[]) t.true(part >= 0);
   t.log(parts, limits);
   for (const { name, calls, total: ms, limitShare } of entries) t.log(name, calls, ms, limitShare);
+});
+
+/** On an engine of its own, on the one GPU that is sure to be there. */
+async function modelsOnGpu(): Promise<Models> {
+  const engine = createEngine({ threads: 1, device: 'cuda:0', warn: () => undefined });
+  const clip = await Clip.load(engine, new ModelFolder(path.join(root, 'models', 'clip')));
+  return { engine, clip, dllm: await Dllm.load(engine, new ModelFolder(path.join(root, 'models', 'dllm')), clip) };
+}
+
+onPackage('two engines on one GPU give what one does', async (t) => {
+  const engines = new Engines([await modelsOnGpu(), await modelsOnGpu()]);
+  const two = Reflect.construct(Inverter, [engines]) as Inverter; // as Inverter.load() does for two GPUs
+  await using one = await Inverter.load({ device: 'cuda:0' });
+  const scenes = Array.from({ length: 10 }, (_, i) => path.join(root, 'test', 'fixtures', 'scenes', `00${i}.png`));
+  const promptsOf = async (inverter: Inverter): Promise<string[]> => {
+    const prompts: string[] = [];
+    for await (const result of inverter.invertAll(scenes, { particles: 4, steps: 6, maxBatch: 4 })) {
+      prompts.push(result instanceof Error ? result.message : result.prompt);
+    }
+    return prompts;
+  };
+  t.deepEqual(await promptsOf(two), await promptsOf(one));
+  t.is(two.device, 'cuda:0, cuda:0');
+  await two.dispose();
 });
 
 onPackage('a process ends as it should in the middle of a run', async (t) => {

@@ -5,7 +5,7 @@ import { existsSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'ava';
-import { Inverter, type InvertOptions } from 'fkinv-native';
+import { Inverter, type InvertOptions } from '../../lib';
 import { Clip } from '../../lib/clip';
 import { Dllm } from '../../lib/dllm';
 import { createEngine } from '../../lib/engine';

@@ -110,7 +110,7 @@ onPackage('an Inverter gives the prompts that it gives on the CPU', async (t) =>
   }
   t.log(`${same} of ${all} prompts are the same`);
   t.true(same > all / 2);
-  await t.throwsAsync(onCuda.invert(path.join(root, 'package.json')), { code: 'INVALID_IMAGE' });
+  await t.throwsAsync(onCuda.invert(path.join(root, 'package.json')), { code: 'IMAGE_INVALID' });
 });
 
 onPackage('a profile times models and kernels in the order of the GPU, and changes nothing', async (t) => {

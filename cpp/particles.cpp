@@ -188,6 +188,13 @@ Draws Particles::draws(int step, kernels::Purpose purpose, int guess, int32_t* t
 }
 
 Particles::Guesses Particles::guess(int step) {
+  Guesses guesses = {drawGuesses(step), {}};
+  couple();  // while the host makes texts of them
+  checkRows(guesses.tokens, guesses.failures);
+  return guesses;
+}
+
+std::vector<int32_t> Particles::drawGuesses(int step) {
   const Timer timer(*this, kGuess);
   uploadLive();
   device_->masked(layout_, liveOnDevice_.data(), options_.maskId, tokens_.data(), 0, layout_.length, wanted_.data());
@@ -198,9 +205,19 @@ Particles::Guesses Particles::guess(int step) {
     device_->draw(logits_, options_.temperature, tileTable(), rowStats(), layout_,
                   draws(step, kernels::Purpose::guess, g, guess));
   }
-  Guesses guesses = {download(Copied::tokenIds, guess_), {}};
-  checkRows(guesses.tokens, guesses.failures);
-  return guesses;
+  return download(Copied::tokenIds, guess_);
+}
+
+// r_edit of the guesses, which needs no text.
+void Particles::couple() {
+  const Timer timer(*this, kReward);
+  const auto P = static_cast<std::size_t>(layout_.particles()), N = static_cast<std::size_t>(layout_.length);
+  for (std::size_t g = 0; g < static_cast<std::size_t>(options_.guesses); ++g) {
+    uint8_t* counted = counted_.data() + g * P * N;
+    device_->count(layout_, guess_.data() + g * P * N, stops_.span(), options_.countAll, counted);
+    device_->coupling(layout_, gram_.data(), stateOf_.data(), counted, edit_.data() + g * P);
+  }
+  isCoupled_ = true;
 }
 
 Particles::Outcome Particles::advance(int step, const Texts& fresh, const std::vector<int32_t>& placeOf,
@@ -254,15 +271,13 @@ void Particles::encodeTexts(const Texts& fresh, const std::vector<int32_t>& plac
 }
 
 void Particles::reward(const std::vector<int32_t>& placeOf) {
+  if (!isCoupled_) couple();
   const Timer timer(*this, kReward);
-  const auto P = static_cast<std::size_t>(layout_.particles()), N = static_cast<std::size_t>(layout_.length);
+  const auto P = static_cast<std::size_t>(layout_.particles());
   upload(Copied::textIds, textOf_, placeOf);
   for (std::size_t g = 0; g < static_cast<std::size_t>(options_.guesses); ++g) {
-    uint8_t* counted = counted_.data() + g * P * N;
     device_->cosine(layout_, textBuffers_.embeddings, textOf_.data() + g * P, imageEmbeds_.data(), embedSize_,
                     clip_.data() + g * P);
-    device_->count(layout_, guess_.data() + g * P * N, stops_.span(), options_.countAll, counted);
-    device_->coupling(layout_, gram_.data(), stateOf_.data(), counted, edit_.data() + g * P);
   }
   send(clip_);
   send(edit_);
@@ -375,6 +390,7 @@ Particles::Outcome Particles::takeOutcome(bool isLast) {
 
 std::vector<int32_t> Particles::redraw(int step, bool ofProposal, const std::vector<Redraw>& redraws) {
   const Timer timer(*this, ofProposal ? kPropose : kGuess);
+  if (!ofProposal) isCoupled_ = false;
   const int P = layout_.particles();
   std::vector<int32_t> tokens(redraws.size());
   for (int g = 0; g < (ofProposal ? 1 : options_.guesses); ++g) {

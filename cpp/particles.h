@@ -149,8 +149,8 @@ class Particles {
   /// condition is zero or not finite. Waits for the device before the first step only.
   Denoised denoise(CancelToken& cancel);
 
-  /// Step 3: clean guesses x̂_0 of each particle, which the host waits for. Failures: "INVALID_LOGITS" or
-  /// "NOTHING_LEFT", naming particle and position; the tokens of such an image mean nothing.
+  /// Step 3: clean guesses x̂_0 of each particle, which the host waits for; their r_edit is on its way then. Failures:
+  /// "INVALID_LOGITS" or "NOTHING_LEFT", naming particle and position; the tokens of such an image mean nothing.
   Guesses guess(int step);
 
   /// New texts for step 4: `ids` holds them one after the other, `widths` [texts] their lengths, and `places` [texts],
@@ -161,11 +161,10 @@ class Particles {
     std::vector<int64_t> places;
   };
 
-  /// Step 4, and r_edit of the guesses' counted positions; `placeOf` [guesses, particles] are the places of their
-  /// texts. Step 5: log G_t onto the log-weights. Unless the step is the last, step 6: ancestors, whom state, rewards
-  /// and log-probability follow; and step 7: positions open and their tokens are drawn anew, which accept() ends. The
-  /// host waits once. Failures: "MODEL_RUN", "INVALID_EMBEDDING", "DEGENERATE_WEIGHTS"; a proposal for such an image
-  /// means nothing.
+  /// Step 4; `placeOf` [guesses, particles] are the places of their texts. Step 5: log G_t onto the log-weights. Unless
+  /// the step is the last, step 6: ancestors, whom state, rewards and log-probability follow; and step 7: positions
+  /// open and their tokens are drawn anew, which accept() ends. The host waits once. Failures: "MODEL_RUN",
+  /// "INVALID_EMBEDDING", "DEGENERATE_WEIGHTS"; a proposal for such an image means nothing.
   Outcome advance(int step, const Texts& fresh, const std::vector<int32_t>& placeOf, CancelToken& cancel);
 
   /// Draws at `redraws` again, whose `particle` is a row of the guesses [guesses · particles] or of the proposal;
@@ -236,6 +235,8 @@ class Particles {
   std::vector<T> download(Copied why, const Array<T>& from);
   void encodeTexts(const Texts& fresh, const std::vector<int32_t>& placeOf, CancelToken& cancel,
                    std::vector<Failure>& failures);
+  std::vector<int32_t> drawGuesses(int step);
+  void couple();
   void reward(const std::vector<int32_t>& placeOf);
   void weigh();
   void resample(int step);
@@ -278,7 +279,7 @@ class Particles {
   Copies copies_;
 
   // Images.
-  Array<float> imageEmbeds_;   // [images, embedSize]
+  Array<float> imageEmbeds_;    // [images, embedSize]
   std::vector<uint8_t> live_;   // [images] not 0 until it fails
   std::vector<uint8_t> known_;  // what the device has of it
   Array<uint8_t> liveOnDevice_, resampled_;
@@ -288,19 +289,20 @@ class Particles {
   Array<double> ess_;  // [images]
 
   // Particles.
-  std::vector<int32_t> hostTokens_;  // [particles, length], as on the device between the steps
-  Array<int32_t> tokens_, spareTokens_, drawn_;                         // [particles, length]
-  Array<int32_t> guess_;                                                // [guesses, particles, length]
-  Array<int32_t> stateOf_, spareStateOf_, ancestors_;                   // [particles]
-  Array<uint8_t> wanted_, opened_;                                      // [particles, length]
-  Array<uint8_t> counted_;                                              // [guesses, particles, length]
-  Array<double> logModel_, logProposal_, scores_;                       // [particles, length]
-  Array<double> clip_, edit_;                                           // [guesses, particles]
+  std::vector<int32_t> hostTokens_;                    // [particles, length], as on the device between the steps
+  Array<int32_t> tokens_, spareTokens_, drawn_;        // [particles, length]
+  Array<int32_t> guess_;                               // [guesses, particles, length]
+  Array<int32_t> stateOf_, spareStateOf_, ancestors_;  // [particles]
+  Array<uint8_t> wanted_, opened_;                     // [particles, length]
+  Array<uint8_t> counted_;                             // [guesses, particles, length]
+  Array<double> logModel_, logProposal_, scores_;      // [particles, length]
+  Array<double> clip_, edit_;                          // [guesses, particles]
   Array<double> total_, previousTotal_, logWeights_, logProb_, spare_;  // [particles]
 
   Array<int32_t> textOf_;     // [guesses, particles] places of their texts
   Array<std::byte> outcome_;  // what a step sends to the host, in one piece
   std::size_t sent_ = 0;      // bytes of it
+  bool isCoupled_ = false;    // edit_ is of the guesses as they are
 
   TextBuffers textBuffers_;
 

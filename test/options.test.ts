@@ -435,7 +435,7 @@ test('disposed of while it is aborted: either is true, DISPOSED is said', async 
 // Options of load.
 
 const badLoads: Record<string, [options: unknown, ...named: string[]]> = {
-  'an unknown option': [{ device: 'cpu' }, 'device'],
+  'an unknown option': [{ gpu: 0 }, 'gpu'],
   'threads 0': [{ threads: 0 }, 'threads: ', 'from 1 to 256'],
   'threads 257': [{ threads: 257 }, 'threads: ', 'from 1 to 256'],
   'half a thread': [{ threads: 1.5 }, 'threads: '],

@@ -277,7 +277,7 @@ test('timings name every stage, once a step or so', async (t) => {
     pass: 4,
     guess: 4,
     encodeText: 4,
-    reward: 4,
+    reward: 8,
     resample: 7,
     propose: 3,
   });

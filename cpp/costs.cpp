@@ -69,9 +69,7 @@ Cost effectiveSampleSize(const Layout& layout) {
   return {layout.particles() * kDouble, layout.particles() * (kExponential + 3)};
 }
 
-Cost resample(const Layout& layout) {
-  return {layout.particles() * kDouble, layout.particles() * (kExponential + 1)};
-}
+Cost resample(const Layout& layout) { return {layout.particles() * kDouble, layout.particles() * (kExponential + 1)}; }
 
 Cost accept(const Layout& layout) { return {slots(layout) * (2 + 2 * kDouble), 3 * slots(layout)}; }
 

@@ -205,8 +205,8 @@ void Particles::checkRows(const std::vector<int32_t>& guess, std::vector<Failure
     if (guess[at] >= 0 || hostStateOf_[particle] < 0) continue;
     const bool isNothing = guess[at] == -1 - static_cast<int32_t>(kernels::RowFault::nothingLeft);
     const auto error = [&](int of) {
-      const std::string where = "particle " + std::to_string(of % layout_.perImage) + " at position " +
-                                std::to_string(at % length);
+      const std::string where =
+          "particle " + std::to_string(of % layout_.perImage) + " at position " + std::to_string(at % length);
       return isNothing
                  ? Error("NOTHING_LEFT", "every token is suppressed for " + where +
                                              ": ban less, or see why the model gave −inf to what is left")

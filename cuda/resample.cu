@@ -73,9 +73,8 @@ __device__ int32_t residualAncestorOf(const double* expected, int count, int slo
 }
 
 __global__ void __launch_bounds__(kThreads)
-    resampleOf(Particles particles, kernels::Scheme scheme, const uint64_t* seeds, uint32_t step,
-               const uint8_t* live, const double* ess, double threshold, uint8_t* resampled, double* logWeights,
-               int32_t* ancestors) {
+    resampleOf(Particles particles, kernels::Scheme scheme, const uint64_t* seeds, uint32_t step, const uint8_t* live,
+               const double* ess, double threshold, uint8_t* resampled, double* logWeights, int32_t* ancestors) {
   const int image = static_cast<int>(blockIdx.x), K = particles.perImage;
   double* const weights = logWeights + static_cast<int64_t>(image) * K;
   int32_t* const slots = ancestors + static_cast<int64_t>(image) * K;

@@ -1,4 +1,4 @@
-// npm run test:gpu: how long the CUDA kernels take, by CUDA events, against what the GPU can do at most.
+// npm run bench:gpu: how long the CUDA kernels take, by CUDA events, against what the GPU can do at most.
 //
 //   cuda_bench STATES POSITIONS VOCAB TYPE ...      prints a line of JSON for the GPU, then one for each case; TYPE is
 //                                                   float32, float16 or bfloat16

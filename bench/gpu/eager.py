@@ -1,31 +1,18 @@
-"""npm run test:gpu: the same step in PyTorch eager on the GPU, timed by CUDA events; a line of JSON for each case.
+"""npm run bench:gpu: the same step in PyTorch eager on the GPU, timed by CUDA events; a line of JSON for each case.
 
     eager.py STATES POSITIONS VOCAB TYPE ...      TYPE is float32, float16 or bfloat16
 """
 import json
+import os
 import statistics
 import sys
 
 import torch
 
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), os.pardir))
+from torch_step import draw, reward, similarity  # noqa: E402
+
 WARM_UPS, TIMES, BEYOND_CACHES = 3, 21, 512 << 20
-
-
-def similarity(z):
-    p = z.float().softmax(-1)
-    return p, torch.bmm(p, p.transpose(-1, -2))
-
-
-def reward(s):
-    off = (~torch.eye(s.shape[-1], dtype=torch.bool, device=s.device)).to(s.dtype)
-    pairs = off.sum()
-    mean = (s * off).sum((-1, -2)) / pairs
-    var = ((s - mean[..., None, None]) ** 2 * off).sum((-1, -2)) / pairs
-    return 1 - (mean + var.sqrt())
-
-
-def draw(p):
-    return torch.multinomial(p.view(-1, p.shape[-1]), 1)
 
 
 @torch.no_grad()

@@ -12,25 +12,10 @@ logits, results = sys.argv[6:]
 os.environ['OPENBLAS_NUM_THREADS'] = str(threads)  # a BLAS of its own threads, which PyTorch does not set
 import torch  # noqa: E402
 
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), os.pardir))
+from torch_step import draw, reward, similarity  # noqa: E402
+
 torch.set_num_threads(threads)
-
-
-def similarity(z):
-    p = z.float().softmax(-1)
-    return p, torch.bmm(p, p.transpose(-1, -2))
-
-
-def reward(s):
-    off = ~torch.eye(s.shape[-1], dtype=torch.bool)
-    off = off.to(s.dtype)
-    pairs = off.sum()
-    mean = (s * off).sum((-1, -2)) / pairs
-    var = ((s - mean[..., None, None]) ** 2 * off).sum((-1, -2)) / pairs
-    return 1 - (mean + var.sqrt())
-
-
-def draw(p):
-    return torch.multinomial(p.view(-1, p.shape[-1]), 1)
 
 
 def step(z):

@@ -134,7 +134,7 @@ void Particles::fillConstants() {
 
 void Particles::upload(Copied why, void* to, const void* host, std::size_t bytes) {
   device_->upload(to, host, bytes);
-  copies_.of[static_cast<std::size_t>(why)].toDevice += static_cast<int64_t>(bytes);
+  copies_[why].toDevice += static_cast<int64_t>(bytes);
 }
 
 template <class T>
@@ -151,7 +151,7 @@ Array<T> Particles::onDevice(const std::vector<T>& host) {
 
 template <class T>
 std::vector<T> Particles::download(Copied why, const Array<T>& from, std::size_t first, std::size_t count) {
-  copies_.of[static_cast<std::size_t>(why)].toHost += static_cast<int64_t>(count * sizeof(T));
+  copies_[why].toHost += static_cast<int64_t>(count * sizeof(T));
   ++copies_.waits;
   return from.download(first, count);
 }
@@ -372,7 +372,7 @@ Particles::Outcome Particles::takeOutcome(bool isLast) {
     std::vector<T> values(as.size());
     std::memcpy(values.data(), next, as.bytes());
     next += as.bytes();
-    copies_.of[static_cast<std::size_t>(why)].toHost += static_cast<int64_t>(as.bytes());
+    copies_[why].toHost += static_cast<int64_t>(as.bytes());
     return values;
   };
   Outcome outcome;
@@ -411,7 +411,7 @@ std::vector<int32_t> Particles::redraw(int step, bool ofProposal, const std::vec
         device_->redraw(logits_, options_.temperature, options_.truncation, layout_, d, ofGuess);
     std::size_t ids = 1 + 3 * ofGuess.size();  // places, and where their lists begin
     for (const Redraw& redraw : ofGuess) ids += redraw.excluded.size();
-    Copies::Bytes& copied = copies_.of[static_cast<std::size_t>(Copied::tokenIds)];
+    Copies::Bytes& copied = copies_[Copied::tokenIds];
     if (!ofGuess.empty()) copied.toDevice += static_cast<int64_t>(ids * sizeof(int32_t));
     copied.toHost += static_cast<int64_t>(drawn.size() * sizeof(int32_t));
     copies_.waits += !ofGuess.empty();

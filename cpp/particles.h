@@ -83,6 +83,7 @@ struct Copies {
     int64_t toDevice = 0, toHost = 0;
   };
   std::array<Bytes, std::size(kCopiedNames)> of;
+  Bytes& operator[](Copied why) { return of[static_cast<std::size_t>(why)]; }
   /// How often the host waited for the device.
   int waits = 0;
 };

@@ -56,8 +56,7 @@ void Particles::averageReferences(std::vector<Failure>& failures) {
     std::vector<const float*> embeddings;
     for (const auto& embedding : references_[b]) embeddings.push_back(embedding->data());
     device_->average(embeddings, embedSize_, imageEmbeds_.data() + b * static_cast<std::size_t>(embedSize_));
-    copies_.of[static_cast<std::size_t>(Copied::setUp)].toDevice +=
-        static_cast<int64_t>(embeddings.size() * sizeof(const float*));
+    copies_[Copied::setUp].toDevice += static_cast<int64_t>(embeddings.size() * sizeof(const float*));
   }
   const Array<int32_t> images = onDevice(itself);
   device_->cosine(perImage, imageEmbeds_.data(), images.data(), imageEmbeds_.data(), embedSize_, ess_.data());

@@ -30,6 +30,8 @@ export const errorCodes = {
   NOTHING_LEFT: 'Every token is suppressed or banned at a position: nothing can be drawn there. Ban less.',
   INVALID_EMBEDDING: 'An embedding of CLIP or of the dLLM’s own vision graph is zero or not finite: check the export.',
   DEGENERATE_WEIGHTS: 'No particle has a finite weight: lower lambdaClip and lambdaEdit.',
+  QUEUE_FULL:
+    'As many calls of invert wait for their turn as maxQueue of load allows: call again later, or use invertAll, which reads no more than it can take.',
   ABORTED: 'The signal was aborted; its reason is the cause.',
   DISPOSED: 'The Inverter was disposed of, before or during the call: load another.',
   ORT_NOT_FOUND: 'ONNX Runtime’s library is missing: npm install onnxruntime-node, without --omit.',

@@ -5,9 +5,9 @@
 export { FkinvError, errorCodes, type ErrorCode } from './errors';
 export type { ImageInput, RawImage } from './image';
 export type { Coupling, Inversion, Particle, Timings, TraceStep } from './inversion';
-export { Inverter, type LoadOptions } from './inverter';
+export { Inverter, type Finished, type LoadOptions } from './inverter';
 export type { ImageItem, ImageItems, ImageJob } from './invert-all';
-export type { Device, ImageOptions, InvertAllOptions, InvertOptions } from './options';
+export type { AsFinishedOptions, Device, ImageOptions, InvertAllOptions, InvertOptions } from './options';
 export type {
   CopiedBytes,
   Profile,

@@ -8,17 +8,24 @@ import { createEngines } from './engine';
 import { Engines } from './engines';
 import { FkinvError, messageOf } from './errors';
 import type { ImageInput } from './image';
-import type { Inversion } from './inversion';
+import type { Inversion, TraceStep } from './inversion';
 import { manifestName } from './manifest';
 import { ModelFolder } from './model-folder';
 import type { NativeEngine } from './native';
 import { invertAll, picturesOf, type ImageItems } from './invert-all';
-import { deviceSchema, invertAllSchema, type Device, type InvertAllOptions, type InvertOptions } from './options';
-import { resolveOptions, rowsOfForward } from './resolved-options';
+import {
+  deviceSchema,
+  invertAllSchema,
+  type AsFinishedOptions,
+  type Device,
+  type InvertAllOptions,
+  type InvertOptions,
+} from './options';
+import { resolveOptions, rowsOfForward, sharingKey } from './resolved-options';
 import { profileOf, type Profile } from './profile';
 import { Recording } from './recording';
 import type { Models } from './sampler';
-import { invertTogether } from './together';
+import { Call, Scheduler } from './scheduler';
 import { integer, pathOf, validate } from './validate';
 
 /** Options of {@link Inverter.load}. */
@@ -31,8 +38,21 @@ export interface LoadOptions {
   threads?: number;
   /** `cpu`, `cuda` (every GPU that can be used), `cuda:1` and so on (that one), or `auto`, the default: as `cuda` where there is a GPU that can be used, else the CPU. */
   device?: Device;
-  /** Called with one line where there is a GPU and `auto` cannot use it: why, and what to do. Default `process.emitWarning`. */
+  /** Calls of `invert` that may wait for their turn: one more is refused with `QUEUE_FULL`. 1 to 1000000; default 1000. */
+  maxQueue?: number;
+  /**
+   * Called with one line where there is a GPU and `auto` cannot use it, or where memory ran out and fewer particles are in
+   * flight from there on: why, and what to do. Default `process.emitWarning`.
+   */
   onWarning?: (message: string) => void;
+}
+
+/** What {@link Inverter.invertAll} gives for an image with `ordered: false`. */
+export interface Finished {
+  /** The image's place in the iterable. */
+  index: number;
+  /** What it came to. */
+  result: Inversion | FkinvError;
 }
 
 const folder = z.unknown().transform((given, context) => {
@@ -47,6 +67,7 @@ const loadSchema = z.strictObject({
   clip: folder.prefault(path.join(embedded, 'clip')),
   threads: integer(1, 256).default(() => Math.min(availableParallelism(), 8)),
   device: deviceSchema.default('auto'),
+  maxQueue: integer(1, 1_000_000).default(1000),
   onWarning: z
     .custom<(message: string) => void>((f) => typeof f === 'function', 'must be a function')
     .default(() => (message: string) => process.emitWarning(message, 'FkinvWarning')),
@@ -58,16 +79,20 @@ const loadSchema = z.strictObject({
  */
 export class Inverter {
   readonly #engines: Engines;
+  readonly #scheduler: Scheduler;
+  readonly #maxQueue: number;
   #disposal: Promise<void> | undefined;
   /** Ends what waits for something else than the engine. */
   readonly #end = new AbortController();
 
-  private constructor(engines: Engines) {
+  private constructor(engines: Engines, maxQueue: number, warn: (message: string) => void) {
     // A program without types can call it.
     if (!((engines as unknown) instanceof Engines)) {
       throw new FkinvError('INVALID_OPTION', 'new Inverter: use await Inverter.load() instead');
     }
     this.#engines = engines;
+    this.#scheduler = new Scheduler(engines, warn);
+    this.#maxQueue = maxQueue;
   }
 
   /**
@@ -78,13 +103,13 @@ export class Inverter {
    *   `ORT_NOT_FOUND`, `ORT_VERSION`, `OUT_OF_MEMORY`, `CUDA_UNAVAILABLE` or `CUDA_FAILED`
    */
   static async load(options: LoadOptions = {}): Promise<Inverter> {
-    const { dllm, clip, threads, device, onWarning } = validate(loadSchema, options, 'options of load');
+    const { dllm, clip, threads, device, maxQueue, onWarning } = validate(loadSchema, options, 'options of load');
     const [engine, ...others] = createEngines({ threads, device, warn: onWarning });
     const load = (on: NativeEngine): Promise<Models> => loadOnto(on, dllm, clip);
     try {
       const [first, ...rest] = await Promise.all([load(engine), ...others.map(load)]);
       checkDefaults(first.dllm, dllm);
-      return new Inverter(new Engines([first, ...rest]));
+      return new Inverter(new Engines([first, ...rest]), maxQueue, onWarning);
     } catch (error) {
       await Promise.all([engine, ...others].map((each) => each.dispose()));
       throw error;
@@ -98,14 +123,15 @@ export class Inverter {
 
   /**
    * Recovers a prompt of `image`, or of several images as one reference: CLIP's embeddings of them are averaged (a
-   * dLLM with a vision graph of its own takes one image only).
+   * dLLM with a vision graph of its own takes one image only). Calls at the same time share forwards where their options are
+   * equal but for the seed, and take turns.
    * @param image - An image, or a list of at least one.
    * @param options - Every option has a default, and a range that is checked before anything runs.
    * @returns The prompt with its rewards, all particles, the similarity and the trace.
    * @throws FkinvError `INVALID_OPTION`, `TEMPLATE_INVALID`, `IDENTICAL_PARTICLES`, `BATCH_TOO_LARGE`, `IMAGE_NOT_FOUND`,
-   *   `IMAGE_INVALID`, `IMAGE_TOO_LARGE`, `INVALID_PIXELS`, `NOTHING_LEFT` (too much is banned), `ABORTED`, `DISPOSED`,
-   *   `OUT_OF_MEMORY`, or what a broken model gives (`MODEL_RUN`, `MODEL_INVALID`, `INVALID_LOGITS`,
-   *   `INVALID_EMBEDDING`, `DEGENERATE_WEIGHTS`)
+   *   `IMAGE_INVALID`, `IMAGE_TOO_LARGE`, `INVALID_PIXELS`, `NOTHING_LEFT` (too much is banned), `QUEUE_FULL` (`maxQueue` of
+   *   {@link load}), `ABORTED`, `DISPOSED`, `OUT_OF_MEMORY`, or what a broken model gives (`MODEL_RUN`, `MODEL_INVALID`,
+   *   `INVALID_LOGITS`, `INVALID_EMBEDDING`, `DEGENERATE_WEIGHTS`)
    */
   async invert(image: ImageInput | readonly ImageInput[], options: InvertOptions = {}): Promise<Inversion> {
     return this.#invert(image, options);
@@ -117,17 +143,26 @@ export class Inverter {
     recording?: Recording,
   ): Promise<Inversion> {
     this.#checkDisposed();
-    const [first] = this.#engines.all;
-    const { dllm } = first;
+    const [{ dllm }] = this.#engines.all;
     const resolved = resolveOptions(options, dllm);
-    rowsOfForward(undefined, resolved.particles, dllm);
-    const job = { pictures: picturesOf(image), seed: resolved.seed, index: 0 };
-    const work = (models: Models): Promise<(Inversion | FkinvError)[]> =>
-      invertTogether(models, [job], resolved, recording);
-    const on = recording === undefined ? undefined : first;
-    const [result] = await this.#guard(resolved.signal, () => this.#engines.run(1, work, on));
-    if (result instanceof FkinvError || result === undefined) throw result ?? new FkinvError('INTERNAL', 'no result');
-    return result;
+    const { seed, signal, onStep } = resolved;
+    const rows = rowsOfForward(undefined, resolved.particles, dllm);
+    const listener = { signal, onStep: onStep && ((step: TraceStep) => onStep(step, 0)) };
+    const job = { pictures: picturesOf(image), seed, listener };
+    const call = new Call(this.#scheduler, {
+      rows,
+      maxQueue: this.#maxQueue,
+      ...(signal !== undefined && { signal }),
+      ...(recording !== undefined && { recording }),
+    });
+    try {
+      const work = { job, options: resolved, key: sharingKey(resolved) };
+      const result = await this.#guard(signal, () => call.invert(work));
+      if (result instanceof FkinvError) throw result;
+      return result;
+    } finally {
+      call.close();
+    }
   }
 
   /**
@@ -157,34 +192,44 @@ export class Inverter {
 
   /**
    * Recovers a prompt of each of `images`, several in flight together: their particles share every forward. Results come in
-   * the images' order, and an image that fails gives its error in its place. An image may be given with options of its own,
-   * `{ image, seed, … }`; those of equal options but for the seed share forwards. Images are read a batch at a time, and a
-   * batch is full before any of it is inverted (`maxBatch` equal to `particles` makes it one image); stopping early closes
-   * the source, and nothing goes on. Each of several GPUs inverts a batch of its own at a time; of n GPUs, at most 2n − 1
-   * batches are read and not yet given.
+   * the images' order, or with `ordered: false` as they finish, each with its image's place; an image that fails gives its
+   * error. An image may be given with options of its own, `{ image, seed, … }`; those of equal options but for the seed share
+   * forwards, with those of other calls too. An image that is done makes room for the next. Images are read ahead of the
+   * results that were given, at most three times as many as can be in flight; stopping early closes the source, and nothing
+   * goes on.
    * @param images - Any iterable or async iterable of images, of lists of images (one reference each) and of images with options.
    * @param options - Of every image that has none of its own.
-   * @returns The results, an {@link Inversion} or an {@link FkinvError} an image.
+   * @returns The results, an {@link Inversion} or an {@link FkinvError} an image; as they finish, a {@link Finished} each.
    * @throws FkinvError for the options of the call as {@link invert} does, at once; `INPUT_FAILED` when the iterable
    *   throws, once the images before it are done; `ABORTED` and `DISPOSED`, which end the iteration once the results that
    *   are done were given
    */
+  invertAll(images: ImageItems, options: AsFinishedOptions): AsyncGenerator<Finished, void, undefined>;
+  /** In the images' order. */
+  invertAll(
+    images: ImageItems,
+    options?: InvertAllOptions & { ordered?: true },
+  ): AsyncGenerator<Inversion | FkinvError, void, undefined>;
   invertAll(
     images: ImageItems,
     options: InvertAllOptions = {},
-  ): AsyncGenerator<Inversion | FkinvError, void, undefined> {
+  ): AsyncGenerator<Finished | Inversion | FkinvError, void, undefined> {
     this.#checkDisposed();
-    const { signal } = validate(invertAllSchema, options, 'options of invertAll');
+    const { signal, ordered } = validate(invertAllSchema, options, 'options of invertAll');
     const ended = AbortSignal.any(signal === undefined ? [this.#end.signal] : [signal, this.#end.signal]);
-    return this.#guardEach(invertAll(this.#engines, images, options, ended), signal);
+    const { all } = this.#engines;
+    const models = { dllm: all[0].dllm, engines: all.length };
+    const results = invertAll(this.#scheduler, models, images, { ...options, ordered }, ended);
+    return this.#guardEach(results, ({ index, result }) => (ordered ? result : { index, result }), signal);
   }
 
-  async *#guardEach<T>(
+  async *#guardEach<T, U>(
     results: AsyncGenerator<T, void, undefined>,
+    shown: (result: T) => U,
     signal: AbortSignal | undefined,
-  ): AsyncGenerator<T, void, undefined> {
+  ): AsyncGenerator<U, void, undefined> {
     try {
-      yield* results;
+      for await (const result of results) yield shown(result);
     } catch (error) {
       throw this.#reasonOf(error, signal);
     }
@@ -211,7 +256,9 @@ export class Inverter {
    * call again.
    */
   dispose(): Promise<void> {
-    this.#disposal ??= this.#engines.dispose();
+    if (this.#disposal !== undefined) return this.#disposal;
+    this.#disposal = this.#engines.dispose();
+    this.#scheduler.end(disposed());
     this.#end.abort();
     return this.#disposal;
   }

@@ -69,10 +69,18 @@ export interface InvertOptions extends ImageOptions {
 /** Options of {@link Inverter.invertAll}. */
 export interface InvertAllOptions extends InvertOptions {
   /**
-   * The most rows of one forward: ⌊maxBatch / particles⌋ images are in flight together. `particles` to 65536; default 64, or
-   * `particles` if that is more, or what the model's `fkinv.json` allows if that is less.
+   * The most particles in flight on an engine, rows of its forwards: ⌊maxBatch / particles⌋ images. `particles` to 65536;
+   * default 64, or `particles` if that is more, or what the model's `fkinv.json` allows if that is less.
    */
   maxBatch?: number;
+  /** Whether results come in the images' order (true, the default), or each as it finishes, with its image's place. */
+  ordered?: boolean;
+}
+
+/** Options of {@link Inverter.invertAll} for results as they finish. */
+export interface AsFinishedOptions extends InvertAllOptions {
+  /** Results as they finish. */
+  ordered: false;
 }
 
 const temperature = 'must be 0 or a number from 0.06 to 10';
@@ -128,4 +136,7 @@ export const invertSchema = z.strictObject({
 });
 
 /** @internal Options of a call over many images. */
-export const invertAllSchema = invertSchema.extend({ maxBatch: integer(1, 65536).optional() });
+export const invertAllSchema = invertSchema.extend({
+  maxBatch: integer(1, 65536).optional(),
+  ordered: z.boolean({ error: 'must be true or false' }).default(true),
+});

@@ -25,15 +25,27 @@ export interface Models {
   clip: Clip;
 }
 
+/** Who hears of an image's steps, and can end it. */
+export interface Listener {
+  signal: AbortSignal | undefined;
+  /** Awaited after each of its steps; what it throws ends it. */
+  onStep: ((step: TraceStep) => unknown) | undefined;
+}
+
+/** Why an image was left before it had a result: what its signal was aborted with, or what its `onStep` threw. */
+export class Ended {
+  constructor(readonly reason: unknown) {}
+}
+
 /**
- * One image of a call: its reference embeddings [1, E], one or several that are averaged; what the dLLM's own tower gave,
- * where it has one; its seed; its place in the call.
+ * One image: its reference embeddings [1, E], one or several that are averaged; what the dLLM's own tower gave, where it
+ * has one; its seed; its listener.
  */
 export interface Reference {
   embeds: NativeTensor[];
   condition?: ImageCondition;
   seed: bigint;
-  index: number;
+  listener: Listener;
 }
 
 /** What sampling one image gave: its particles, best first, S of the best one, and the trace. */
@@ -45,24 +57,23 @@ export interface Sampled {
 
 /**
  * Feynman-Kac steered sampling of images × K particles: the T + 1 forwards and steps 1 to 7 of the method, in its order.
- * Results are in the images' order; an image that fails gives its error, and what happens to one does not depend on the
- * others. Throws what stops all of them: an abort, a disposal, what onStep throws.
+ * Results are in the images' order; an image that fails gives its error, one that its listener ends gives {@link Ended}, from
+ * the next step on, and what happens to one does not depend on the others. Throws what stops all of them.
  */
 export async function sample(
   models: Models,
   images: Reference[],
   options: ResolvedOptions,
   stopwatch: Stopwatch,
-): Promise<(Sampled | FkinvError)[]> {
-  const { signal } = options;
-  signal?.throwIfAborted(); // before now nobody listened
+): Promise<(Sampled | FkinvError | Ended)[]> {
+  const signals = new Set(images.flatMap(({ listener }) => listener.signal ?? []));
   const sampling = new Sampling(models, images, options, stopwatch);
-  const abort = (): void => sampling.cancel();
-  signal?.addEventListener('abort', abort);
+  const abort = (): void => sampling.cancelIfAllEnded();
+  for (const signal of signals) signal.addEventListener('abort', abort);
   try {
     return await sampling.run();
   } finally {
-    signal?.removeEventListener('abort', abort);
+    for (const signal of signals) signal.removeEventListener('abort', abort);
     sampling.release();
   }
 }
@@ -71,7 +82,8 @@ export async function sample(
 class Sampling {
   readonly #particles: NativeParticles;
   readonly #traces: TraceStep[][];
-  readonly #failures: (FkinvError | undefined)[];
+  /** Of each image, why it is left out. */
+  readonly #failures: (FkinvError | Ended | undefined)[];
 
   constructor(
     private readonly models: Models,
@@ -84,15 +96,40 @@ class Sampling {
     this.#failures = images.map(() => undefined);
   }
 
-  cancel(): void {
-    this.#particles.cancel();
+  /** Stops what the engine does for the images when none is left that anybody waits for. */
+  cancelIfAllEnded(): void {
+    const isLeft = (image: Reference, i: number): boolean =>
+      this.#failures[i] === undefined && image.listener.signal?.aborted !== true;
+    if (!this.images.some(isLeft)) this.#particles.cancel();
   }
 
   release(): void {
     this.#particles.release();
   }
 
-  async run(): Promise<(Sampled | FkinvError)[]> {
+  async run(): Promise<(Sampled | FkinvError | Ended)[]> {
+    this.cancelIfAllEnded(); // before now nobody listened
+    try {
+      await this.#steps();
+      this.#noteAborts();
+      return await this.#collect();
+    } catch (error) {
+      this.#noteAborts();
+      if (!this.#allFailed() || !this.#failures.some((failure) => failure instanceof Ended)) throw error;
+      return this.#failures.map((failure) => failure ?? lost()); // it was cancelled, and everything fails
+    }
+  }
+
+  /** The images that their signals end now. */
+  #noteAborts(): number[] {
+    return this.images.flatMap(({ listener: { signal } }, image) => {
+      if (signal?.aborted !== true || this.#failures[image] !== undefined) return [];
+      this.#failures[image] = new Ended(signal.reason);
+      return [image];
+    });
+  }
+
+  async #steps(): Promise<void> {
     const { dllm, clip } = this.models;
     const { length, bans } = this.options;
     const { pinned } = this.options;
@@ -105,6 +142,9 @@ class Sampling {
     );
     for (let step = 0; ; step++) {
       this.stopwatch.lap(`step ${step}`);
+      for (const image of this.#noteAborts()) await this.#particles.retire(image);
+      if (this.#allFailed()) break;
+
       // 1, 2. z = dLLM(x_t, c) once for each distinct state, none for those of the step before; S, row statistics and tile
       // table from one read of z.
       const { states, forwards, failures } = await particles.denoise();
@@ -142,7 +182,6 @@ class Sampling {
       await particles.accept();
     }
     this.stopwatch.lap();
-    return this.#collect();
   }
 
   #note(failures: NativeFailure[]): void {
@@ -217,7 +256,7 @@ class Sampling {
       resampled: Uint8Array;
     },
   ): Promise<void> {
-    const { particles: K, steps, onStep } = this.options;
+    const { particles: K, steps } = this.options;
     const P = this.images.length * K;
     const clip = meanOverGuesses(now.outcome.clip, P);
     const edit = meanOverGuesses(now.outcome.edit, P);
@@ -238,16 +277,21 @@ class Sampling {
       };
       entry.best = ofImage(texts)[ranking(entry, this.options)[0] ?? 0] ?? '';
       trace.push(entry);
-      await onStep?.(entry, this.images[image]?.index ?? 0);
+      try {
+        await this.images[image]?.listener.onStep?.(entry);
+      } catch (thrown) {
+        this.#failures[image] ??= new Ended(thrown);
+        await this.#particles.retire(image);
+      }
     }
   }
 
   /** The result of each image: its particles ranked, and S of the best. */
-  async #collect(): Promise<(Sampled | FkinvError)[]> {
+  async #collect(): Promise<(Sampled | FkinvError | Ended)[]> {
     const { tokens, logProb, stages } = await this.#particles.finish();
     for (const { name, ms, calls } of stages) this.stopwatch.add(name, ms, calls);
     const rows = rowsOf(tokens, this.options.length);
-    const results: (Sampled | FkinvError)[] = [];
+    const results: (Sampled | FkinvError | Ended)[] = [];
     for (const [image, trace] of this.#traces.entries()) {
       const first = image * this.options.particles;
       results.push(this.#failures[image] ?? (await this.#resultOf(trace, first, rows, logProb)));

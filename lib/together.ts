@@ -4,103 +4,96 @@ import type { Inversion } from './inversion';
 import type { NativeRecorder } from './native';
 import type { Recording } from './recording';
 import type { ResolvedOptions } from './resolved-options';
-import { sample, type Models, type Reference, type Sampled } from './sampler';
+import { Ended, sample, type Listener, type Models, type Reference, type Sampled } from './sampler';
 import { Stopwatch } from './stopwatch';
 
 /** One image of a call: one picture, or several as one reference. */
 export interface Job {
   pictures: readonly ImageInput[];
   seed: number | bigint;
-  /** Its place in the call. */
-  index: number;
+  listener: Listener;
+}
+
+/** An image whose pictures are decoded: for CLIP, and for the dLLM's own tower, if it has one. */
+export interface PreparedJob extends Pick<Job, 'seed' | 'listener'> {
+  pictures: PreparedImage[];
+  own: PreparedImage | undefined;
+  /** Milliseconds that it took. */
+  ms: number;
+}
+
+/** Decodes a job's pictures, in threads of the image library. Resolves to the image's error where they cannot be. */
+export function prepare(
+  { clip, dllm }: Models,
+  { pictures, seed, listener }: Job,
+  recording?: Recording,
+): Promise<PreparedJob | FkinvError> {
+  const start = performance.now();
+  return orError(async () => {
+    const [own, ...prepared] = await Promise.all([
+      dllm.prepare(pictures),
+      ...pictures.map((picture) => clip.prepare(picture)),
+    ]);
+    recording?.add('decodeImage', start);
+    return { own, pictures: prepared, seed, listener, ms: performance.now() - start };
+  });
 }
 
 /**
- * Inverts images in flight together, with the same options but for their seeds. Results are in the order of `jobs`; an
- * image that fails gives its error in its place. What it does is added to `recording`. Throws what stops all of them.
+ * Inverts images in flight together, with the same options but for their seeds and listeners. Results are in the order of
+ * `jobs`; an image that fails gives its error in its place, one whose listener ended it {@link Ended}. What it does is added
+ * to `recording`. Throws what stops all of them.
  */
 export async function invertTogether(
   models: Models,
-  jobs: Job[],
+  jobs: readonly PreparedJob[],
   options: ResolvedOptions,
   recording?: Recording,
-): Promise<(Inversion | FkinvError)[]> {
+): Promise<(Inversion | FkinvError | Ended)[]> {
   const stopwatch = new Stopwatch(recording);
-  const encoded = await encodeImages(models, jobs, options, stopwatch);
-  const references = jobs.flatMap(({ seed, index }, i): Reference[] => {
-    const found = encoded[i];
-    return found === undefined || found instanceof FkinvError ? [] : [{ ...found, seed: BigInt(seed), index }];
-  });
+  const recorder = recording?.recorder;
+  const encoded = await stopwatch.time('encodeImage', () =>
+    Promise.all(jobs.map((job) => orError(() => encode(models, job, recorder)))),
+  );
+  const good = encoded.flatMap((one, i) => (one instanceof FkinvError ? [] : [i]));
+  const references = encoded.flatMap((one) => (one instanceof FkinvError ? [] : [one]));
   const sampled = references.length > 0 ? await sample(models, references, options, stopwatch) : [];
-  const bySampledIndex = new Map(references.map(({ index }, i) => [index, sampled[i]]));
+  const decoding = jobs.reduce((sum, { ms }) => sum + ms, 0);
   const timings = {
-    total: stopwatch.total,
     images: references.length,
     forwards: stopwatch.forwards,
-    stages: stopwatch.stages,
+    stages: { decodeImage: { ms: decoding, calls: jobs.length }, ...stopwatch.stages },
   };
-  return jobs.map(({ seed, index }, i) => {
-    const found = encoded[i];
-    if (found instanceof FkinvError) return found;
-    const result = bySampledIndex.get(index) ?? new FkinvError('INTERNAL', 'the sampler lost an image');
-    return result instanceof FkinvError ? result : inversionOf(models, result, seed, timings);
+  const total = stopwatch.total;
+  const byJob = new Map(good.map((job, i) => [job, sampled[i]]));
+  return jobs.map(({ seed, ms }, i) => {
+    const fault = encoded[i];
+    if (fault instanceof FkinvError) return fault;
+    const result = byJob.get(i) ?? new FkinvError('INTERNAL', 'the sampler lost an image');
+    if (result instanceof FkinvError || result instanceof Ended) return result;
+    return inversionOf(models, result, seed, { total: ms + total, ...timings });
   });
-}
-
-/** A job's pictures, prepared for CLIP, and the one that the dLLM's own tower takes, if it has a tower. */
-interface Prepared {
-  pictures: PreparedImage[];
-  own: PreparedImage | undefined;
-}
-
-type Encoded = Pick<Reference, 'embeds' | 'condition'>;
-
-/** What the models make of each job's pictures, or why there is nothing. */
-async function encodeImages(
-  models: Models,
-  jobs: Job[],
-  { signal }: ResolvedOptions,
-  stopwatch: Stopwatch,
-): Promise<(Encoded | FkinvError)[]> {
-  const prepared = await stopwatch.time('decodeImage', () =>
-    Promise.all(jobs.map((job) => orError(prepare(models, job)))),
-  );
-  signal?.throwIfAborted();
-  const recorder = stopwatch.recording?.recorder;
-  return stopwatch.time('encodeImage', () =>
-    Promise.all(
-      prepared.map(async (one) => (one instanceof FkinvError ? one : orError(encode(models, one, recorder)))),
-    ),
-  );
-}
-
-async function prepare({ clip, dllm }: Models, { pictures }: Job): Promise<Prepared> {
-  const [own, ...prepared] = await Promise.all([
-    dllm.prepare(pictures),
-    ...pictures.map((picture) => clip.prepare(picture)),
-  ]);
-  return { own, pictures: prepared };
 }
 
 async function encode(
   { clip, dllm }: Models,
-  { own, pictures }: Prepared,
+  { own, pictures, seed, listener }: PreparedJob,
   recorder: NativeRecorder | undefined,
-): Promise<Encoded> {
+): Promise<Reference> {
   const [condition, ...embeds] = await Promise.all([
     dllm.encodeImage(own, recorder),
     ...pictures.map((picture) => clip.encodeImage(picture, recorder)),
   ]);
-  return { condition, embeds };
+  return { condition, embeds, seed: BigInt(seed), listener };
 }
 
 /** What stops one image is a result; what stops the engine is thrown. */
-async function orError<T>(work: Promise<T>): Promise<T | FkinvError> {
+async function orError<T>(work: () => Promise<T>): Promise<T | FkinvError> {
   try {
-    return await work;
+    return await work();
   } catch (error) {
     if (!(error instanceof FkinvError)) throw new FkinvError('INTERNAL', messageOf(error), { cause: error });
-    if (error.code === 'DISPOSED' || error.code === 'ABORTED') throw error;
+    if (error.code === 'DISPOSED') throw error;
     return error;
   }
 }

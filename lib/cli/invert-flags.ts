@@ -20,7 +20,7 @@ type NumericOption =
 type ChoiceOption = 'order' | 'resampling' | 'couplingOver';
 
 /** What the flags for loading the models come to. */
-type LoadFlags = Omit<LoadOptions, 'onWarning'>;
+type LoadFlags = Omit<LoadOptions, 'onWarning' | 'maxQueue'>;
 
 /** What the flags of an inversion of one image come to. */
 export interface ImageFlags extends LoadFlags, ImageOptions {
@@ -105,7 +105,9 @@ export function addInvertFlags(command: Command): Command {
     .optionsGroup('Prompt:')
     .option('--as-one', 'one prompt of all images, of their average')
     .optionsGroup('Models:')
-    .addOption(number('--max-batch <rows>', 'maxBatch', 'the most rows of one forward', 'particles to 65536', '64'))
+    .addOption(
+      number('--max-batch <rows>', 'maxBatch', 'the most particles in flight on an engine', 'particles to 65536', '64'),
+    )
     .optionsGroup('Output:')
     .option('--json', 'the whole result: an object for one image, JSON lines for more')
     .option('-q, --quiet', 'the prompt alone, a line an image; no progress, no warnings')

@@ -206,13 +206,10 @@ export class Inverter {
    */
   invertAll(images: ImageItems, options: AsFinishedOptions): AsyncGenerator<Finished, void, undefined>;
   /** In the images' order. */
+  invertAll(images: ImageItems, options?: InvertAllOptions): AsyncGenerator<Inversion | FkinvError, void, undefined>;
   invertAll(
     images: ImageItems,
-    options?: InvertAllOptions & { ordered?: true },
-  ): AsyncGenerator<Inversion | FkinvError, void, undefined>;
-  invertAll(
-    images: ImageItems,
-    options: InvertAllOptions = {},
+    options: InvertAllOptions | AsFinishedOptions = {},
   ): AsyncGenerator<Finished | Inversion | FkinvError, void, undefined> {
     this.#checkDisposed();
     const { signal, ordered } = validate(invertAllSchema, options, 'options of invertAll');

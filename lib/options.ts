@@ -73,12 +73,12 @@ export interface InvertAllOptions extends InvertOptions {
    * default 64, or `particles` if that is more, or what the model's `fkinv.json` allows if that is less.
    */
   maxBatch?: number;
-  /** Whether results come in the images' order (true, the default), or each as it finishes, with its image's place. */
-  ordered?: boolean;
+  /** Results come in the images' order; `false` (see {@link AsFinishedOptions}) gives each as it finishes. Default true. */
+  ordered?: true;
 }
 
-/** Options of {@link Inverter.invertAll} for results as they finish. */
-export interface AsFinishedOptions extends InvertAllOptions {
+/** Options of {@link Inverter.invertAll} for results as they finish, each with its image's place. */
+export interface AsFinishedOptions extends Omit<InvertAllOptions, 'ordered'> {
   /** Results as they finish. */
   ordered: false;
 }

@@ -8,7 +8,7 @@ import type { Inversion, TraceStep } from '../lib/inversion';
 import type { NativeTensor } from '../lib/native';
 import { type InvertOptions } from '../lib/options';
 import { resolveOptions, type ResolvedOptions } from '../lib/resolved-options';
-import { sample, type Models, type Sampled } from '../lib/sampler';
+import { Ended, sample, type Models, type Sampled } from '../lib/sampler';
 import { orders } from '../lib/schemes';
 import { Stopwatch } from '../lib/stopwatch';
 import { Inverter } from '../lib/inverter';
@@ -39,11 +39,12 @@ async function sampleAll(
   options: InvertOptions,
   stopwatch = new Stopwatch(),
 ): Promise<Sampled[]> {
-  const given = references.map(([pictures, seed], index) => ({ embeds: pictures.map(embedsOf), seed, index }));
+  const listener = { signal: undefined, onStep: undefined };
+  const given = references.map(([pictures, seed]) => ({ embeds: pictures.map(embedsOf), seed, listener }));
   const results = await sample(models, given, resolve(options), stopwatch);
   return results.map((result) => {
     if (result instanceof FkinvError) throw result;
-    return result;
+    return result instanceof Ended ? assert.fail() : result;
   });
 }
 

@@ -144,7 +144,7 @@ async function modelsOnGpu(): Promise<Models> {
 
 onPackage('two engines on one GPU give what one does', async (t) => {
   const engines = new Engines([await modelsOnGpu(), await modelsOnGpu()]);
-  const two = Reflect.construct(Inverter, [engines]) as Inverter; // as Inverter.load() does for two GPUs
+  const two = Reflect.construct(Inverter, [engines, 1000, () => undefined]) as Inverter; // as Inverter.load() does for two GPUs
   await using one = await Inverter.load({ device: 'cuda:0' });
   const scenes = Array.from({ length: 10 }, (_, i) => path.join(root, 'test', 'fixtures', 'scenes', `00${i}.png`));
   const promptsOf = async (inverter: Inverter): Promise<string[]> => {

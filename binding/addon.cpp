@@ -9,6 +9,7 @@
 #include "cpp/platform.h"
 #include "engine.h"
 #include "errors.h"
+#include "file_lock.h"
 #include "kernels.h"
 #include "particles.h"
 #include "recorder.h"
@@ -97,6 +98,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set(EngineClass::kName, EngineClass::define(env));
   exports.Set(ParticlesClass::kName, ParticlesClass::define(env));
   exports.Set(RecorderClass::kName, RecorderClass::define(env));
+  exports.Set(FileLockClass::kName, FileLockClass::define(env));
   exports.Set("planMemory", Napi::Function::New<ParticlesClass::plan>(env, "planMemory"));
   defineKernels(env, exports);
   return exports;

@@ -42,6 +42,25 @@ class Thread {
   std::unique_ptr<Handle> handle_;
 };
 
+/// A lock on a file that is there. One FileLock at a time has it, of all processes; the system frees it with the
+/// process, however that ends.
+class FileLock {
+ public:
+  /// Throws std::system_error where the file cannot be opened, or cannot be locked at all.
+  explicit FileLock(const std::filesystem::path& path);
+  /// Frees it.
+  ~FileLock();
+  FileLock(const FileLock&) = delete;
+  FileLock& operator=(const FileLock&) = delete;
+
+  /// Whether this one has it. One on a file that was replaced under its path in the meantime has nothing.
+  [[nodiscard]] bool isHeld() const { return handle_ != nullptr; }
+
+ private:
+  struct Handle;
+  std::unique_ptr<Handle> handle_;
+};
+
 /// Paths cross our boundaries in UTF-8, also where the system's own are of another encoding.
 inline std::filesystem::path toPath(const std::string& utf8) { return std::u8string(utf8.begin(), utf8.end()); }
 inline std::string toUtf8(const std::filesystem::path& path) {

@@ -1,7 +1,12 @@
 // Linux (glibc and musl) and macOS.
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <stdexcept>
 #include <system_error>
@@ -65,5 +70,29 @@ Thread::~Thread() = default;
 Thread::Thread(Thread&&) noexcept = default;
 
 void Thread::join() { pthread_join(handle_->thread, nullptr); }
+
+struct FileLock::Handle {
+  explicit Handle(int opened) : file(opened) {}
+  ~Handle() { close(file); }  // which frees the lock
+  Handle(const Handle&) = delete;
+  Handle& operator=(const Handle&) = delete;
+  const int file;
+};
+
+FileLock::FileLock(const std::filesystem::path& path) {
+  const auto fail = [] { throw std::system_error(errno, std::generic_category()); };
+  const int file = open(path.c_str(), O_RDWR | O_CLOEXEC);
+  if (file == -1) fail();
+  auto handle = std::make_unique<Handle>(file);
+  if (flock(file, LOCK_EX | LOCK_NB) == -1) {
+    if (errno != EWOULDBLOCK) fail();
+    return;
+  }
+  struct stat locked = {}, named = {};
+  const bool isThere = fstat(file, &locked) == 0 && stat(path.c_str(), &named) == 0;
+  if (isThere && locked.st_dev == named.st_dev && locked.st_ino == named.st_ino) handle_ = std::move(handle);
+}
+
+FileLock::~FileLock() = default;
 
 }  // namespace fkinv::platform

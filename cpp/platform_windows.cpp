@@ -4,6 +4,7 @@
 #include <windows.h>
 
 #include <stdexcept>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -72,5 +73,32 @@ Thread::~Thread() = default;
 Thread::Thread(Thread&&) noexcept = default;
 
 void Thread::join() { handle_->thread.join(); }
+
+struct FileLock::Handle {
+  explicit Handle(HANDLE opened) : file(opened) {}
+  ~Handle() { CloseHandle(file); }  // which frees the lock
+  Handle(const Handle&) = delete;
+  Handle& operator=(const Handle&) = delete;
+  const HANDLE file;
+};
+
+FileLock::FileLock(const std::filesystem::path& path) {
+  const auto fail = [] { throw std::system_error(static_cast<int>(GetLastError()), std::system_category()); };
+  constexpr DWORD kShared = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
+  const HANDLE file = CreateFileW(path.c_str(), GENERIC_READ | GENERIC_WRITE, kShared, nullptr, OPEN_EXISTING,
+                                  FILE_ATTRIBUTE_NORMAL, nullptr);
+  if (file == INVALID_HANDLE_VALUE) fail();
+  auto handle = std::make_unique<Handle>(file);
+  // A byte that no file has: locks of Windows keep others from what they are on.
+  OVERLAPPED at = {};
+  at.OffsetHigh = 0x40000000;
+  if (LockFileEx(file, LOCKFILE_EXCLUSIVE_LOCK | LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, &at)) {
+    handle_ = std::move(handle);
+  } else if (GetLastError() != ERROR_LOCK_VIOLATION && GetLastError() != ERROR_IO_PENDING) {
+    fail();
+  }
+}
+
+FileLock::~FileLock() = default;
 
 }  // namespace fkinv::platform

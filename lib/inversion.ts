@@ -87,9 +87,9 @@ export interface TraceStep {
 
 /** Milliseconds and calls by stage. */
 export interface Timings {
-  /** Milliseconds from the image's turn to its result. */
+  /** Milliseconds that its pictures took to decode, and from its turn for the engine to its result. */
   total: number;
-  /** Images that were in flight together: the stages are of all of them. */
+  /** Images that went through the steps together: the stages are of all of them. */
   images: number;
   /** Forwards of the dLLM, a row each, of all of them: one for each distinct state of a step that the step before did not have. */
   forwards: number;

@@ -21,7 +21,7 @@ import {
   type InvertAllOptions,
   type InvertOptions,
 } from './options';
-import { resolveOptions, rowsOfForward, sharingKey } from './resolved-options';
+import { resolveOptions, rowsOfForward, sharingKey, type ResolvedOptions } from './resolved-options';
 import { profileOf, type Profile } from './profile';
 import { Recording } from './recording';
 import type { Models } from './sampler';
@@ -246,6 +246,14 @@ export class Inverter {
     if (this.#disposal !== undefined) return disposed();
     if (signal?.aborted !== true) return error;
     return new FkinvError('ABORTED', 'the inversion was aborted', { cause: signal.reason });
+  }
+
+  /** @internal Options of a call with every default filled in, and what they come to for the dLLM. Throws as {@link invertAll}. */
+  resolve({ maxBatch, ...options }: InvertOptions & Pick<InvertAllOptions, 'maxBatch'>): ResolvedOptions {
+    const [{ dllm }] = this.#engines.all;
+    const resolved = resolveOptions(options, dllm);
+    rowsOfForward(maxBatch, resolved.particles, dllm);
+    return resolved;
   }
 
   /**

@@ -18,6 +18,11 @@ export interface GraphFile {
   needs: string;
 }
 
+/** The folder at `given`, by default that of the embedded demo model of this kind. */
+export function modelFolder(kind: 'dllm' | 'clip', given?: string): ModelFolder {
+  return new ModelFolder(path.resolve(given ?? path.join(__dirname, '..', 'models', kind)));
+}
+
 /** A folder of model files, laid out as Hugging Face does. */
 export class ModelFolder {
   constructor(readonly path: string) {}

@@ -290,6 +290,13 @@ export interface NativeMemoryPlan {
   particles: number;
 }
 
+/** A lock on a file that is there. One at a time has it, of all processes; the system frees it with the process. */
+export interface NativeFileLock {
+  /** Whether this one has it; false when it is another's, or the file was replaced in the meantime. */
+  readonly isHeld: boolean;
+  release(): void;
+}
+
 /** How the addon was compiled. */
 export interface NativeBuild {
   /** With its version. */
@@ -361,6 +368,8 @@ export interface NativeAddon {
     options: NativeParticleOptions,
   ): NativeMemoryPlan;
   Recorder: new () => NativeRecorder;
+  /** Throws `OUTPUT_FAILED` where `file` cannot be opened, or locked at all. */
+  FileLock: new (file: string) => NativeFileLock;
   /** Logits of 16 bits are given as their bits, with their `type`. */
   coupling(
     logits: Float32Array | Uint16Array,

@@ -290,15 +290,15 @@ test('an engine that fails spoils its own batches, and no other; a profile is of
     if (result instanceof FkinvError) t.is(result.code, 'MODEL_RUN');
     else t.deepEqual(essence(result), essence(await alone.invert(file(i), { ...options, seed: i })));
   }
+  // The third goes to whichever is free: one that fails is soon free again.
   t.deepEqual(
-    results.slice(0, 3).map((result) => result instanceof FkinvError),
-    [false, true, false],
-    'each engine has one of the first three',
+    results.slice(0, 2).map((result) => result instanceof FkinvError),
+    [false, true],
   );
-  const calls = await Promise.allSettled([0, 1, 2].map((i) => inverter.invert(file(i), options)));
+  const calls = await Promise.allSettled([0, 1].map((i) => inverter.invert(file(i), options)));
   t.deepEqual(
     calls.map(({ status }) => status),
-    ['fulfilled', 'rejected', 'fulfilled'],
+    ['fulfilled', 'rejected'],
   );
   const [, profile] = await Promise.all([inverter.invert(file(0), options), inverter.profile(file(1), options)]);
   t.is(profile.device, 'cpu');

@@ -23,3 +23,27 @@ export async function untilInterrupted(bar: StepBar, work: (signal: AbortSignal)
     for (const signal of interrupts) process.off(signal, onInterrupt);
   }
 }
+
+/**
+ * Does `work`: the first interruption has it finish what it has begun, by `stop`, and the second has it end, by `abort`. Gives
+ * its exit code, or that of an interruption.
+ */
+export async function untilInterruptedTwice(
+  onStop: () => void,
+  work: (stop: AbortSignal, abort: AbortSignal) => Promise<number>,
+): Promise<number> {
+  const stop = new AbortController();
+  const abort = new AbortController();
+  const onInterrupt = (): void => {
+    if (stop.signal.aborted) abort.abort();
+    else onStop();
+    stop.abort();
+  };
+  for (const signal of interrupts) process.on(signal, onInterrupt);
+  try {
+    const code = await work(stop.signal, abort.signal);
+    return stop.signal.aborted ? exitCodes.interrupted : code;
+  } finally {
+    for (const signal of interrupts) process.off(signal, onInterrupt);
+  }
+}

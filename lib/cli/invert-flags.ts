@@ -28,8 +28,11 @@ export interface ImageFlags extends LoadFlags, ImageOptions {
   verbose?: true;
 }
 
+/** What the flags of inversions of many images come to. */
+export interface BulkFlags extends LoadFlags, ImageOptions, Pick<InvertAllOptions, 'maxBatch'> {}
+
 /** What the flags of `fkinv invert` come to. */
-export interface Flags extends ImageFlags, Pick<InvertAllOptions, 'maxBatch'> {
+export interface Flags extends ImageFlags, BulkFlags {
   asOne?: true;
   quiet?: true;
 }
@@ -101,18 +104,23 @@ export function split<F extends LoadFlags>(flags: F): { load: LoadFlags; others:
 
 /** Adds the flags of `fkinv invert`, in groups under headings. */
 export function addInvertFlags(command: Command): Command {
-  return addImageFlags(command)
+  return addBulkFlags(command)
     .optionsGroup('Prompt:')
     .option('--as-one', 'one prompt of all images, of their average')
-    .optionsGroup('Models:')
-    .addOption(
-      number('--max-batch <rows>', 'maxBatch', 'the most particles in flight on an engine', 'particles to 65536', '64'),
-    )
     .optionsGroup('Output:')
     .option('--json', 'the whole result: an object for one image, JSON lines for more')
     .option('-q, --quiet', 'the prompt alone, a line an image; no progress, no warnings')
     .option('--verbose', 'the stack of an error too')
     .helpOption('-h, --help', 'print this');
+}
+
+/** Adds the flags of inversions of many images, but those of the output. */
+export function addBulkFlags(command: Command): Command {
+  return addImageFlags(command)
+    .optionsGroup('Models:')
+    .addOption(
+      number('--max-batch <rows>', 'maxBatch', 'the most particles in flight on an engine', 'particles to 65536', '64'),
+    );
 }
 
 /** Adds the flags of an inversion of one image, but those of the output. */

@@ -23,9 +23,9 @@ export function exitCodeOf(error: unknown): number {
 
 /** One line on stderr, `where` first; with `verbose` the stack and what caused it. */
 export function reportError(error: unknown, verbose: boolean, where?: string): void {
-  const place = where === undefined ? '' : `${where}: `;
   const code = error instanceof FkinvError ? ` (${error.code})` : '';
   const oneLine = messageOf(error).replaceAll(/\s*\n\s*/g, ' ');
+  const place = where === undefined || oneLine.startsWith(where) ? '' : `${where}: `;
   process.stderr.write(`${coloursOf(process.stderr).red('error:')} ${place}${oneLine}${code}\n`);
   if (!verbose) return;
   for (let at = error; at instanceof Error; at = at.cause) process.stderr.write(`${at.stack ?? at.message}\n`);

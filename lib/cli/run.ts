@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { Command, CommanderError } from 'commander';
+import { addBatchCommand } from './batch';
 import { addCompleteCommand, answer } from './completion';
 import { addDoctorCommand } from './doctor';
 import { addHelpCommand, section, styleHelp } from './help';
@@ -33,6 +34,7 @@ export async function run(args: string[]): Promise<number> {
     .addHelpText('after', explanation);
   styleHelp(program);
   addInvertCommand(program, (outcome) => (code = outcome));
+  addBatchCommand(program, (outcome) => (code = outcome));
   addModelsCommand(program, (outcome) => (code = outcome));
   addDoctorCommand(program, (outcome) => (code = outcome));
   addProfileCommand(program, (outcome) => (code = outcome));

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
@@ -109,6 +110,13 @@ async function filesOf(folder: ModelFolder, manifest: Manifest, more: string[]):
   }
   if (files.length > 0) return files;
   throw new FkinvError('MODEL_NOT_FOUND', `${folder.path} has no file of a model in it, or is no folder`);
+}
+
+/** SHA-256 of all of a model: of its files' own, as `sha256sum` lists them. Throws `MODEL_NOT_FOUND` or `MODEL_INVALID`. */
+export async function hashOfModel(folder: ModelFolder, kind: ModelKind): Promise<string> {
+  const files = await filesOf(folder, await manifestOf(folder, kind), []);
+  const list = files.map((file) => `${file.sha256}  ${file.name}\n`).join('');
+  return createHash('sha256').update(list).digest('hex');
 }
 
 function compare(folder: ModelFolder, files: ModelFile[], sums: Record<string, string>): void {

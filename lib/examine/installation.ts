@@ -9,7 +9,7 @@ import { environment } from '../environment';
 import { errorCodes, FkinvError, messageOf } from '../errors';
 import type { Place } from './graphs';
 import { examineFiles, type FilesReport, type ModelFile, type ModelKind } from './files';
-import { ModelFolder } from '../model-folder';
+import { modelFolder, type ModelFolder } from '../model-folder';
 import type { NativeBuild, NativeCuda } from '../native';
 import { findCudaProvider, findOnnxRuntime } from '../onnxruntime';
 import type { Device, InvertOptions } from '../options';
@@ -240,7 +240,7 @@ async function checkKernels(): Promise<Found<DoctorReport['kernels']>> {
 }
 
 async function modelAt(exam: Examination, kind: ModelKind, given: string | undefined): Promise<Models[ModelKind]> {
-  const folder = new ModelFolder(path.resolve(given ?? path.join(root, 'models', kind)));
+  const folder = modelFolder(kind, given);
   return { folder, report: await examineFiles(exam, `${kind} files`, folder, kind) };
 }
 

@@ -1,9 +1,8 @@
-import path from 'node:path';
 import { Clip } from '../clip';
 import { Dllm } from '../dllm';
 import { createEngine, type EngineOptions } from '../engine';
 import { planMemory, type MemoryPlan } from '../memory-plan';
-import { ModelFolder } from '../model-folder';
+import { modelFolder, type ModelFolder } from '../model-folder';
 import { resolveOptions, rowsOfForward } from '../resolved-options';
 import { graphSizes, type ModelKind } from './files';
 
@@ -30,8 +29,7 @@ export async function examineMemory(
   folders: Partial<Record<ModelKind, string>>,
   on: Omit<EngineOptions, 'threads'>,
 ): Promise<MemoryReport> {
-  const at = (kind: ModelKind): ModelFolder =>
-    new ModelFolder(path.resolve(folders[kind] ?? path.join(__dirname, '..', '..', 'models', kind)));
+  const at = (kind: ModelKind): ModelFolder => modelFolder(kind, folders[kind]);
   const engine = createEngine({ ...on, threads: 1 });
   try {
     const clip = await Clip.load(engine, at('clip'));

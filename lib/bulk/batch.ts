@@ -1,0 +1,126 @@
+import { FkinvError } from '../errors';
+import type { Inverter } from '../inverter';
+import type { InvertAllOptions } from '../options';
+import { groupSize, type Journal } from './journal';
+import { recordOf, type ImageRecord, type Making } from './record';
+import type { Sidecars } from './sidecars';
+import type { Table } from './table';
+
+/** Where the results go. */
+export interface Outputs {
+  journal: Journal;
+  sidecars: Sidecars | undefined;
+  table: Table | undefined;
+}
+
+/** What a batch is told and tells. */
+export interface Watch {
+  /** Ends the inputs: what was begun is finished. */
+  stop: AbortSignal;
+  /** Ends all at once. */
+  abort: AbortSignal;
+  onSkip: () => void;
+  /** A record is on the disk. */
+  onRecord: (record: ImageRecord) => void;
+}
+
+/**
+ * Inverts the `images` that have no record, and writes what they come to. Throws `OUTPUT_FAILED` when that cannot be written,
+ * what stops the engine, and `ABORTED`; what was told to `onRecord` is on the disk in any case.
+ */
+export async function runBatch(
+  inverter: Inverter,
+  images: AsyncIterable<string>,
+  options: InvertAllOptions,
+  making: Making,
+  outputs: Outputs,
+  watch: Watch,
+): Promise<void> {
+  const { journal, sidecars } = outputs;
+  /** Read and not done. */
+  const open = new Map<number, string>();
+  const seen = new Set<string>();
+  const failure = new AbortController();
+  async function* source(): AsyncGenerator<string, void, undefined> {
+    let index = 0;
+    for await (const image of images) {
+      if (watch.stop.aborted) return;
+      if (journal.has(image) || seen.has(image) || (await sidecars?.isKept(image)) === true) {
+        watch.onSkip();
+        continue;
+      }
+      seen.add(image);
+      open.set(index++, image);
+      yield image;
+    }
+  }
+  const onRecord = (record: ImageRecord): void => {
+    seen.delete(record.image); // from here on the journal has it
+    watch.onRecord(record);
+  };
+  const writer = new Writer(outputs, onRecord, (error) => failure.abort(error));
+  const signal = AbortSignal.any([watch.abort, failure.signal]);
+  try {
+    for await (const { index, result } of inverter.invertAll(source(), { ...options, signal, ordered: false })) {
+      // Of the machine, and of no image: what is not done then is done by a rerun.
+      if (result instanceof FkinvError && result.code === 'CUDA_FAILED') throw result;
+      const image = open.get(index) ?? '';
+      open.delete(index);
+      await writer.add(recordOf(image, result, making));
+    }
+  } catch (error) {
+    throw failure.signal.aborted ? failure.signal.reason : error;
+  } finally {
+    await writer.flush();
+  }
+}
+
+/** Writes records a group at a time, while others are made. */
+class Writer {
+  #waiting: ImageRecord[] = [];
+  #writing: Promise<void> | undefined;
+  #failure: { error: unknown } | undefined;
+
+  constructor(
+    private readonly outputs: Outputs,
+    private readonly onRecord: (record: ImageRecord) => void,
+    private readonly onFailure: (error: unknown) => void,
+  ) {}
+
+  /** Resolves when there is room for the next. */
+  async add(record: ImageRecord): Promise<void> {
+    this.#waiting.push(record);
+    this.#writing ??= this.#write();
+    if (this.#waiting.length >= groupSize) await this.#writing;
+  }
+
+  /** Resolves when all is written. Throws what failed. */
+  async flush(): Promise<void> {
+    await this.#writing;
+    if (this.#failure !== undefined) throw this.#failure.error;
+  }
+
+  async #write(): Promise<void> {
+    try {
+      while (this.#waiting.length > 0 && this.#failure === undefined) {
+        await this.#writeGroup(this.#waiting.splice(0, groupSize));
+      }
+    } catch (error) {
+      this.#failure = { error };
+      this.onFailure(error);
+    }
+    this.#writing = undefined;
+  }
+
+  async #writeGroup(records: ImageRecord[]): Promise<void> {
+    const { journal, sidecars, table } = this.outputs;
+    const writeSidecars = async (): Promise<void> => {
+      for (const record of records) await sidecars?.write(record);
+    };
+    if (sidecars?.comesFirst === true) await writeSidecars();
+    await journal.append(records);
+    for (const record of records) this.onRecord(record);
+    if (sidecars?.comesFirst === false) await writeSidecars();
+    await table?.append(records);
+  }
+}

@@ -1,0 +1,191 @@
+import { constants } from 'node:fs';
+import { open, type FileHandle } from 'node:fs/promises';
+import { FkinvError } from '../errors';
+import { native, type NativeFileLock } from '../native';
+import { outputFailed, replaceFile, syncFolderOf, writeAll } from './files';
+import { differenceOf, recordSchema, type ImageRecord, type Making } from './record';
+
+/** Records that are written together; what a crash leaves half written is of one such group. */
+export const groupSize = 64;
+
+/**
+ * The results: a file of JSON lines, a record an image, which is also the journal of what is done. A record counts once it is
+ * on the disk. What a crash left half written at its end is cut off when it is opened again, and those images are done again.
+ * One process at a time has it, and all of its records are made alike.
+ */
+export class Journal {
+  readonly #images = new Set<string>();
+  /** Of those that are there. */
+  failed = 0;
+  /** The last ones that are there, at most a group. */
+  readonly last: ImageRecord[] = [];
+  /** Where the next record goes. */
+  #end = 0;
+
+  private constructor(
+    readonly file: string,
+    private handle: FileHandle,
+    private lock: NativeFileLock,
+  ) {}
+
+  /**
+   * Opens it, or begins it. Throws `OUTPUT_FAILED` where that cannot be, or where another process has it, and
+   * `INVALID_OPTION` where it is another file, or was made otherwise.
+   */
+  static async open(file: string, making: Making, { retryFailed = false } = {}): Promise<Journal> {
+    const handle = await openFile(file);
+    let journal: Journal | undefined;
+    try {
+      journal = new Journal(file, handle, lockOn(file));
+      await syncFolderOf(file).catch(outputFailed('write', file));
+      await journal.#read(making);
+      if (retryFailed && journal.failed > 0) await journal.#dropFailed();
+      return journal;
+    } catch (error) {
+      await (journal?.close() ?? handle.close());
+      throw error;
+    }
+  }
+
+  /** Whether there is a record of `image`. */
+  has(image: string): boolean {
+    return this.#images.has(image);
+  }
+
+  /** Appends records, which are on the disk when it resolves. Throws `OUTPUT_FAILED`; then none of them is there. */
+  async append(records: readonly ImageRecord[]): Promise<void> {
+    const lines = Buffer.from(records.map((record) => `${JSON.stringify(record)}\n`).join(''));
+    try {
+      await writeAll(this.handle, lines, this.#end);
+      await this.handle.datasync();
+    } catch (cause) {
+      await this.handle.truncate(this.#end).catch(() => undefined); // otherwise the next start does it
+      outputFailed('write', this.file)(cause);
+    }
+    this.#end += lines.length;
+    for (const { image } of records) this.#images.add(image);
+  }
+
+  /** All records, in their order. */
+  async *records(): AsyncGenerator<ImageRecord, void, undefined> {
+    for await (const { text } of linesOf(this.handle, this.#end)) yield JSON.parse(text) as ImageRecord;
+  }
+
+  async close(): Promise<void> {
+    this.lock.release();
+    await this.handle.close();
+  }
+
+  async #read(making: Making): Promise<void> {
+    const { size } = await this.handle.stat();
+    let number = 0;
+    let torn = 0;
+    let valid = 0;
+    for await (const { text, end } of linesOf(this.handle, size)) {
+      number++;
+      const record = this.#parse(text, number, end === undefined);
+      if (record === undefined) torn ||= number;
+      else if (torn > 0) valid++;
+      if (valid >= groupSize) throw this.#isOther(torn, 'is damaged, and a crash of fkinv does not leave it so');
+      if (record === undefined || torn > 0 || end === undefined) continue;
+      const difference = differenceOf(record, making);
+      if (difference !== undefined) {
+        const how = `was made with another ${difference}`;
+        throw this.#isOther(number, `${how}: the same options and models go on with it, others need another --out`);
+      }
+      this.#end = end;
+      this.#images.add(record.image);
+      this.last.push(record);
+      if (this.last.length > groupSize) this.last.shift();
+      if ('error' in record) this.failed++;
+    }
+    if (this.#end < size) await this.handle.truncate(this.#end).catch(outputFailed('write', this.file));
+  }
+
+  /** A record; undefined for what a crash can have left of one. */
+  #parse(text: string, number: number, isLast: boolean): ImageRecord | undefined {
+    try {
+      const parsed = recordSchema.safeParse(JSON.parse(text));
+      if (parsed.success && !isLast) return parsed.data;
+      if (parsed.success) return undefined; // its end of line is missing
+    } catch {
+      const begin = '{"image":';
+      if (text.startsWith(begin) || begin.startsWith(text) || text.includes('\0')) return undefined;
+    }
+    throw this.#isOther(number, 'is no record of fkinv batch: give another --out');
+  }
+
+  #isOther(line: number, how: string): FkinvError {
+    return new FkinvError('INVALID_OPTION', `${this.file}: line ${line} ${how}`);
+  }
+
+  /** Leaves the records of failed images out, so that they are done again. */
+  async #dropFailed(): Promise<void> {
+    let lock: NativeFileLock | undefined;
+    await replaceFile(this.file, async (handle) => {
+      lock = new native.FileLock(`${this.file}.part`); // before anybody can find it under its name
+      let end = 0;
+      let lines: string[] = [];
+      const flush = async (): Promise<void> => {
+        const data = Buffer.from(lines.join(''));
+        await writeAll(handle, data, end);
+        end += data.length;
+        lines = [];
+      };
+      for await (const record of this.records()) {
+        if ('error' in record) this.#images.delete(record.image);
+        else lines.push(`${JSON.stringify(record)}\n`);
+        if (lines.length === groupSize) await flush();
+      }
+      await flush();
+      this.#end = end;
+    });
+    await this.handle.close();
+    this.lock.release();
+    this.handle = await open(this.file, 'r+').catch(outputFailed('write', this.file));
+    if (lock !== undefined) this.lock = lock;
+    this.failed = 0;
+    this.last.splice(0, Infinity, ...this.last.filter((record) => !('error' in record)));
+  }
+}
+
+async function openFile(file: string): Promise<FileHandle> {
+  const handle = await open(file, constants.O_RDWR | constants.O_CREAT).catch(outputFailed('write', file));
+  const isFile = await handle.stat().then((found) => found.isFile());
+  if (isFile) return handle;
+  await handle.close();
+  throw new FkinvError('INVALID_OPTION', `--out: ${file} is no regular file: it is what a rerun goes on from`);
+}
+
+function lockOn(file: string): NativeFileLock {
+  const lock = new native.FileLock(file);
+  if (lock.isHeld) return lock;
+  lock.release();
+  throw new FkinvError(
+    'OUTPUT_FAILED',
+    `${file}: another process writes it: wait until it is done, or give another --out`,
+  );
+}
+
+/** The lines of the first `size` bytes, each with the place behind it; of one without an end of line, none. */
+async function* linesOf(
+  handle: FileHandle,
+  size: number,
+): AsyncGenerator<{ text: string; end: number | undefined }, void, undefined> {
+  const chunk = Buffer.allocUnsafe(1 << 16);
+  let rest: Buffer = Buffer.alloc(0);
+  for (let position = 0; position < size;) {
+    const { bytesRead } = await handle.read(chunk, 0, Math.min(chunk.length, size - position), position);
+    if (bytesRead === 0) break;
+    let data = Buffer.concat([rest, chunk.subarray(0, bytesRead)]);
+    let start = position - rest.length;
+    for (let at = data.indexOf(10); at !== -1; at = data.indexOf(10)) {
+      start += at + 1;
+      yield { text: data.toString('utf8', 0, at), end: start };
+      data = data.subarray(at + 1);
+    }
+    rest = data;
+    position += bytesRead;
+  }
+  if (rest.length > 0) yield { text: rest.toString(), end: undefined };
+}

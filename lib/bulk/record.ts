@@ -1,0 +1,100 @@
+import { z } from 'zod';
+import { FkinvError } from '../errors';
+import type { Inversion } from '../inversion';
+import type { ResolvedOptions } from '../resolved-options';
+import { invertSchema } from '../options';
+
+/** What images are inverted with: the same of all records of a file. */
+export interface Making {
+  seed: number | string;
+  /** Every option of the sampler, defaults filled in. */
+  options: Record<string, unknown>;
+  /** SHA-256 of each model's files, as `sha256sum` lists them. */
+  models: { dllm: string; clip: string };
+}
+
+/** What came of an image: a line of the results. */
+export type ImageRecord = Making & { image: string } & (DoneRecord | FailedRecord);
+
+export interface DoneRecord {
+  prompt: string;
+  rewardClip: number;
+  rewardEdit: number;
+  reward: number;
+  logProb: number;
+  warnings: string[];
+  /** Milliseconds, images that went through the steps together, and forwards of the dLLM for all of them. */
+  timings: { total: number; images: number; forwards: number };
+}
+
+export interface FailedRecord {
+  error: { code: string; message: string };
+}
+
+const making = {
+  seed: z.union([z.number(), z.string()]),
+  options: z.record(z.string(), z.unknown()),
+  models: z.object({ dllm: z.string(), clip: z.string() }),
+};
+
+/** A line of the results, as it is read. */
+export const recordSchema = z.union([
+  z.object({ image: z.string(), error: z.object({ code: z.string(), message: z.string() }), ...making }),
+  z.object({
+    image: z.string(),
+    prompt: z.string(),
+    rewardClip: z.number(),
+    rewardEdit: z.number(),
+    reward: z.number(),
+    logProb: z.number(),
+    warnings: z.array(z.string()),
+    timings: z.object({ total: z.number(), images: z.number(), forwards: z.number() }),
+    ...making,
+  }),
+]) satisfies z.ZodType<ImageRecord>;
+
+/** What is made of `options`, but for what does not make a result: a bigint seed is a text, as JSON has none. */
+export function makingOf(options: ResolvedOptions, models: Making['models']): Making {
+  const own = new Set(['seed', 'signal', 'onStep']);
+  const kept = Object.keys(invertSchema.shape).filter((key) => !own.has(key));
+  const given = Object.fromEntries(kept.map((key) => [key, options[key as keyof ResolvedOptions]]));
+  const { seed } = options;
+  return {
+    seed: typeof seed === 'bigint' ? String(seed) : seed,
+    options: JSON.parse(JSON.stringify(given)) as Record<string, unknown>, // as it is read again
+    models,
+  };
+}
+
+/** The record of what an image came to. */
+export function recordOf(image: string, result: Inversion | FkinvError, making: Making): ImageRecord {
+  if (result instanceof FkinvError) {
+    return { image, error: { code: result.code, message: result.message }, ...making };
+  }
+  const { prompt, rewardClip, rewardEdit, reward, logProb, warnings, timings } = result;
+  const { total, images, forwards } = timings;
+  return {
+    image,
+    prompt,
+    rewardClip,
+    rewardEdit,
+    reward,
+    logProb,
+    warnings,
+    ...making,
+    timings: { total, images, forwards },
+  };
+}
+
+/** In what `found` was made otherwise than `wanted`: `seed`, `options.steps`; undefined where in nothing. */
+export function differenceOf(found: Making, wanted: Making): string | undefined {
+  const flat = ({ seed, options, models }: Making): [string, unknown][] => [
+    ['seed', seed],
+    ...Object.entries(options).map(([name, value]): [string, unknown] => [`options.${name}`, value]),
+    ...Object.entries(models).map(([name, value]): [string, unknown] => [`models.${name}`, value]),
+  ];
+  const other = new Map(flat(found));
+  const mine = new Map(flat(wanted));
+  const differs = (name: string): boolean => JSON.stringify(other.get(name)) !== JSON.stringify(mine.get(name));
+  return [...new Set([...mine.keys(), ...other.keys()])].find(differs);
+}

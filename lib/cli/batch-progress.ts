@@ -1,0 +1,124 @@
+import { SingleBar } from 'cli-progress';
+import { environment } from '../environment';
+
+/** How the progress of a batch is shown: a bar where stderr is a terminal, else a line now and then; JSON lines; or not at all. */
+export type ProgressForm = 'people' | 'json' | 'none';
+
+/** Milliseconds between two updates of the bar, two lines for people, and two JSON lines. */
+const intervals = { bar: 250, people: 10_000, json: 1000 };
+
+/** The latest results that the rate is of. */
+const ratedMs = 60_000;
+
+/** How far a batch is. */
+export interface Standing {
+  /** Images that were inverted, that failed, and that needed neither. */
+  done: number;
+  failed: number;
+  skipped: number;
+  /** Of all inputs; null while they are not counted, and where they cannot be. */
+  total: number | null;
+  /** Of those that were inverted or failed in the last minute. */
+  imagesPerSecond: number;
+  /** Null where the total or the rate is not known. */
+  secondsLeft: number | null;
+}
+
+/** The progress of a batch, on stderr. */
+export class BatchProgress {
+  readonly standing: Standing = { done: 0, failed: 0, skipped: 0, total: null, imagesPerSecond: 0, secondsLeft: null };
+  readonly #start = performance.now();
+  /** When the latest results came, oldest first. */
+  readonly #times: number[] = [];
+  readonly #timer: NodeJS.Timeout | undefined;
+  readonly #bar: SingleBar | undefined;
+  #isShown = false;
+
+  constructor(private readonly form: ProgressForm) {
+    const hasBar = form === 'people' && process.stderr.isTTY && !environment.isDumbTerminal;
+    if (hasBar) {
+      this.#bar = new SingleBar({
+        format: '[{bar}] {text}',
+        barsize: 24,
+        stream: process.stderr,
+        clearOnComplete: true,
+        hideCursor: true,
+        gracefulExit: false, // it would swallow SIGTERM; who shows the bar clears it
+      });
+    }
+    if (form === 'none') return;
+    this.#timer = setInterval(() => this.#show(), hasBar ? intervals.bar : intervals[form]).unref();
+  }
+
+  /** So many more are done, failed or skipped. */
+  add(what: 'done' | 'failed' | 'skipped'): void {
+    this.standing[what]++;
+    if (what !== 'skipped') this.#times.push(performance.now());
+  }
+
+  /** Takes the bar off the screen, to make room for a line; the next update brings it back. */
+  clear(): void {
+    if (this.#isShown) this.#bar?.stop();
+    this.#isShown = false;
+  }
+
+  /** The last update. Images a second of the whole time are given. */
+  finish(): number {
+    clearInterval(this.#timer);
+    this.clear();
+    const { done, failed } = this.standing;
+    const rate = ((done + failed) / (performance.now() - this.#start)) * 1000;
+    if (this.form === 'json') this.#writeJson({ ...this.standing, imagesPerSecond: rate, secondsLeft: 0 });
+    return rate;
+  }
+
+  #show(): void {
+    this.#measure();
+    if (this.form === 'json') {
+      this.#writeJson(this.standing);
+    } else if (this.#bar === undefined) {
+      process.stderr.write(`${this.#text()}\n`);
+    } else {
+      const { done, failed, skipped, total } = this.standing;
+      const text = this.#text();
+      if (!this.#isShown) this.#bar.start(total ?? 1, 0, { text });
+      this.#isShown = true;
+      this.#bar.setTotal(total ?? 1);
+      this.#bar.update(total === null ? 0 : done + failed + skipped, { text });
+    }
+  }
+
+  #writeJson(standing: Standing): void {
+    const rounded = { ...standing, imagesPerSecond: Number(standing.imagesPerSecond.toFixed(3)) };
+    process.stderr.write(`${JSON.stringify(rounded)}\n`);
+  }
+
+  #measure(): void {
+    const now = performance.now();
+    while ((this.#times[0] ?? now) < now - ratedMs) this.#times.shift();
+    const since = Math.min(ratedMs, now - this.#start);
+    const rate = (this.#times.length / since) * 1000;
+    const { done, failed, skipped, total } = this.standing;
+    this.standing.imagesPerSecond = rate;
+    const left = total === null || rate === 0 ? null : Math.max(0, total - done - failed - skipped) / rate;
+    this.standing.secondsLeft = left === null ? null : Math.round(left);
+  }
+
+  #text(): string {
+    const { done, failed, skipped, total, imagesPerSecond, secondsLeft } = this.standing;
+    const parts = [
+      `${done + failed + skipped}${total === null ? '' : ` of ${total}`} images`,
+      ...(failed > 0 ? [`${failed} failed`] : []),
+      `${imagesPerSecond.toFixed(imagesPerSecond < 10 ? 2 : 0)}/s`,
+      ...(secondsLeft === null ? [] : [`${clockOf(secondsLeft)} left`]),
+    ];
+    return parts.join(', ');
+  }
+}
+
+/** `1:02:03` of seconds. */
+function clockOf(seconds: number): string {
+  const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, Math.floor(seconds) % 60];
+  const two = (value: number): string => String(value).padStart(2, '0');
+  return h > 0 ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
+}

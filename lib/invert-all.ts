@@ -34,8 +34,11 @@ interface Shared {
   signal: AbortSignal;
 }
 
-/** Images that are read and not given, for each that can be in flight: what is decoded ahead, and what waits for one before it. */
-const readAhead = 3;
+/**
+ * Images that are read and not given, for each that can be in flight: that one, what is decoded ahead, and in order what
+ * waits for one before it.
+ */
+const readAhead = { ordered: 3, asFinished: 2 };
 
 /**
  * Inverts `items`, as many at a time as forwards have room for on `engines` engines. The source is closed when the consumer
@@ -58,7 +61,7 @@ export function invertAll(
   const rows = rowsOfForward(maxBatch, resolved.particles, dllm);
   const shared = { dllm, given, options: resolved, key: sharingKey(resolved), maxBatch, signal: ended };
   const source = new Source(validate(iterableSchema, items, 'images'), ended);
-  const limit = readAhead * engines * Math.floor(rows / resolved.particles);
+  const limit = (ordered ? readAhead.ordered : readAhead.asFinished) * engines * Math.floor(rows / resolved.particles);
   return generate(scheduler, { rows, signal: ended }, shared, { source, limit, ordered }, left);
 }
 

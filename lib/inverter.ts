@@ -195,7 +195,7 @@ export class Inverter {
    * the images' order, or with `ordered: false` as they finish, each with its image's place; an image that fails gives its
    * error. An image may be given with options of its own, `{ image, seed, … }`; those of equal options but for the seed share
    * forwards, with those of other calls too. An image that is done makes room for the next. Images are read ahead of the
-   * results that were given, at most three times as many as can be in flight; stopping early closes the source, and nothing
+   * results that were given, at most three times as many as can be in flight (twice with `ordered: false`); stopping early closes the source, and nothing
    * goes on.
    * @param images - Any iterable or async iterable of images, of lists of images (one reference each) and of images with options.
    * @param options - Of every image that has none of its own.

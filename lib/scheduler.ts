@@ -58,6 +58,7 @@ export interface CallOptions {
 
 /** One call's images: those that wait for their turn to be decoded, and those that are decoded ahead of theirs to be inverted. */
 export class Call {
+  static #profiles = 0;
   readonly waiting: Ticket[] = [];
   readonly ahead: Ticket[] = [];
   readonly #onAbort = (): void => this.#scheduler.drop(this, this.options.signal?.reason);
@@ -79,7 +80,8 @@ export class Call {
     this.options.signal?.throwIfAborted();
     return new Promise((resolve, reject) => {
       // Calls that may have as many rows in flight share them.
-      const key = `${this.options.recording === undefined ? this.options.rows : 'profile'} ${work.key}`;
+      const { recording, rows } = this.options;
+      const key = recording === undefined ? `${rows} ${work.key}` : `profile ${Call.#profiles++}`;
       this.#scheduler.add({ ...work, key, call: this, prepared: undefined, resolve, reject });
     });
   }

@@ -274,7 +274,7 @@ test('a consumer that stops half way closes the source, and nothing goes on', as
   t.is(typeof (await inverter.invert(file(0), quick)).prompt, 'string', 'the engine is free');
 });
 
-test('the source is read ahead of the results by three times what can be in flight', async (t) => {
+test('the source is read ahead of the results by three times what can be in flight, or twice as they finish', async (t) => {
   let read = 0;
   function* source(): Generator<string> {
     for (;;) yield file(read++ % files.length);
@@ -289,8 +289,9 @@ test('the source is read ahead of the results by three times what can be in flig
     for await (const result of results) {
       t.false(result instanceof FkinvError);
       await setTimeout(20);
-      t.true(read <= 9 + ++given);
-      t.true(read >= 9, 'it reads while it is not asked');
+      const ahead = ordered ? 9 : 6;
+      t.true(read <= ahead + ++given);
+      t.true(read >= ahead, 'it reads while it is not asked');
       if (given === 12) break;
     }
   }

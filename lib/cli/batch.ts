@@ -131,7 +131,7 @@ async function batch(inputs: string[], flags: Flags): Promise<number> {
       return failed.size > 0 || unreadable > 0 ? exitCodes.failed : exitCodes.done;
     });
     process.stdout.write(summary(shown, failed, out, code === exitCodes.interrupted));
-    if (journal.failed > 0) warn(`${journal.failed} of the skipped failed before: --retry-failed does them again`);
+    if (journal.failed > 0) warn(`${journal.failed} of ${out} failed before: --retry-failed does them again`);
     const { done, failed: lost, skipped } = shown.standing;
     if (done + lost + skipped > 0 || code !== exitCodes.done) return code;
     throw new FkinvError('INVALID_OPTION', `${inputs.join(', ')}: there is no image`);

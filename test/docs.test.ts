@@ -23,7 +23,7 @@ import {
 const run = promisify(execFile);
 const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
 
-const withoutSeconds = (text: string): string => text.replaceAll(/\d+\.\d+ s\b/g, '# s');
+const withoutSeconds = (text: string): string => text.replaceAll(/\d+\.\d+ (s|images\/s)\b/g, '# $1');
 
 /** What `block` prints, on stdout and then on stderr. */
 async function outputOf({ language, code }: Block, name: string, workspace: string): Promise<string> {

@@ -163,7 +163,7 @@ function summary(progress: BatchProgress, failed: Map<string, number>, out: stri
     bold(`${done} done`),
     `${skipped} skipped`,
     lost === 0 ? '0 failed' : red(`${lost} failed (${codes})`),
-    dim(`${rate.toFixed(2)} images/s  ${out}`),
+    dim(done + lost > 0 ? `${rate.toFixed(2)} images/s  ${out}` : out),
   ];
   return `${isInterrupted ? 'interrupted: ' : ''}${parts.join('  ')}\n`;
 }

@@ -248,6 +248,13 @@ export class Inverter {
     return new FkinvError('ABORTED', 'the inversion was aborted', { cause: signal.reason });
   }
 
+  /** @internal Images of default options that can be in flight at a time, on all engines together. */
+  get inFlight(): number {
+    const { particles } = this.resolve({});
+    const { all } = this.#engines;
+    return all.length * Math.floor(rowsOfForward(undefined, particles, all[0].dllm) / particles);
+  }
+
   /** @internal Options of a call with every default filled in, and what they come to for the dLLM. Throws as {@link invertAll}. */
   resolve({ maxBatch, ...options }: InvertOptions & Pick<InvertAllOptions, 'maxBatch'>): ResolvedOptions {
     const [{ dllm }] = this.#engines.all;

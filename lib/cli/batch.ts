@@ -128,6 +128,7 @@ async function batch(inputs: string[], flags: Flags): Promise<number> {
       } catch (error) {
         if (!(error instanceof FkinvError) || error.code !== 'ABORTED') throw error;
       }
+      if (stop.aborted) return exitCodes.interrupted;
       return failed.size > 0 || unreadable > 0 ? exitCodes.failed : exitCodes.done;
     });
     process.stdout.write(summary(shown, failed, out, code === exitCodes.interrupted));

@@ -24,10 +24,7 @@ export async function untilInterrupted(bar: StepBar, work: (signal: AbortSignal)
   }
 }
 
-/**
- * Does `work`: the first interruption has it finish what it has begun, by `stop`, and the second has it end, by `abort`. Gives
- * its exit code, or that of an interruption.
- */
+/** Does `work`: the first interruption has it finish what it has begun, by `stop`, and the second has it end, by `abort`. */
 export async function untilInterruptedTwice(
   onStop: () => void,
   work: (stop: AbortSignal, abort: AbortSignal) => Promise<number>,
@@ -41,8 +38,7 @@ export async function untilInterruptedTwice(
   };
   for (const signal of interrupts) process.on(signal, onInterrupt);
   try {
-    const code = await work(stop.signal, abort.signal);
-    return stop.signal.aborted ? exitCodes.interrupted : code;
+    return await work(stop.signal, abort.signal);
   } finally {
     for (const signal of interrupts) process.off(signal, onInterrupt);
   }

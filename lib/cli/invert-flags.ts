@@ -20,7 +20,7 @@ type NumericOption =
 type ChoiceOption = 'order' | 'resampling' | 'couplingOver';
 
 /** What the flags for loading the models come to. */
-type LoadFlags = Omit<LoadOptions, 'onWarning' | 'maxQueue'>;
+export type LoadFlags = Omit<LoadOptions, 'onWarning' | 'maxQueue'>;
 
 /** What the flags of an inversion of one image come to. */
 export interface ImageFlags extends LoadFlags, ImageOptions {
@@ -125,6 +125,20 @@ export function addBulkFlags(command: Command): Command {
 
 /** Adds the flags of an inversion of one image, but those of the output. */
 export function addImageFlags(command: Command): Command {
+  return addModelFlags(addSamplerFlags(command).optionsGroup('Models:'));
+}
+
+/** Adds the flags of the models and the engine. */
+export function addModelFlags(command: Command): Command {
+  return command
+    .option('--dllm <folder>', 'diffusion language model (default: the embedded demo model)')
+    .option('--clip <folder>', 'CLIP (default: the embedded demo model)')
+    .option('--threads <n>', 'threads of the engine (1 to 256; default all, at most 8)', threadsOf)
+    .addOption(deviceFlag());
+}
+
+/** Adds the flags of {@link ImageOptions}. */
+export function addSamplerFlags(command: Command): Command {
   return command
     .optionsGroup('Prompt:')
     .addOption(number('--length <N>', 'length', 'the most tokens of the prompt', "1 to the model's limit"))
@@ -148,10 +162,5 @@ export function addImageFlags(command: Command): Command {
     .optionsGroup('Rewards:')
     .addOption(number('--lambda-clip <λ>', 'lambdaClip', 'weight of rewardClip; 0 is off', '0 to 10000'))
     .addOption(number('--lambda-edit <λ>', 'lambdaEdit', 'weight of rewardEdit; 0 is off', '0 to 10000'))
-    .addOption(choice('--coupling-over <which>', 'couplingOver', 'which positions count in rewardEdit'))
-    .optionsGroup('Models:')
-    .option('--dllm <folder>', 'diffusion language model (default: the embedded demo model)')
-    .option('--clip <folder>', 'CLIP (default: the embedded demo model)')
-    .option('--threads <n>', 'threads of the engine (1 to 256; default all, at most 8)', threadsOf)
-    .addOption(deviceFlag());
+    .addOption(choice('--coupling-over <which>', 'couplingOver', 'which positions count in rewardEdit'));
 }

@@ -5,11 +5,13 @@ import { addBatchCommand } from './batch';
 import { addCompleteCommand, answer } from './completion';
 import { addDoctorCommand } from './doctor';
 import { addHelpCommand, section, styleHelp } from './help';
+import { addEnqueueCommand } from './enqueue';
 import { addInvertCommand } from './invert';
 import { addModelsCommand } from './models';
 import { addProfileCommand } from './profile';
 import { exitCodeOf, exitCodes, reportError } from './report';
 import { faultOf } from './usage';
+import { addWorkerCommand } from './worker';
 
 function version(): string {
   const file = path.join(__dirname, '..', '..', 'package.json');
@@ -35,6 +37,8 @@ export async function run(args: string[]): Promise<number> {
   styleHelp(program);
   addInvertCommand(program, (outcome) => (code = outcome));
   addBatchCommand(program, (outcome) => (code = outcome));
+  addEnqueueCommand(program, (outcome) => (code = outcome));
+  addWorkerCommand(program, (outcome) => (code = outcome));
   addModelsCommand(program, (outcome) => (code = outcome));
   addDoctorCommand(program, (outcome) => (code = outcome));
   addProfileCommand(program, (outcome) => (code = outcome));

@@ -27,7 +27,7 @@ async function main(): Promise<void> {
   if (python === undefined) console.log('reference not measured: no python3 that can import torch, numpy and PIL\n');
   const results: Results = { machine: machine(), comparisons: [], inFlight: [] };
   for (const threads of [1, 2]) results.comparisons.push(...(await compare(threads, python, results)));
-  for (const inFlight of [1, 4, 16, 64]) results.inFlight.push(measureInFlight(inFlight, 2));
+  for (const inFlight of [1, 2, 4, 8, 16, 64]) results.inFlight.push(measureInFlight(inFlight, 2));
 
   const text = report(results);
   console.log(text);

@@ -34,7 +34,7 @@ export const errorCodes = {
     'As many calls of invert wait for their turn as maxQueue of load allows: call again later, or use invertAll, which reads no more than it can take.',
   ABORTED: 'The signal was aborted; its reason is the cause.',
   DISPOSED: 'The Inverter was disposed of, before or during the call: load another.',
-  BULLMQ_NOT_FOUND: 'fkinv worker and fkinv enqueue need BullMQ, which is optional: npm install bullmq ioredis.',
+  BULLMQ_NOT_FOUND: 'BullMQ, which fkinv worker and fkinv enqueue need, is not installed: npm install bullmq ioredis.',
   REDIS_UNAVAILABLE: 'Redis cannot be reached, or refuses: check the address, the password, and that it runs.',
   ORT_NOT_FOUND: 'ONNX Runtime’s library is missing: npm install onnxruntime-node, without --omit.',
   ORT_VERSION:

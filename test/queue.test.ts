@@ -8,6 +8,7 @@ import { setTimeout } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
 import { Queue } from 'bullmq';
 import { Inverter } from 'fkinv-native';
+import { blocksUnder, makeWorkspace } from './documents';
 import { bells, cli, fkinv, type Outcome, root, squids } from './fkinv';
 import { freePort } from './free-port';
 import { needs } from './needs';
@@ -22,8 +23,8 @@ async function startRedis(t: ExecutionContext): Promise<{ port: number; flags: s
   const port = await freePort();
   const folder = await mkdtemp(path.join(tmpdir(), 'fkinv-redis-'));
   const server = spawn('redis-server', ['--port', `${port}`, '--save', '', '--dir', folder], { stdio: 'ignore' });
+  await until(() => spawnSync('redis-cli', ['-p', `${port}`, 'ping']).status === 0);
   const queue = new Queue('photos', { connection: { host: '127.0.0.1', port } });
-  queue.on('error', () => undefined); // until it listens
   t.teardown(async () => {
     await queue.close();
     server.kill();
@@ -210,10 +211,37 @@ redis('a worker outlives its Redis', async (t) => {
   await down;
   await until(() => text().includes('warning: Redis: '));
   const after = server();
-  t.teardown(() => after.kill());
+  t.teardown(async () => {
+    const closed = once(after, 'close');
+    after.kill('SIGKILL');
+    await closed;
+  });
   await put(squids);
   await until(async () => (await count()) === 2);
   t.is(await drain(child), 0);
+});
+
+redis('the commands of README.md', async (t) => {
+  const { port, queue } = await startRedis(t);
+  const [block] = blocksUnder('README.md', 'Many machines');
+  const [install = '', enqueue = '', worker = ''] = block?.code.trim().split('\n') ?? [];
+  t.is(install, 'npm install bullmq ioredis'); // they are there
+  const at = makeWorkspace('queue');
+  const command = (line: string): string =>
+    line.replace('npx fkinv', `exec "${process.execPath}" "${cli}"`).replace('localhost:6379', `127.0.0.1:${port}`);
+  const put = spawnSync('sh', ['-c', command(enqueue)], { cwd: at });
+  t.is(put.stdout.toString(), '3 images in the queue photos\n');
+  const child = spawn('sh', ['-c', command(worker)], { cwd: at, stdio: 'ignore' });
+  t.teardown(() => child.kill('SIGKILL'));
+  await until(async () => (await queue.getCompletedCount()) === 3);
+  t.is(await drain(child), 0);
+  const files = await readdir(path.join(at, 'results'));
+  const records = await Promise.all(
+    files.map(async (name) => JSON.parse(await readFile(path.join(at, 'results', name), 'utf8')) as Result),
+  );
+  t.true(
+    records.some(({ prompt }) => prompt === 'a flat vector illustration of two bells on a plain orange background'),
+  );
 });
 
 test('no Redis, no address, no folder for the results', async (t) => {

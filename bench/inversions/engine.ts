@@ -1,4 +1,4 @@
-import { FkinvError, type Inversion, type Inverter, type Timings } from 'fkinv-native';
+import { FkinvError, type Inversion, type Inverter } from 'fkinv-native';
 import { loadScenes } from '../scenes';
 import type { Job, Outcome } from './reference';
 
@@ -7,9 +7,9 @@ const particles = 8;
 
 /** What {@link invertScenes} measured. */
 export interface Measured extends Outcome {
-  /** Of each batch. */
-  timings: Timings[];
-  /** Rows of the dLLM a step, of all images in flight together: the mean over steps and batches. */
+  /** Milliseconds an image by stage. */
+  stages: Record<string, number>;
+  /** Rows of the dLLM a step, of all images that go through the steps together: the mean over steps and images. */
   rowsAStep: number;
 }
 
@@ -30,13 +30,19 @@ export async function invertScenes(inverter: Inverter, { count, batch, seed }: J
   }
   const seconds = (performance.now() - start) / 1000;
   const mean = (values: number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
-  const timings = results.filter((_, i) => i % batch === 0).map((result) => result.timings);
+  const timings = results.map((result) => result.timings);
+  const stages: Record<string, number> = {};
+  for (const one of timings) {
+    // Each image has the stages of all that went through the steps with it.
+    const share = 1 / one.images / results.length;
+    for (const [name, { ms }] of Object.entries(one.stages)) stages[name] = (stages[name] ?? 0) + ms * share;
+  }
   const steps = results[0]?.trace.length ?? 0;
   return {
     secondsAnImage: seconds / results.length,
     rewardClip: mean(results.map(({ rewardClip }) => rewardClip)),
     rewardEdit: mean(results.map(({ rewardEdit }) => rewardEdit)),
-    timings,
+    stages,
     rowsAStep: mean(timings.map(({ forwards }) => forwards)) / steps,
   };
 }

@@ -1,5 +1,4 @@
 // The results as Markdown.
-import type { Timings } from 'fkinv-native';
 import type { Measured } from './engine';
 import type { InFlight } from './in-flight';
 import type { Outcome } from './reference';
@@ -30,7 +29,8 @@ export function report({ machine, comparisons, inFlight }: Results): string {
     comparisonTable(comparisons),
     'Milliseconds an image by stage, and their share of the whole. “Between the model runs”, to be under 10 %, is what is left of the whole inversion without ' +
       '`denoise` (the dLLM), `encodeText` and `encodeImage` (CLIP) and `decodeImage`: all kernels, token decoding, text tokenizing, and what no stage ' +
-      'counts (“other”: JavaScript between the stages, the engine thread’s hand-over).',
+      'counts (“other”: JavaScript between the stages, the engine thread’s hand-over). With several images in flight the host’s stages run beside the ' +
+      'engine’s, and `encodeImage` waits for it: they are not left out there, and their sum says nothing.',
     stageTable(comparisons),
     inFlightTable(inFlight),
   ].join('\n\n');
@@ -44,6 +44,8 @@ function comparisonTable(comparisons: Comparison[]): string {
         0,
       );
     const ratios = reference.map(({ secondsAnImage }, r) => secondsAnImage / (engine[r]?.secondsAnImage ?? NaN));
+    const loop = comparisons.find((other) => other.threads === threads && other.batch === 1)?.engine ?? [];
+    const overLoop = engine.map(({ secondsAnImage }, r) => (loop[r]?.secondsAnImage ?? NaN) / secondsAnImage);
     const measured = reference.length > 0;
     const rewards = (key: 'rewardClip' | 'rewardEdit'): string =>
       [engine, reference]
@@ -53,6 +55,7 @@ function comparisonTable(comparisons: Comparison[]): string {
       threads,
       batch,
       ms(engine),
+      batch === 1 ? '1' : spread(overLoop, 2),
       measured ? ms(reference) : 'not measured',
       spread(ratios, 2),
       measured ? `${target} ${mark(median(ratios) >= target)}` : `${target}, not measured`,
@@ -64,6 +67,7 @@ function comparisonTable(comparisons: Comparison[]): string {
     'threads',
     'images in flight',
     'ms an image',
+    'times a loop of single ones',
     'PyTorch',
     'times its speed',
     'target',
@@ -73,44 +77,70 @@ function comparisonTable(comparisons: Comparison[]): string {
   return table(head, rows);
 }
 
-const modelRuns = ['denoise', 'encodeText', 'encodeImage'];
-const notBetween = [...modelRuns, 'decodeImage'];
+/** What is not between the model runs: of several images in flight what the engine's thread does, else all that is not. */
+const notBetween = (batch: number): string[] =>
+  batch > 1 ? ['denoise', 'encodeText'] : ['denoise', 'encodeText', 'encodeImage', 'decodeImage'];
 /** Of the whole that may lie between the model runs. */
 const mostBetween = 0.1;
 
 function stageTable(comparisons: Comparison[]): string {
-  const columns = comparisons.map(({ engine }) => stagesOf(engine.flatMap(({ timings }) => timings)));
+  const columns = comparisons.map(({ batch, engine }) => ({ batch, ...stagesOf(engine) }));
   const names = [...new Set(columns.flatMap(({ stages }) => Object.keys(stages)))];
-  const cell = (ms: number, total: number): string => `${ms.toFixed(1)} (${((100 * ms) / total).toFixed(1)} %)`;
-  const rows = names.map((name) => [name, ...columns.map(({ stages, total }) => cell(stages[name] ?? 0, total))]);
-  const between = columns.map(({ stages, total }) => {
-    const ms = total - notBetween.reduce((sum, name) => sum + (stages[name] ?? 0), 0);
+  const cell = (ms: number | undefined, total: number): string =>
+    ms === undefined ? '–' : `${ms.toFixed(1)} (${((100 * ms) / total).toFixed(1)} %)`;
+  const rows = names.map((name) => [name, ...columns.map(({ stages, total }) => cell(stages[name], total))]);
+  const other = columns.map(({ batch, stages, total }) =>
+    cell(batch > 1 ? undefined : total - sum(Object.values(stages)), total),
+  );
+  const between = columns.map(({ batch, stages, total }) => {
+    const ms = total - sum(notBetween(batch).map((name) => stages[name] ?? 0));
     return `${cell(ms, total)} ${mark(ms < mostBetween * total)}`;
   });
   const totals = columns.map(({ total }) => total.toFixed(1));
   const heads = comparisons.map(
     ({ threads, batch }) => `${batch} in flight, ${threads} thread${threads > 1 ? 's' : ''}`,
   );
-  return table(['stage', ...heads], [...rows, ['**between the model runs**', ...between], ['whole', ...totals]]);
+  const last = [
+    ['other', ...other],
+    ['**between the model runs**', ...between],
+    ['whole', ...totals],
+  ];
+  return table(['stage', ...heads], [...rows, ...last]);
 }
 
-/** Milliseconds an image by stage, what no stage counts among them, and of the whole. */
-function stagesOf(timings: Timings[]): { stages: Record<string, number>; total: number } {
-  const images = sum(timings.map((one) => one.images));
-  const total = sum(timings.map((one) => one.total)) / images;
+/** Milliseconds an image by stage, and of the whole: means over the rounds. */
+function stagesOf(rounds: Measured[]): { stages: Record<string, number>; total: number } {
   const stages: Record<string, number> = {};
-  for (const one of timings) {
-    for (const [name, { ms }] of Object.entries(one.stages)) stages[name] = (stages[name] ?? 0) + ms / images;
+  for (const round of rounds) {
+    for (const [name, ms] of Object.entries(round.stages)) stages[name] = (stages[name] ?? 0) + ms / rounds.length;
   }
-  return { stages: { ...stages, other: total - sum(Object.values(stages)) }, total };
+  return { stages, total: 1000 * mean(rounds.map(({ secondsAnImage }) => secondsAnImage)) };
 }
 
 function inFlightTable(inFlight: InFlight[]): string {
   const megabytes = (bytes: number): string => `${Math.round(bytes / 1e6)} MB`;
-  const rows = inFlight.map(({ inFlight: n, imagesASecond, rowsAStep, loadedBytes, peakBytes }) => {
-    return [n, imagesASecond.toFixed(2), rowsAStep.toFixed(1), megabytes(loadedBytes), megabytes(peakBytes)];
+  const rows = inFlight.map(({ inFlight: n, imagesASecond, idleShare, rowsAStep, loadedBytes, peakBytes }) => {
+    const idle = `${(100 * idleShare).toFixed(1)} %`;
+    return [
+      n,
+      n * 8,
+      imagesASecond.toFixed(2),
+      idle,
+      rowsAStep.toFixed(1),
+      megabytes(loadedBytes),
+      megabytes(peakBytes),
+    ];
   });
-  return table(['images in flight', 'images a second', 'rows a forward', 'memory, loaded', 'memory, peak'], rows);
+  const head = [
+    'images in flight',
+    'particles (`maxBatch`)',
+    'images a second',
+    'engine idle',
+    'rows a forward',
+    'memory, loaded',
+    'memory, peak',
+  ];
+  return table(head, rows);
 }
 
 function mark(isReached: boolean): string {

@@ -30,8 +30,6 @@ interface Shared {
   options: ResolvedOptions;
   key: string;
   maxBatch: number | undefined;
-  /** Ends the call: an abort, a disposal, or that the consumer has left. */
-  signal: AbortSignal;
 }
 
 /**
@@ -56,10 +54,9 @@ export function invertAll(
   const { maxBatch, ordered, ...rest } = options;
   const left = new AbortController();
   const ended = AbortSignal.any([signal, left.signal]);
-  const given = { ...rest, signal: ended };
-  const resolved = resolveOptions(given, dllm);
+  const resolved = resolveOptions(rest, dllm);
   const rows = rowsOfForward(maxBatch, resolved.particles, dllm);
-  const shared = { dllm, given, options: resolved, key: sharingKey(resolved), maxBatch, signal: ended };
+  const shared = { dllm, given: rest, options: resolved, key: sharingKey(resolved), maxBatch };
   const source = new Source(validate(iterableSchema, items, 'images'), ended);
   const limit = (ordered ? readAhead.ordered : readAhead.asFinished) * engines * Math.floor(rows / resolved.particles);
   return generate(scheduler, { rows, signal: ended }, shared, { source, limit, ordered }, left);
@@ -74,7 +71,7 @@ async function* generate(
 ): AsyncGenerator<Delivered, void, undefined> {
   const call = new Call(scheduler, ofCall);
   const invert = async (item: unknown, index: number): Promise<Result> => {
-    const work = workOf(item, index, shared);
+    const work = workOf(item, index, call.signal, shared);
     return work instanceof FkinvError ? work : call.invert(work);
   };
   const delivery = new Delivery(source, invert, limit, ordered);
@@ -96,12 +93,11 @@ async function* generate(
 const seedSchema = invertSchema.pick({ seed: true });
 
 /** What is to be done of an item, or why it cannot be. */
-function workOf(item: unknown, index: number, shared: Shared): Work | FkinvError {
+function workOf(item: unknown, index: number, signal: AbortSignal, shared: Shared): Work | FkinvError {
   try {
     const { image, ...rest } = isJob(item) ? item : { image: item as ImageInput | readonly ImageInput[] };
     const own = given(rest);
     const pictures = picturesOf(image);
-    const { signal } = shared;
     const { onStep } = shared.options;
     const listener = { signal, onStep: onStep && ((step: Parameters<typeof onStep>[0]) => onStep(step, index)) };
     if (Object.keys(own).every((option) => option === 'seed')) {

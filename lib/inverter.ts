@@ -147,8 +147,7 @@ export class Inverter {
     const resolved = resolveOptions(options, dllm);
     const { seed, signal, onStep } = resolved;
     const rows = rowsOfForward(undefined, resolved.particles, dllm);
-    const listener = { signal, onStep: onStep && ((step: TraceStep) => onStep(step, 0)) };
-    const job = { pictures: picturesOf(image), seed, listener };
+    const pictures = picturesOf(image);
     const call = new Call(this.#scheduler, {
       rows,
       maxQueue: this.#maxQueue,
@@ -156,7 +155,8 @@ export class Inverter {
       ...(recording !== undefined && { recording }),
     });
     try {
-      const work = { job, options: resolved, key: sharingKey(resolved) };
+      const listener = { signal: call.signal, onStep: onStep && ((step: TraceStep) => onStep(step, 0)) };
+      const work = { job: { pictures, seed, listener }, options: resolved, key: sharingKey(resolved) };
       const result = await this.#guard(signal, () => call.invert(work));
       if (result instanceof FkinvError) throw result;
       return result;

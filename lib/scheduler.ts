@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { Engines } from './engines';
 import { FkinvError, messageOf } from './errors';
 import type { Inversion } from './inversion';
@@ -21,6 +22,8 @@ interface Ticket extends Work {
   call: Call;
   /** Once its pictures are decoded. */
   prepared: PreparedJob | undefined;
+  /** Whether they take long to decode: then nothing waits for it. */
+  isSlow: boolean;
   resolve: (result: Result) => void;
   reject: (reason: unknown) => void;
 }
@@ -61,7 +64,7 @@ export class Call {
   static #profiles = 0;
   readonly waiting: Ticket[] = [];
   readonly ahead: Ticket[] = [];
-  readonly #onAbort = (): void => this.#scheduler.drop(this, this.options.signal?.reason);
+  readonly #controller = new AbortController();
   readonly #scheduler: Scheduler;
 
   constructor(
@@ -69,8 +72,19 @@ export class Call {
     readonly options: CallOptions,
   ) {
     this.#scheduler = scheduler;
+    setMaxListeners(0, this.signal); // one for each cohort
     options.signal?.addEventListener('abort', this.#onAbort);
   }
+
+  /** Its own, for its images: on the caller's, which may be of many calls, it listens once. */
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  readonly #onAbort = (): void => {
+    this.#controller.abort(this.options.signal?.reason);
+    this.#scheduler.drop(this, this.signal.reason);
+  };
 
   /**
    * Inverts an image when its turn comes. What is wrong with the image is a result; it rejects with what ended the call,
@@ -82,7 +96,7 @@ export class Call {
       // Calls that may have as many rows in flight share them.
       const { recording, rows } = this.options;
       const key = recording === undefined ? `${rows} ${work.key}` : `profile ${Call.#profiles++}`;
-      this.#scheduler.add({ ...work, key, call: this, prepared: undefined, resolve, reject });
+      this.#scheduler.add({ ...work, key, call: this, prepared: undefined, isSlow: false, resolve, reject });
     });
   }
 
@@ -91,6 +105,9 @@ export class Call {
     this.options.signal?.removeEventListener('abort', this.#onAbort);
   }
 }
+
+/** Milliseconds of decoding after which an image is waited for no longer: by then the others are. */
+const patience = 1000;
 
 /**
  * Spreads the images of all calls over the engines. Pictures are decoded ahead, as many as can be in flight. What goes through
@@ -179,6 +196,10 @@ export class Scheduler {
   async #decode(ticket: Ticket): Promise<void> {
     const { call, job } = ticket;
     const models = this.#lanes[0]?.models;
+    const timer = setTimeout(() => {
+      ticket.isSlow = true;
+      this.#pump();
+    }, patience);
     try {
       const prepared = models && (await prepare(models, job, call.options.recording));
       if (!(prepared instanceof FkinvError)) ticket.prepared = prepared;
@@ -186,6 +207,8 @@ export class Scheduler {
     } catch (error) {
       if (this.#leave(ticket)) ticket.reject(error);
     }
+    clearTimeout(timer);
+    ticket.isSlow = false;
     this.#pump();
   }
 
@@ -210,8 +233,7 @@ export class Scheduler {
 
   /** Begins the next cohort, if its images are decoded, and if there is room. */
   #beginNext(): boolean {
-    const [call] = this.#toInvert;
-    const head = call?.ahead[0];
+    const [head] = [...this.#toInvert].flatMap((call) => readyOf(call).slice(0, 1));
     if (head === undefined) return false;
     const { lane, room } = this.#roomiest(head);
     const { particles } = head.options;
@@ -252,11 +274,13 @@ export class Scheduler {
     const members: Ticket[] = [];
     for (let turn = 0; ; turn++) {
       const before = members.length;
-      for (const { ahead } of this.#toInvert) {
+      for (const call of this.#toInvert) {
         if (members.length === most) return members;
+        const ready = readyOf(call);
         // One of another key ends what this call gives.
-        const ticket = ahead[turn];
-        if (ticket?.key === key && ahead.slice(0, turn).every((each) => each.key === key)) members.push(ticket);
+        if (ready.length > turn && ready.slice(0, turn + 1).every((each) => each.key === key)) {
+          members.push(...ready.slice(turn, turn + 1));
+        }
       }
       if (members.length === before) return members;
     }
@@ -299,17 +323,24 @@ export class Scheduler {
     if (lane.cap === cap) {
       lane.cap = Math.max(particles, Math.floor(inFlight / 2));
       const goesOn = `goes on with ${lane.cap} (maxBatch)`;
-      this.warn(`${lane.models.engine.device}: out of memory with ${inFlight} rows in flight, ${goesOn}`);
+      const { device } = lane.models.engine;
+      // What it throws is of its owner, and loses no image.
+      queueMicrotask(() => this.warn(`${device}: out of memory with ${inFlight} rows in flight, ${goesOn}`));
     }
     const retried = new Set<Ticket>();
     for (const ticket of short.reverse()) {
-      if (ticket.call.options.signal?.aborted === true) continue;
+      if (ticket.call.signal.aborted) continue;
       this.#count(ticket, 1);
       this.#enter(ticket, 'unshift');
       retried.add(ticket);
     }
     return retried;
   }
+}
+
+/** Of what is decoded ahead, in order, but for what takes long. */
+function readyOf({ ahead }: Call): Ticket[] {
+  return ahead.filter(({ isSlow }) => !isSlow);
 }
 
 /** What is thrown stops all images of a cohort; but for a disposal it is each one's error. */

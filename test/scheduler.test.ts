@@ -1,5 +1,8 @@
 // Calls that share an Inverter: what they share, that they take turns, and that none disturbs another.
 import { execFile, spawnSync } from 'node:child_process';
+import { getEventListeners, setMaxListeners } from 'node:events';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -167,6 +170,35 @@ test('an image of more particles than the others of its call have rows for runs 
     particles.push(result instanceof FkinvError ? 0 : result.particles.length);
   }
   t.deepEqual(particles, [4, 100, 4]);
+});
+
+needs(spawnSync('mkfifo', ['--version']).status === 0, 'mkfifo')(
+  'nothing waits for an image that does not come; when it does, it is inverted',
+  async (t) => {
+    const inverter = await load(t);
+    const folder = await mkdtemp(path.join(tmpdir(), 'fkinv-slow-'));
+    t.teardown(() => rm(folder, { recursive: true }));
+    const fifo = path.join(folder, 'slow.png');
+    spawnSync('mkfifo', [fifo]);
+    const slow = inverter.invert(fifo, quick);
+    const others = await Promise.all([1, 2, 3].map((i) => inverter.invert(file(i), quick)));
+    t.deepEqual(new Set(others.map(({ timings }) => timings.images)), new Set([3]));
+    await writeFile(fifo, await readFile(bells));
+    t.deepEqual(essence(await slow), essence(await inverter.invert(bells, quick)));
+  },
+);
+
+test('one signal for many calls', async (t) => {
+  const inverter = await load(t);
+  const controller = new AbortController();
+  const { signal } = controller;
+  setMaxListeners(20, signal);
+  const calls = files.slice(0, 20).map((image) => inverter.invert(image, { ...quick, steps: 300, signal }));
+  t.is(getEventListeners(signal, 'abort').length, 20, 'each listens once');
+  await setTimeout(100);
+  controller.abort();
+  for (const call of calls) await t.throwsAsync(call, { code: 'ABORTED' });
+  t.is(getEventListeners(signal, 'abort').length, 0);
 });
 
 const hasPrlimit = process.platform === 'linux' && spawnSync('prlimit', ['--version']).status === 0;

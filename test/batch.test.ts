@@ -345,21 +345,19 @@ for (const [signals, name] of [
 
 test('progress: lines for programs, with a last one; nothing with --quiet', async (t) => {
   const at = await workspace(t, 3);
+  await writeFile(path.join(at, 'photos', 'broken.png'), '');
   const json = await batch(at, ['photos', '--out', '1.jsonl', '--json-progress', ...quick]);
   const lines = json.stderr
     .trimEnd()
     .split('\n')
-    .map((line) => JSON.parse(line) as Record<string, number>);
+    .map((line) => JSON.parse(line) as { error?: { code: string } });
   t.deepEqual(
     { ...lines.at(-1), imagesPerSecond: 0 },
-    {
-      done: 3,
-      failed: 0,
-      skipped: 0,
-      total: 3,
-      imagesPerSecond: 0,
-      secondsLeft: 0,
-    },
+    { done: 3, failed: 1, skipped: 0, total: 4, imagesPerSecond: 0, secondsLeft: 0 },
+  );
+  t.like(
+    lines.find(({ error }) => error !== undefined),
+    { image: 'photos/broken.png', error: { code: 'IMAGE_INVALID', message: 'photos/broken.png is empty' } },
   );
   const quiet = await batch(at, ['photos', '--out', '2.jsonl', '--quiet', ...quick]);
   t.is(quiet.stderr, '');
@@ -373,6 +371,7 @@ test('what is wrong with the command line, before anything is written', async (t
     [['no-such', '--out', 'r.jsonl'], /no-such: there is no such file or folder/],
     [['photos', '--out', 'r.jsonl', '--particles', '9', '--max-batch', '8'], /\(BATCH_TOO_LARGE\)/],
     [['photos', '--out', 'r.jsonl', '--temperature', '0', '--order', 'margin'], /\(IDENTICAL_PARTICLES\)/],
+    [['photos', '--out', 'r.jsonl', '--csv', './r.jsonl'], /^error: --csv: is the file of --out, and must be another/],
     [['photos', '--out', 'r.jsonl', '--existing', 'keep', '--sidecars'], /Allowed choices are skip, overwrite/],
     [
       ['photos', '--out', 'no/such/folder/r.jsonl'],

@@ -1,5 +1,7 @@
 import { SingleBar } from 'cli-progress';
 import { environment } from '../environment';
+import { FkinvError, type ErrorCode } from '../errors';
+import { reportError, reportWarning } from './report';
 
 /** How the progress of a batch is shown: a bar where stderr is a terminal, else a line now and then; JSON lines; or not at all. */
 export type ProgressForm = 'people' | 'json' | 'none';
@@ -27,27 +29,53 @@ export interface Standing {
 /** The progress of a batch, on stderr. */
 export class BatchProgress {
   readonly standing: Standing = { done: 0, failed: 0, skipped: 0, total: null, imagesPerSecond: 0, secondsLeft: null };
-  readonly #start = performance.now();
+  #start = performance.now();
   /** When the latest results came, oldest first. */
   readonly #times: number[] = [];
-  readonly #timer: NodeJS.Timeout | undefined;
+  #timer: NodeJS.Timeout | undefined;
   readonly #bar: SingleBar | undefined;
   #isShown = false;
+  /** Images of the last line: where there are no more there is no other. */
+  #told = 0;
 
   constructor(private readonly form: ProgressForm) {
-    const hasBar = form === 'people' && process.stderr.isTTY && !environment.isDumbTerminal;
-    if (hasBar) {
-      this.#bar = new SingleBar({
-        format: '[{bar}] {text}',
-        barsize: 24,
-        stream: process.stderr,
-        clearOnComplete: true,
-        hideCursor: true,
-        gracefulExit: false, // it would swallow SIGTERM; who shows the bar clears it
-      });
+    if (form !== 'people' || !process.stderr.isTTY || environment.isDumbTerminal) return;
+    this.#bar = new SingleBar({
+      format: '[{bar}] {text}',
+      barsize: 24,
+      stream: process.stderr,
+      clearOnComplete: true,
+      hideCursor: true,
+      gracefulExit: false, // it would swallow SIGTERM; who shows the bar clears it
+    });
+  }
+
+  /** The first image comes: from here on it is shown. */
+  start(): void {
+    this.#start = performance.now();
+    if (this.form === 'none') return;
+    const interval = this.#bar === undefined ? intervals[this.form] : intervals.bar;
+    this.#timer = setInterval(() => this.#show(), interval).unref();
+  }
+
+  warn(warning: string): void {
+    if (this.form === 'json') {
+      this.#writeJson({ warning });
+      return;
     }
-    if (form === 'none') return;
-    this.#timer = setInterval(() => this.#show(), hasBar ? intervals.bar : intervals[form]).unref();
+    this.#clear();
+    if (this.form === 'people') reportWarning(warning);
+  }
+
+  /** An image has failed, or something that is none. */
+  fail(error: { code: string; message: string }, image?: string): void {
+    const { code, message } = error;
+    if (this.form === 'json') {
+      this.#writeJson({ image, error: { code, message } });
+      return;
+    }
+    this.#clear();
+    if (this.form === 'people') reportError(new FkinvError(code as ErrorCode, message), false, image);
   }
 
   /** So many more are done, failed or skipped. */
@@ -56,28 +84,35 @@ export class BatchProgress {
     if (what !== 'skipped') this.#times.push(performance.now());
   }
 
-  /** Takes the bar off the screen, to make room for a line; the next update brings it back. */
-  clear(): void {
-    if (this.#isShown) this.#bar?.stop();
-    this.#isShown = false;
-  }
-
   /** The last update. Images a second of the whole time are given. */
   finish(): number {
-    clearInterval(this.#timer);
-    this.clear();
+    this.stop();
     const { done, failed } = this.standing;
     const rate = ((done + failed) / (performance.now() - this.#start)) * 1000;
-    if (this.form === 'json') this.#writeJson({ ...this.standing, imagesPerSecond: rate, secondsLeft: 0 });
+    if (this.form === 'json') this.#writeStanding({ ...this.standing, imagesPerSecond: rate, secondsLeft: 0 });
     return rate;
+  }
+
+  /** Nothing is shown any more. */
+  stop(): void {
+    clearInterval(this.#timer);
+    this.#clear();
+  }
+
+  /** Takes the bar off the screen, to make room for a line; the next update brings it back. */
+  #clear(): void {
+    if (this.#isShown) this.#bar?.stop();
+    this.#isShown = false;
   }
 
   #show(): void {
     this.#measure();
     if (this.form === 'json') {
-      this.#writeJson(this.standing);
+      this.#writeStanding(this.standing);
     } else if (this.#bar === undefined) {
-      process.stderr.write(`${this.#text()}\n`);
+      const { done, failed, skipped } = this.standing;
+      if (done + failed + skipped > this.#told) process.stderr.write(`${this.#text()}\n`);
+      this.#told = done + failed + skipped;
     } else {
       const { done, failed, skipped, total } = this.standing;
       const text = this.#text();
@@ -88,9 +123,12 @@ export class BatchProgress {
     }
   }
 
-  #writeJson(standing: Standing): void {
-    const rounded = { ...standing, imagesPerSecond: Number(standing.imagesPerSecond.toFixed(3)) };
-    process.stderr.write(`${JSON.stringify(rounded)}\n`);
+  #writeStanding(standing: Standing): void {
+    this.#writeJson({ ...standing, imagesPerSecond: Number(standing.imagesPerSecond.toFixed(3)) });
+  }
+
+  #writeJson(line: object): void {
+    process.stderr.write(`${JSON.stringify(line)}\n`);
   }
 
   #measure(): void {

@@ -1,8 +1,7 @@
 import path from 'node:path';
-import type { Command } from 'commander';
-import { Option } from 'commander';
+import { Option, type Command } from 'commander';
 import { checkInputs, imagesOf } from '../bulk/inputs';
-import type { JobData } from '../bulk/queue';
+import { jobIdOf, jobName, openQueue, unavailable, type JobData } from '../bulk/queue';
 import { FkinvError } from '../errors';
 import { invertSchema, type ImageOptions } from '../options';
 import { validate } from '../validate';
@@ -54,7 +53,6 @@ async function enqueue(inputs: string[], flags: Flags): Promise<number> {
   const { redis, queue: name, attempts, backoff, ...options } = flags;
   validate(invertSchema, options, 'options');
   await checkInputs(inputs);
-  const { jobIdOf, jobName, openQueue, unavailable } = await import('../bulk/queue.js');
   const queue = await openQueue({ redis, queue: name });
   let unreadable = 0;
   const onUnreadable = (message: string): void => {

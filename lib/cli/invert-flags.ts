@@ -20,7 +20,10 @@ type NumericOption =
 type ChoiceOption = 'order' | 'resampling' | 'couplingOver';
 
 /** What the flags for loading the models come to. */
-export type LoadFlags = Omit<LoadOptions, 'onWarning' | 'maxQueue'>;
+export type LoadFlags = Omit<LoadOptions, 'onWarning' | 'maxQueue' | 'dllm' | 'clip'> & {
+  dllm?: string;
+  clip?: string;
+};
 
 /** What the flags of an inversion of one image come to. */
 export interface ImageFlags extends LoadFlags, ImageOptions {

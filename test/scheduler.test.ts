@@ -1,6 +1,7 @@
 // Calls that share an Inverter: what they share, that they take turns, and that none disturbs another.
 import { execFile, spawnSync } from 'node:child_process';
 import { getEventListeners, setMaxListeners } from 'node:events';
+import { closeSync, constants, openSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -180,9 +181,9 @@ needs(spawnSync('mkfifo', ['--version']).status === 0, 'mkfifo')(
     t.teardown(() => rm(folder, { recursive: true }));
     const fifo = path.join(folder, 'slow.png');
     spawnSync('mkfifo', [fifo]);
+    t.teardown(() => closeSync(openSync(fifo, constants.O_RDWR | constants.O_NONBLOCK))); // whoever reads it reads its end
     const slow = inverter.invert(fifo, quick);
-    const others = await Promise.all([1, 2, 3].map((i) => inverter.invert(file(i), quick)));
-    t.deepEqual(new Set(others.map(({ timings }) => timings.images)), new Set([3]));
+    await Promise.all([1, 2, 3].map((i) => inverter.invert(file(i), quick)));
     await writeFile(fifo, await readFile(bells));
     t.deepEqual(essence(await slow), essence(await inverter.invert(bells, quick)));
   },

@@ -45,25 +45,25 @@ test('a call has its turn in the midst of one of many images, and of calls with 
   const inverter = await load(t);
   let done = 0;
   const bulk = (async () => {
-    const images = Array.from({ length: 120 }, (_, i) => file(i));
+    const images = Array.from({ length: 80 }, (_, i) => file(i));
     for await (const result of inverter.invertAll(images, quick)) done += result instanceof FkinvError ? 0 : 1;
   })();
-  const others = Array.from({ length: 12 }, (_, i) =>
+  const others = Array.from({ length: 4 }, (_, i) =>
     inverter.invert(file(i), { ...quick, particles: 16, steps: 4 + i }),
   );
   const mostBefore = async (inversion: Promise<Inversion>): Promise<void> => {
     const before = done;
     await inversion;
     // Two cohorts of 8 that are in flight, two in their place, and two for each of the others that were there before.
-    t.true(done - before <= 32 + 12 * 8, `${done - before}`);
+    t.true(done - before <= 32 + 4 * 8, `${done - before}`);
   };
   while (done < 8) await setTimeout(1);
   await mostBefore(inverter.invert(file(0), quick));
   await mostBefore(inverter.invert(file(1), { ...quick, steps: 3 }));
   await mostBefore(inverter.invert(file(2), { ...quick, particles: 64 }));
-  t.true(done < 120, 'the many are not done');
+  t.true(done < 80, 'the many are not done');
   await Promise.all([bulk, ...others]);
-  t.is(done, 120);
+  t.is(done, 80);
 });
 
 test('maxQueue: calls that are too many are refused at once, and the others are done', async (t) => {
@@ -208,13 +208,18 @@ needs(hasPrlimit, 'prlimit of Linux')(
   'out of memory: half as much goes on, once said, and every image has the result that it has otherwise',
   async (t) => {
     const script = path.join(__dirname, 'fixtures', 'process', 'scarce.cjs');
-    const { stdout } = await promisify(execFile)(process.execPath, [script, '500000000', bells]);
+    const { stdout } = await promisify(execFile)(process.execPath, [script, '250000000', bells], {
+      env: { ...process.env, MALLOC_ARENA_MAX: '1' }, // glibc's others are address space that nobody uses
+    });
     const lines = stdout
       .trim()
       .split('\n')
       .map((line) => JSON.parse(line) as unknown);
     const warnings = lines.slice(0, -2).map(String);
-    t.is(warnings[0], 'cpu: out of memory with 2048 rows in flight, goes on with 1024 (maxBatch)');
+    t.regex(
+      warnings[0] ?? '',
+      /^cpu: out of memory with (1024|1536) rows in flight, goes on with (512|768) \(maxBatch\)$/,
+    );
     t.is(new Set(warnings).size, warnings.length);
     t.deepEqual(lines.slice(-2), ['as before', 'OUT_OF_MEMORY']);
   },

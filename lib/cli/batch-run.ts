@@ -3,18 +3,28 @@ import { runBatch, type Outputs } from '../bulk/batch';
 import { checkInputs, imagesOf, stdinInput } from '../bulk/inputs';
 import { Journal } from '../bulk/journal';
 import { makingOf, type ImageRecord, type Making } from '../bulk/record';
-import { Sidecars } from '../bulk/sidecars';
+import { Sidecars, type Existing } from '../bulk/sidecars';
 import { Table } from '../bulk/table';
 import { FkinvError } from '../errors';
 import type { Inverter } from '../inverter';
 import type { InvertAllOptions } from '../options';
-import type { BatchFlags } from './batch';
 import { BatchProgress } from './batch-progress';
 import { coloursOf } from './colours';
 import { untilInterruptedTwice } from './interrupts';
-import { split } from './invert-flags';
+import { split, type BulkFlags } from './invert-flags';
 import { loadWithHashes } from './load';
 import { exitCodes } from './report';
+
+/** What the flags of `fkinv batch` come to. */
+export interface BatchFlags extends BulkFlags {
+  out: string;
+  csv?: string;
+  sidecars?: true;
+  existing?: Existing;
+  retryFailed?: true;
+  jsonProgress?: true;
+  quiet?: true;
+}
 
 /** Does `fkinv batch`, and gives its exit code. */
 export async function batch(inputs: string[], flags: BatchFlags): Promise<number> {

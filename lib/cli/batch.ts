@@ -1,18 +1,8 @@
 import { Option, type Command } from 'commander';
-import { existingModes, type Existing } from '../bulk/sidecars';
+import { existingModes } from '../bulk/sidecars';
+import type { BatchFlags } from './batch-run';
 import { section } from './help';
-import { addBulkFlags, type BulkFlags } from './invert-flags';
-
-/** What the flags of `fkinv batch` come to. */
-export interface BatchFlags extends BulkFlags {
-  out: string;
-  csv?: string;
-  sidecars?: true;
-  existing?: Existing;
-  retryFailed?: true;
-  jsonProgress?: true;
-  quiet?: true;
-}
+import { addBulkFlags } from './invert-flags';
 
 /** Adds `fkinv batch` to `program`; `finish` is given its exit code. */
 export function addBatchCommand(program: Command, finish: (code: number) => void): void {

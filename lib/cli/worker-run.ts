@@ -4,10 +4,18 @@ import { work } from '../bulk/work';
 import { BatchProgress } from './batch-progress';
 import { coloursOf } from './colours';
 import { untilInterruptedTwice } from './interrupts';
-import { split } from './invert-flags';
+import { split, type LoadFlags } from './invert-flags';
 import { loadWithHashes } from './load';
+import type { QueueFlags } from './queue-flags';
 import { exitCodes } from './report';
-import type { WorkerFlags } from './worker';
+
+/** What the flags of `fkinv worker` come to. */
+export interface WorkerFlags extends QueueFlags, LoadFlags {
+  results?: string;
+  concurrency?: number;
+  lock: number;
+  quiet?: true;
+}
 
 /** Does `fkinv worker`, and gives its exit code. */
 export async function runWorker(flags: WorkerFlags): Promise<number> {

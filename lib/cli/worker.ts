@@ -1,16 +1,9 @@
 import { Option, type Command } from 'commander';
 import { folderOf } from './folder';
 import { section } from './help';
-import { addModelFlags, type LoadFlags } from './invert-flags';
-import { addQueueFlags, wholeNumber, type QueueFlags } from './queue-flags';
-
-/** What the flags of `fkinv worker` come to. */
-export interface WorkerFlags extends QueueFlags, LoadFlags {
-  results?: string;
-  concurrency?: number;
-  lock: number;
-  quiet?: true;
-}
+import { addModelFlags } from './invert-flags';
+import { addQueueFlags, wholeNumber } from './queue-flags';
+import type { WorkerFlags } from './worker-run';
 
 /** Adds `fkinv worker` to `program`; `finish` is given its exit code. */
 export function addWorkerCommand(program: Command, finish: (code: number) => void): void {

@@ -1,6 +1,9 @@
 // What the command draws on a terminal; util-linux's `script` gives it one.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
 import { bells, cli, quick, squids } from './fkinv';
 import { needs } from './needs';
 
@@ -53,6 +56,21 @@ terminal('several images are one bar, which counts those that fail', async (t) =
   const text = await onTerminal(['invert', bells, 'missing.png', squids, '--max-batch', '2', ...quick]);
   t.regex(text, /3 images \[[=-]{34}\] \d+ %/);
   t.regex(text, /3 images \[=+\] 100 %/);
+});
+
+terminal('a batch is a bar with a rate and the time left, which makes room for what fails', async (t) => {
+  const at = await mkdtemp(path.join(tmpdir(), 'fkinv-bar-'));
+  t.teardown(() => rm(at, { recursive: true }));
+  for (const name of ['a.png', 'c.png']) await copyFile(bells, path.join(at, name));
+  await writeFile(path.join(at, 'b.png'), '');
+  // One after the other, and longer than the bar is waited for.
+  const flags = ['--max-batch', '8', '--steps', '300'];
+  const text = await onTerminal(['batch', at, '--out', path.join(at, 'r.jsonl'), ...flags]);
+  t.regex(text, /error:\S* .*b\.png is empty \(IMAGE_INVALID\)\r\n/);
+  t.regex(text, /\[[=-]{24}\] 2 of 3 images, 1 failed, \d+\.\d\d\/s, 0:\d\d left/);
+  t.regex(text, /2 done\S* {2}0 skipped {2}\S*1 failed \(1 IMAGE_INVALID\)/);
+  t.true(text.lastIndexOf(showCursor) > text.lastIndexOf(hideCursor));
+  t.regex(text, /code 1\r\n$/);
 });
 
 terminal('no bar with --quiet, nor on a dumb terminal; no colours there, nor with NO_COLOR', async (t) => {

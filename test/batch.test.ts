@@ -342,6 +342,19 @@ for (const [signals, name] of [
   });
 }
 
+test('an interruption, and a failure, end a batch whose list on stdin has no end', async (t) => {
+  const at = await workspace(t, 2);
+  const file = path.join(at, 'r.jsonl');
+  const child = start(at, '-', '--out', 'r.jsonl', ...quick);
+  child.stdin?.write('photos/000.png\n');
+  while (((await stat(file).catch(() => undefined))?.size ?? 0) === 0) await setTimeout(5);
+  child.kill('SIGINT');
+  t.deepEqual(await once(child, 'close'), [130, null]);
+  t.is((await linesOf(file)).length, 1);
+  const failing = start(at, '-', '--out', 'no/such/folder.jsonl', ...quick);
+  t.deepEqual(await once(failing, 'close'), [1, null]);
+});
+
 test('progress: lines for programs, with a last one; nothing with --quiet', async (t) => {
   const at = await workspace(t, 3);
   await writeFile(path.join(at, 'photos', 'broken.png'), '');

@@ -43,8 +43,7 @@ export async function runBatch(
   const failure = new AbortController();
   async function* source(): AsyncGenerator<string, void, undefined> {
     let index = 0;
-    for await (const image of images) {
-      if (watch.stop.aborted) return;
+    for await (const image of untilAborted(images, watch.stop)) {
       if (journal.has(image) || seen.has(image) || (await sidecars?.isKept(image)) === true) {
         watch.onSkip();
         continue;
@@ -72,6 +71,20 @@ export async function runBatch(
     throw failure.signal.aborted ? failure.signal.reason : error;
   } finally {
     await writer.flush();
+  }
+}
+
+/** What of `items` comes before the signal; one that is waited for then is left, and its end with it. */
+async function* untilAborted<T>(items: AsyncIterable<T>, signal: AbortSignal): AsyncGenerator<T, void, undefined> {
+  const iterator = items[Symbol.asyncIterator]();
+  const ended = new Promise<undefined>((resolve) => {
+    if (signal.aborted) resolve(undefined);
+    else signal.addEventListener('abort', () => resolve(undefined), { once: true });
+  });
+  for (;;) {
+    const next = await Promise.race([ended, iterator.next()]);
+    if (next === undefined || next.done === true) return;
+    yield next.value;
   }
 }
 

@@ -30,11 +30,15 @@ export async function writeAll(handle: FileHandle, data: Buffer, position: numbe
 }
 
 /**
- * Puts a file whole in the place of `file`, or leaves what is there: it is written beside it, made to last, then renamed.
+ * Puts a file whole in the place of `file`, or leaves what is there: it is written beside it, made to last, then renamed. Where
+ * several write the same file, each needs a `beside` of its own.
  * Throws `OUTPUT_FAILED`.
  */
-export async function replaceFile(file: string, write: (handle: FileHandle) => Promise<void>): Promise<void> {
-  const beside = `${file}.part`;
+export async function replaceFile(
+  file: string,
+  write: (handle: FileHandle) => Promise<void>,
+  beside = `${file}.part`,
+): Promise<void> {
   try {
     const handle = await open(beside, 'w');
     try {

@@ -1,4 +1,5 @@
-import { mkdir } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { mkdir, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
 import type { Job, Worker } from 'bullmq';
 import { FkinvError } from '../errors';
@@ -19,7 +20,7 @@ export interface WorkOptions extends QueueAddress {
   /** Milliseconds after which the jobs of a worker that is silent are another's. */
   lockDuration: number;
   models: Making['models'];
-  /** A job has come to this, in the queue too. */
+  /** A job has come to this. */
   onRecord: (record: ImageRecord) => void;
   /** A job has failed for a reason that may pass, or Redis has: it is tried again. */
   onWarning: (message: string) => void;
@@ -111,8 +112,9 @@ function fileOf(folder: string, { id = '' }: Job): string {
   return path.join(folder, `${id.replaceAll(/[^\w.-]/g, '_')}.json`);
 }
 
-/** Written whole, and by whoever does the job again in the same way. */
+/** Written whole, and by whoever does the job again in the same way, maybe at the same time. */
 async function writeResult(folder: string, job: Job, record: ImageRecord): Promise<void> {
   const file = fileOf(folder, job);
-  await replaceFile(file, (handle) => handle.writeFile(`${JSON.stringify(record)}\n`));
+  const write = (handle: FileHandle): Promise<void> => handle.writeFile(`${JSON.stringify(record)}\n`);
+  await replaceFile(file, write, `${file}.${randomUUID()}.part`);
 }

@@ -82,6 +82,13 @@ export class BatchProgress {
   add(what: 'done' | 'failed' | 'skipped'): void {
     this.standing[what]++;
     if (what !== 'skipped') this.#times.push(performance.now());
+    this.#forget();
+  }
+
+  /** What came too long ago for the rate. */
+  #forget(): void {
+    const since = performance.now() - ratedMs;
+    while ((this.#times[0] ?? since) < since) this.#times.shift();
   }
 
   /** The last update. Images a second of the whole time are given. */
@@ -132,9 +139,8 @@ export class BatchProgress {
   }
 
   #measure(): void {
-    const now = performance.now();
-    while ((this.#times[0] ?? now) < now - ratedMs) this.#times.shift();
-    const since = Math.min(ratedMs, now - this.#start);
+    this.#forget();
+    const since = Math.min(ratedMs, performance.now() - this.#start);
     const rate = (this.#times.length / since) * 1000;
     const { done, failed, skipped, total } = this.standing;
     this.standing.imagesPerSecond = rate;

@@ -46,6 +46,7 @@ export async function batch(inputs: string[], flags: BatchFlags): Promise<number
     return code;
   } finally {
     progress.stop();
+    if (inputs.includes(stdinInput)) process.stdin.destroy(); // a list that is not at its end would keep the process
     await inverter.dispose();
     await outputs?.table?.close();
     await outputs?.journal.close();

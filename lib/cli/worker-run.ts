@@ -46,9 +46,10 @@ export async function runWorker(flags: WorkerFlags): Promise<number> {
         onFatal: (error) => fatal.abort(error),
       });
       if (quiet !== true) process.stderr.write(`takes jobs of ${name} on ${inverter.device}\n`);
-      await aborted(AbortSignal.any([stop, fatal.signal]));
+      await Promise.race([aborted(stop), aborted(fatal.signal)]);
       await Promise.race([worker.close(fatal.signal.aborted), aborted(abort)]);
       fatal.signal.throwIfAborted();
+      progress.stop();
       if (abort.aborted) process.exit(exitCodes.interrupted); // its jobs are another’s when their locks end
       const { done, failed } = progress.standing;
       const { bold } = coloursOf(process.stdout);

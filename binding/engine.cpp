@@ -38,7 +38,7 @@ const std::shared_ptr<Jobs>& EngineClass::jobs(Napi::Env env) const {
 // device: string, as it was asked for
 Napi::Value EngineClass::device(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), name_); }
 
-// load(path: string, optimization: GraphOptimizationLevel): Promise<Session>
+// load(path: string, optimization: GraphOptimizationLevel, cudaGraphs?: boolean): Promise<Session>
 Napi::Value EngineClass::load(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto& owner = jobs(env);
@@ -46,8 +46,8 @@ Napi::Value EngineClass::load(const Napi::CallbackInfo& info) {
   return owner->run(
       env, cancel,
       [path = platform::toPath(toString(info[0])), optimization = static_cast<GraphOptimizationLevel>(toInt(info[1])),
-       device = owner->engine(env).device(),
-       cancel] { return std::make_shared<ort::Session>(path, optimization, device, *cancel); },
+       device = owner->engine(env).device(), cudaGraphs = info[2].IsBoolean() && toBool(info[2]),
+       cancel] { return std::make_shared<ort::Session>(path, optimization, device, *cancel, cudaGraphs); },
       [jobs = owner](Napi::Env e, const std::shared_ptr<ort::Session>& session) -> Napi::Value {
         return SessionClass::create(e, jobs, session);
       });

@@ -37,7 +37,7 @@ void write(const Draws& draws, int64_t at, const kernels::Drawn& drawn) {
 
 }  // namespace
 
-void CpuDevice::configure(OrtSessionOptions* options) const {
+void CpuDevice::configure(OrtSessionOptions* options, bool) const {
   ort::check(ort::api().SetIntraOpNumThreads(options, 1), "MODEL_INVALID", "setting the threads");
   ort::check(ort::api().SetInterOpNumThreads(options, 1), "MODEL_INVALID", "setting the threads");
 }

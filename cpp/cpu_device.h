@@ -17,11 +17,14 @@ class CpuDevice : public Device {
   const char* pinnedMemoryName() const override { return nullptr; }
   void wait() const noexcept override {}
   /// A run uses the thread that calls it and no other.
-  void configure(OrtSessionOptions* options) const override;
+  void configure(OrtSessionOptions* options, bool cudaGraphs) const override;
   void configure(OrtRunOptions*) const override {}  // a run is done when it returns
   void eachRow(const Forward& forward, const std::function<void(int64_t)>& run) override {
     pool_.run(forward.rows, run);
   }
+
+  bool hasCudaGraphs() const override { return false; }
+  void capture(const std::function<void()>& run) override { run(); }
 
   std::unique_ptr<Mark> mark() noexcept override { return nullptr; }
   void enter(const char*) noexcept override {}

@@ -94,12 +94,18 @@ class Device {
   virtual int memoryIndex() const = 0;
   /// And the host's memory that its copies go through; null where there is none.
   virtual const char* pinnedMemoryName() const = 0;
-  /// Makes a session run on this device, and its runs follow the order of the other calls.
-  virtual void configure(OrtSessionOptions* options) const = 0;
+  /// Makes a session run on this device, and its runs follow the order of the other calls. With `cudaGraphs`, for a
+  /// device that has them, a run may be captured as a CUDA graph, and be replayed.
+  virtual void configure(OrtSessionOptions* options, bool cudaGraphs) const = 0;
   virtual void configure(OrtRunOptions* options) const = 0;
   /// Runs the graph of row 0 … rows − 1, one run a call, in the order and at the concurrency the device is best at, and
   /// returns when all are done. The first exception is rethrown.
   virtual void eachRow(const Forward&, const std::function<void(int64_t)>& run) = 0;
+
+  virtual bool hasCudaGraphs() const = 0;
+  /// Calls `run`, which captures what this thread gives the device to do: until it returns no other thread gives it
+  /// any.
+  virtual void capture(const std::function<void()>& run) = 0;
 
   /// Returns when all that was queued has been done.
   virtual void wait() const noexcept = 0;

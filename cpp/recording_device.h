@@ -18,8 +18,12 @@ class RecordingDevice final : public Device {
   const char* memoryName() const override { return device_->memoryName(); }
   int memoryIndex() const override { return device_->memoryIndex(); }
   const char* pinnedMemoryName() const override { return device_->pinnedMemoryName(); }
-  void configure(OrtSessionOptions* options) const override { device_->configure(options); }
+  void configure(OrtSessionOptions* options, bool cudaGraphs) const override {
+    device_->configure(options, cudaGraphs);
+  }
   void configure(OrtRunOptions* options) const override { device_->configure(options); }
+  bool hasCudaGraphs() const override { return device_->hasCudaGraphs(); }
+  void capture(const std::function<void()>& run) override { device_->capture(run); }
   int chunkTiles() const override { return device_->chunkTiles(); }
   void eachRow(const Forward& forward, const std::function<void(int64_t)>& run) override;
   void wait() const noexcept override;

@@ -118,15 +118,19 @@ CudaDevice::~CudaDevice() {
   cudaStreamDestroy(stream_);
 }
 
-// The current device is a matter of the calling thread, which is the engine's.
+// The current device is a matter of the calling thread, which is the engine's. So is what it may call while another
+// engine's captures: ONNX Runtime captures in the mode that forbids every thread of the process to allocate, but for
+// those that look to their own captures alone.
 cudaStream_t CudaDevice::stream() const {
   check(cudaSetDevice(index_), "choosing the GPU");
+  cudaStreamCaptureMode mode = cudaStreamCaptureModeThreadLocal;
+  check(cudaThreadExchangeStreamCaptureMode(&mode), "choosing what captures of others forbid");
   return stream_;
 }
 
 int CudaDevice::chunkTiles() const { return 1; }
 
-void CudaDevice::configure(OrtSessionOptions* options) const {
+void CudaDevice::configure(OrtSessionOptions* options, bool cudaGraphs) const {
   constexpr const char* kCode = "CUDA_UNAVAILABLE";
   OrtCUDAProviderOptionsV2* raw = nullptr;
   ort::check(ort::api().CreateCUDAProviderOptions(&raw), kCode, "preparing ONNX Runtime’s CUDA provider");
@@ -135,9 +139,10 @@ void CudaDevice::configure(OrtSessionOptions* options) const {
       provider(raw);
   const std::string index = std::to_string(index_);
   // Its products of float32 would else be of 10 bits (TF32): rewards were off by more than 1e-3.
-  const char *keys[] = {"device_id", "use_tf32"}, *values[] = {index.c_str(), "0"};
-  ort::check(ort::api().UpdateCUDAProviderOptions(raw, keys, values, 2), kCode, "choosing the provider’s GPU");
-  ort::check(ort::api().UpdateCUDAProviderOptionsWithValue(raw, "user_compute_stream", stream_), kCode,
+  const char* keys[] = {"device_id", "use_tf32", "enable_cuda_graph"};
+  const char* values[] = {index.c_str(), "0", cudaGraphs ? "1" : "0"};
+  ort::check(ort::api().UpdateCUDAProviderOptions(raw, keys, values, 3), kCode, "choosing the provider’s GPU");
+  ort::check(ort::api().UpdateCUDAProviderOptionsWithValue(raw, "user_compute_stream", stream()), kCode,
              "giving the provider our stream");
   ort::check(ort::api().SessionOptionsAppendExecutionProvider_CUDA_V2(options, raw), kCode,
              "loading ONNX Runtime’s CUDA provider");
@@ -146,6 +151,12 @@ void CudaDevice::configure(OrtSessionOptions* options) const {
 void CudaDevice::configure(OrtRunOptions* options) const {
   ort::check(ort::api().AddRunConfigEntry(options, "disable_synchronize_execution_providers", "1"), "MODEL_RUN",
              "setting run options");
+}
+
+// Memory that another thread gives back meanwhile would be given back by every replay.
+void CudaDevice::capture(const std::function<void()>& run) {
+  const std::lock_guard lock(releasing_);
+  run();
 }
 
 void CudaDevice::eachRow(const Forward& forward, const std::function<void(int64_t)>& run) {
@@ -218,6 +229,7 @@ std::optional<std::size_t> CudaDevice::freeBytes() {
 }
 
 void CudaDevice::release(void* memory) noexcept {
+  const std::lock_guard lock(releasing_);
   cudaSetDevice(index_);
   cudaFreeAsync(memory, stream_);
 }

@@ -1,6 +1,7 @@
 #pragma once
 #include <cuda_runtime_api.h>
 
+#include <mutex>
 #include <vector>
 
 #include "device.h"
@@ -21,8 +22,10 @@ class CudaDevice : public Device {
   int memoryIndex() const override { return index_; }
   const char* pinnedMemoryName() const override { return "CudaPinned"; }
   int chunkTiles() const override;
-  void configure(OrtSessionOptions* options) const override;
+  void configure(OrtSessionOptions* options, bool cudaGraphs) const override;
   void configure(OrtRunOptions* options) const override;
+  bool hasCudaGraphs() const override { return true; }
+  void capture(const std::function<void()>& run) override;
   void eachRow(const Forward& forward, const std::function<void(int64_t)>& run) override;
 
   void wait() const noexcept override;
@@ -81,6 +84,7 @@ class CudaDevice : public Device {
 
   const int index_;
   cudaStream_t stream_ = nullptr;
+  std::mutex releasing_;  // which any thread may
 };
 
 }  // namespace fkinv

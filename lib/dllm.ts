@@ -83,10 +83,11 @@ export class Dllm {
   }
 
   /**
-   * Loads the model onto `engine`; `clip` gives the image embedding that it may take.
+   * Loads the model onto `engine`; `clip` gives the image embedding that it may take. With `cudaGraphs` a GPU captures its
+   * runs, but not those of a tower.
    * @throws FkinvError `MODEL_NOT_FOUND`, `MODEL_INVALID`, `MODEL_INTERFACE` or `TOKENIZER_MISMATCH`
    */
-  static async load(engine: NativeEngine, folder: ModelFolder, clip: Clip): Promise<Dllm> {
+  static async load(engine: NativeEngine, folder: ModelFolder, clip: Clip, cudaGraphs = false): Promise<Dllm> {
     const config = await folder.json('config.json', configSchema);
     const manifest = await readManifest(folder, dllmManifest);
     const tokenizer = await Tokenizer.load(folder);
@@ -95,6 +96,7 @@ export class Dllm {
       named: manifest.graph,
       standard: 'model.onnx',
       optimization: manifest.optimization,
+      cudaGraphs,
       needs: 'a dLLM folder needs it, in itself or in its onnx/',
     });
     const tower = await loadTower(engine, folder, manifest);

@@ -38,6 +38,12 @@ export interface LoadOptions {
   threads?: number;
   /** `cpu`, `cuda` (every GPU that can be used), `cuda:1` and so on (that one), or `auto`, the default: as `cuda` where there is a GPU that can be used, else the CPU. */
   device?: Device;
+  /**
+   * Whether a GPU runs the dLLM by CUDA graphs: captured once for each length of its rows, at most 16, and replayed with one
+   * launch for the whole model. It needs a model all of whose nodes run there, or fails with `MODEL_INVALID`. Without effect on
+   * the CPU. Default false.
+   */
+  cudaGraphs?: boolean;
   /** Calls of `invert` that may wait for their turn: one more is refused with `QUEUE_FULL`. 1 to 1000000; default 1000. */
   maxQueue?: number;
   /**
@@ -67,6 +73,7 @@ const loadSchema = z.strictObject({
   clip: folder.prefault(path.join(embedded, 'clip')),
   threads: integer(1, 256).default(() => Math.min(availableParallelism(), 8)),
   device: deviceSchema.default('auto'),
+  cudaGraphs: z.boolean({ error: 'must be true or false' }).default(false),
   maxQueue: integer(1, 1_000_000).default(1000),
   onWarning: z
     .custom<(message: string) => void>((f) => typeof f === 'function', 'must be a function')
@@ -103,9 +110,13 @@ export class Inverter {
    *   `ORT_NOT_FOUND`, `ORT_VERSION`, `OUT_OF_MEMORY`, `CUDA_UNAVAILABLE` or `CUDA_FAILED`
    */
   static async load(options: LoadOptions = {}): Promise<Inverter> {
-    const { dllm, clip, threads, device, maxQueue, onWarning } = validate(loadSchema, options, 'options of load');
+    const { dllm, clip, threads, device, cudaGraphs, maxQueue, onWarning } = validate(
+      loadSchema,
+      options,
+      'options of load',
+    );
     const [engine, ...others] = createEngines({ threads, device, warn: onWarning });
-    const load = (on: NativeEngine): Promise<Models> => loadOnto(on, dllm, clip);
+    const load = (on: NativeEngine): Promise<Models> => loadOnto(on, dllm, clip, cudaGraphs);
     try {
       const [first, ...rest] = await Promise.all([load(engine), ...others.map(load)]);
       checkDefaults(first.dllm, dllm);
@@ -285,9 +296,14 @@ export class Inverter {
   }
 }
 
-async function loadOnto(engine: NativeEngine, dllm: ModelFolder, clip: ModelFolder): Promise<Models> {
+async function loadOnto(
+  engine: NativeEngine,
+  dllm: ModelFolder,
+  clip: ModelFolder,
+  cudaGraphs: boolean,
+): Promise<Models> {
   const loadedClip = await Clip.load(engine, clip);
-  return { engine, clip: loadedClip, dllm: await Dllm.load(engine, dllm, loadedClip) };
+  return { engine, clip: loadedClip, dllm: await Dllm.load(engine, dllm, loadedClip, cudaGraphs) };
 }
 
 /** @internal Defaults of a manifest that never work together are its fault, and no caller's. Throws `MODEL_INVALID`. */

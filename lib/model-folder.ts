@@ -14,6 +14,8 @@ export interface GraphFile {
   standard: string;
   /** ONNX Runtime's GraphOptimizationLevel. */
   optimization: number;
+  /** Whether a GPU captures its runs as CUDA graphs; default false. */
+  cudaGraphs?: boolean;
   /** What the folder needs, for the error where the graph is missing. */
   needs: string;
 }
@@ -66,10 +68,10 @@ export class ModelFolder {
   }
 
   /** The graph, loaded on the engine. Throws `MODEL_NOT_FOUND` or `MODEL_INVALID`. */
-  async graph(engine: NativeEngine, { named, standard, optimization, needs }: GraphFile): Promise<Graph> {
+  async graph(engine: NativeEngine, { named, standard, optimization, cudaGraphs, needs }: GraphFile): Promise<Graph> {
     const names = named === undefined ? [standard, path.join('onnx', standard)] : [named];
     const file = await this.#firstOf(names, needs);
-    return new Graph(file, await engine.load(file, optimization));
+    return new Graph(file, await engine.load(file, optimization, cudaGraphs));
   }
 
   async #firstOf(names: string[], needs: string): Promise<string> {

@@ -100,8 +100,8 @@ export interface NativeLimits {
 export interface NativeEngine {
   /** `cpu` or `cuda:0`, `cuda:1`, …; what it was made with. */
   readonly device: string;
-  /** `optimization`: ONNX Runtime's GraphOptimizationLevel, 0 none, 1 basic, 2 extended, 99 all. */
-  load(path: string, optimization: number): Promise<NativeSession>;
+  /** `optimization`: ONNX Runtime's GraphOptimizationLevel, 0 none, 1 basic, 2 extended, 99 all. With `cudaGraphs` a GPU captures its runs. */
+  load(path: string, optimization: number, cudaGraphs?: boolean): Promise<NativeSession>;
   /** Measures them now, with the engine's threads, in about half a second. */
   measureLimits(): Promise<NativeLimits>;
   /** Stops the job that runs, fails those that wait, and resolves when the thread has ended. */

@@ -112,6 +112,18 @@ test('an Inverter says what it runs on', async (t) => {
   t.is((await inverter.profile(bells, { particles: 2, steps: 1 })).device, 'cpu');
 });
 
+test('cudaGraphs is without effect on the CPU, and true or false', async (t) => {
+  await using inverter = await Inverter.load({ device: 'cpu', cudaGraphs: true });
+  await using plain = await Inverter.load({ device: 'cpu' });
+  const options = { particles: 2, steps: 3 };
+  t.deepEqual((await inverter.invert(bells, options)).particles, (await plain.invert(bells, options)).particles);
+  const { code, stderr } = await fkinv('invert', bells, ...quick, '--device', 'cpu', '--cuda-graphs', '--quiet');
+  t.is(code, 0, stderr);
+  const load = Inverter.load({ cudaGraphs: 'yes' as unknown as boolean });
+  const message = 'options of load: cudaGraphs: must be true or false';
+  await t.throwsAsync(load, { instanceOf: FkinvError, code: 'INVALID_OPTION', message });
+});
+
 test('a device of no name is refused', async (t) => {
   const load = Inverter.load({ device: 'gpu' as Device });
   const message = 'options of load: device: must be auto, cpu, cuda or cuda:<number>';

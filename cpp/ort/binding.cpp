@@ -19,17 +19,11 @@ std::string freeOf(Device& device, std::string_view message) {
 }  // namespace
 
 Binding::Binding(std::shared_ptr<Session> session, std::shared_ptr<Device> device, std::string model)
-    : session_(std::move(session)), device_(std::move(device)), model_(std::move(model)) {
-  OrtMemoryInfo* memoryInfo = nullptr;
-  check(api().CreateMemoryInfo(device_->memoryName(), OrtDeviceAllocator, device_->memoryIndex(), OrtMemTypeDefault,
-                               &memoryInfo),
-        kCode, "describing memory");
-  memoryInfo_.reset(memoryInfo);
-  OrtRunOptions* runOptions = nullptr;
-  check(api().CreateRunOptions(&runOptions), kCode, "creating run options");
-  runOptions_.reset(runOptions);
-  device_->configure(runOptions);
-}
+    : session_(std::move(session)),
+      device_(std::move(device)),
+      model_(std::move(model)),
+      memory_(memoryOf(*device_)),
+      runOptions_(runOptionsOf(*device_, session_->cudaGraphs() != nullptr ? std::optional<int>(-1) : std::nullopt)) {}
 
 void* Binding::input(const std::string& name, ONNXTensorElementDataType type, int64_t rows,
                      const std::vector<int64_t>& rowShape) {
@@ -66,9 +60,6 @@ void* Binding::prepare(bool isInput, const std::string& name, ONNXTensorElementD
 Binding::Row Binding::bindRow(std::size_t index, int32_t width) {
   Row row;
   row.width = width;
-  OrtIoBinding* binding = nullptr;
-  check(api().CreateIoBinding(session_->handle(), &binding), kCode, "creating the I/O binding");
-  row.binding.reset(binding);
   for (Slot& slot : slots_) {
     std::vector<int64_t> shape = slot.shape;
     std::size_t bytes = slot.rowBytes;
@@ -76,25 +67,22 @@ Binding::Row Binding::bindRow(std::size_t index, int32_t width) {
       bytes = bytes / static_cast<std::size_t>(shape.back()) * static_cast<std::size_t>(width);
       shape.back() = width;
     }
-    OrtValue* value = nullptr;
-    check(api().CreateTensorWithDataAsOrtValue(memoryInfo_.get(), slot.memory.data() + index * slot.rowBytes, bytes,
-                                               shape.data(), shape.size(), slot.type, &value),
-          kCode, "creating a tensor");
-    row.values.emplace_back(value);
     if (slot.isInput) row.inputBytes += static_cast<int64_t>(bytes);
-    const auto bind = slot.isInput ? api().BindInput : api().BindOutput;
-    check(bind(binding, slot.name.c_str(), value), kCode, ("binding " + slot.name).c_str());
+    row.tensors.push_back(
+        {slot.isInput, slot.name, slot.type, std::move(shape), bytes, slot.memory.data() + index * slot.rowBytes});
   }
+  row.run.emplace(session_->handle(), memory_.get(), row.tensors);
   return row;
 }
 
 // ONNX Runtime's message, or nothing when it ran.
-std::string Binding::runRow(const Row& row, const CancelToken& cancel) {
-  OrtStatus* status = api().RunWithBinding(session_->handle(), runOptions_.get(), row.binding.get());
-  if (status == nullptr) return "";
-  std::string message = api().GetErrorMessage(status);
-  api().ReleaseStatus(status);
+std::string Binding::runRow(const Row& row, const CancelToken& cancel) const {
   cancel.check();
+  if (CudaGraphs* graphs = session_->cudaGraphs()) {
+    if (auto message = graphs->run(row.tensors)) return *message;
+  }
+  std::string message = row.run->run(runOptions_.get());
+  if (!message.empty()) cancel.check();
   return message;
 }
 

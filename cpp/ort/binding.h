@@ -2,12 +2,14 @@
 #pragma once
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "../device.h"
 #include "../error.h"
+#include "cuda_graphs.h"
 #include "session.h"
 
 namespace fkinv::ort {
@@ -49,7 +51,6 @@ class Binding {
   std::size_t bytes() const;
 
  private:
-  using Value = std::unique_ptr<OrtValue, Releaser<OrtValue, &OrtApi::ReleaseValue>>;
   struct Slot {
     bool isInput;
     std::string name;
@@ -61,22 +62,22 @@ class Binding {
   // What one row's run reads and writes.
   struct Row {
     int32_t width = 0;  // in place of the last axis of the inputs; −1 where it is theirs, 0 before it is bound
-    std::unique_ptr<OrtIoBinding, Releaser<OrtIoBinding, &OrtApi::ReleaseIoBinding>> binding;
-    std::vector<Value> values;
+    std::vector<BoundTensor> tensors;
+    std::optional<BoundRun> run;
     int64_t inputBytes = 0;
   };
   void* prepare(bool isInput, const std::string& name, ONNXTensorElementDataType type, int64_t rows,
                 const std::vector<int64_t>& rowShape);
   Row bindRow(std::size_t row, int32_t width);
-  std::string runRow(const Row& row, const CancelToken& cancel);
+  std::string runRow(const Row& row, const CancelToken& cancel) const;
 
   std::shared_ptr<Session> session_;
   std::shared_ptr<Device> device_;
   const std::string model_;
   std::vector<Slot> slots_;
   std::vector<Row> rows_;  // bound as they are first run, and anew when a slot's memory or shape or their width changes
-  std::unique_ptr<OrtMemoryInfo, Releaser<OrtMemoryInfo, &OrtApi::ReleaseMemoryInfo>> memoryInfo_;
-  std::unique_ptr<OrtRunOptions, Releaser<OrtRunOptions, &OrtApi::ReleaseRunOptions>> runOptions_;
+  MemoryInfo memory_;
+  RunOptions runOptions_;
 };
 
 }  // namespace fkinv::ort

@@ -117,8 +117,7 @@ void loadCudaProvider() {
     library.hasCudaProvider = true;
     return;
   }
-  std::string reason = api().GetErrorMessage(status);
-  api().ReleaseStatus(status);
+  std::string reason = messageOf(status);
   try {
     for (const char* name : {"libonnxruntime_providers_shared.so", "libonnxruntime_providers_cuda.so"}) {
       platform::openLibrary(library.providerFolder / name);
@@ -137,10 +136,16 @@ const char* codeOf(std::string_view message, const char* code) {
   return code;
 }
 
+std::string messageOf(OrtStatus* status) {
+  if (status == nullptr) return "";
+  std::string message = api().GetErrorMessage(status);
+  api().ReleaseStatus(status);
+  return message;
+}
+
 void check(OrtStatus* status, const char* code, const char* what) {
   if (status == nullptr) return;
-  const std::string message = api().GetErrorMessage(status);
-  api().ReleaseStatus(status);
+  const std::string message = messageOf(status);
   throw Error(codeOf(message, code), std::string(what) + ": " + message);
 }
 

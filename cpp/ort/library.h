@@ -31,6 +31,9 @@ bool hasCudaProvider();
 /// "OUT_OF_MEMORY" where ONNX Runtime's `message` says that, whose own code for it is that of any failure; else `code`.
 const char* codeOf(std::string_view message, const char* code);
 
+/// ONNX Runtime's message, empty where `status` is null; releases it.
+std::string messageOf(OrtStatus* status);
+
 /// Throws Error with `code`, or "OUT_OF_MEMORY", and "<what>: <ORT's message>" unless `status` is null; releases it.
 void check(OrtStatus* status, const char* code, const char* what);
 

@@ -68,12 +68,12 @@ std::vector<TensorInfo> describeAll(const OrtSession* session, CountOf countOf, 
   return all;
 }
 
-Options makeOptions(GraphOptimizationLevel optimization, const Device& device) {
+Options makeOptions(GraphOptimizationLevel optimization, const Device& device, bool cudaGraphs) {
   OrtSessionOptions* raw = nullptr;
   check(api().CreateSessionOptions(&raw), kCode, "creating session options");
   Options options(raw);
   check(api().SetSessionGraphOptimizationLevel(raw, optimization), kCode, "setting the optimization level");
-  device.configure(raw);
+  device.configure(raw, cudaGraphs);
   return options;
 }
 
@@ -102,10 +102,10 @@ std::size_t typeBytes(ONNXTensorElementDataType type) {
   return found != nullptr ? found->bytes : 0;
 }
 
-Session::Session(const std::filesystem::path& path, GraphOptimizationLevel optimization,
-                 std::shared_ptr<const Device> device, CancelToken& cancel)
+Session::Session(const std::filesystem::path& path, GraphOptimizationLevel optimization, std::shared_ptr<Device> device,
+                 CancelToken& cancel, bool cudaGraphs)
     : path_(path), device_(std::move(device)) {
-  const Options options = makeOptions(optimization, *device_);
+  const Options options = makeOptions(optimization, *device_, cudaGraphs);
   OrtSession* raw = nullptr;
   OrtStatus* status;
   {
@@ -123,6 +123,7 @@ Session::Session(const std::filesystem::path& path, GraphOptimizationLevel optim
   check(status, kCode, ("could not load " + platform::toUtf8(path) + " as an ONNX model").c_str());
   session_.reset(raw);
   pinned_.reset(pinnedAllocator(raw, *device_));
+  if (cudaGraphs && device_->hasCudaGraphs()) cudaGraphs_ = std::make_unique<CudaGraphs>(raw, device_);
   inputs_ =
       describeAll(raw, &OrtApi::SessionGetInputCount, &OrtApi::SessionGetInputName, &OrtApi::SessionGetInputTypeInfo);
   outputs_ = describeAll(raw, &OrtApi::SessionGetOutputCount, &OrtApi::SessionGetOutputName,
@@ -133,6 +134,7 @@ Session::Session(const std::filesystem::path& path, GraphOptimizationLevel optim
 // the session ends. Whoever holds their allocator last frees its memory, which no callback may: it would end the
 // process.
 Session::~Session() {
+  cudaGraphs_.reset();
   session_.reset();
   device_->wait();
 }

@@ -9,6 +9,7 @@
 
 #include "../cancel.h"
 #include "../device.h"
+#include "cuda_graphs.h"
 #include "library.h"
 
 namespace fkinv::ort {
@@ -27,9 +28,10 @@ std::size_t typeBytes(ONNXTensorElementDataType type);
 /// A graph loaded for a device, which lives as long: the graph may hold its stream. Run through a Binding.
 class Session {
  public:
-  /// Throws Error "MODEL_INVALID", or "ABORTED" when `cancel` fires while it loads.
-  Session(const std::filesystem::path& path, GraphOptimizationLevel optimization, std::shared_ptr<const Device> device,
-          CancelToken& cancel);
+  /// With `cudaGraphs`, on a device that has them, its runs are captured and replayed. Throws Error "MODEL_INVALID", or
+  /// "ABORTED" when `cancel` fires while it loads.
+  Session(const std::filesystem::path& path, GraphOptimizationLevel optimization, std::shared_ptr<Device> device,
+          CancelToken& cancel, bool cudaGraphs = false);
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -40,13 +42,16 @@ class Session {
   ONNXTensorElementDataType typeOf(const std::string& name) const;
   const std::filesystem::path& path() const { return path_; }
   OrtSession* handle() const { return session_.get(); }
+  /// Null where its runs are not captured.
+  CudaGraphs* cudaGraphs() const { return cudaGraphs_.get(); }
 
  private:
   std::filesystem::path path_;
-  std::shared_ptr<const Device> device_;  // before the session, which ends first
+  std::shared_ptr<Device> device_;  // before the session, which ends first
   // Of the device's pinned memory; it outlives the session (see the destructor).
   std::unique_ptr<OrtAllocator, Releaser<OrtAllocator, &OrtApi::ReleaseAllocator>> pinned_;
   std::unique_ptr<OrtSession, Releaser<OrtSession, &OrtApi::ReleaseSession>> session_;
+  std::unique_ptr<CudaGraphs> cudaGraphs_;
   std::vector<TensorInfo> inputs_, outputs_;
 };
 

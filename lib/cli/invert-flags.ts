@@ -95,12 +95,13 @@ export function deviceFlag(): Option {
 
 /** The flags that are for loading the models, and the others. */
 export function split<F extends LoadFlags>(flags: F): { load: LoadFlags; others: Omit<F, keyof LoadFlags> } {
-  const { dllm, clip, threads, device, ...others } = flags;
+  const { dllm, clip, threads, device, cudaGraphs, ...others } = flags;
   const load: LoadFlags = {
     ...(dllm !== undefined && { dllm }),
     ...(clip !== undefined && { clip }),
     ...(threads !== undefined && { threads }),
     ...(device !== undefined && { device }),
+    ...(cudaGraphs !== undefined && { cudaGraphs }),
   };
   return { load, others };
 }
@@ -137,7 +138,8 @@ export function addModelFlags(command: Command): Command {
     .option('--dllm <folder>', 'diffusion language model (default: the embedded demo model)')
     .option('--clip <folder>', 'CLIP (default: the embedded demo model)')
     .option('--threads <n>', 'threads of the engine (1 to 256; default all, at most 8)', threadsOf)
-    .addOption(deviceFlag());
+    .addOption(deviceFlag())
+    .option('--cuda-graphs', 'a GPU replays the dLLM as CUDA graphs');
 }
 
 /** Adds the flags of {@link ImageOptions}. */

@@ -113,6 +113,31 @@ onPackage('an Inverter gives the prompts that it gives on the CPU', async (t) =>
   await t.throwsAsync(onCuda.invert(path.join(root, 'package.json')), { code: 'IMAGE_INVALID' });
 });
 
+onPackage('CUDA graphs give what runs of the graph give, whatever the lengths and however a run ends', async (t) => {
+  const scenes = Array.from({ length: 4 }, (_, i) => path.join(root, 'test', 'fixtures', 'scenes', `00${i}.png`));
+  await using plain = await Inverter.load({ device: 'cuda:0' });
+  await using captured = await Inverter.load({ device: 'cuda:0', cudaGraphs: true });
+  await using besides = await Inverter.load({ device: 'cuda:0', cudaGraphs: true });
+  const same = async (length: number): Promise<void> => {
+    const options = { length, particles: 4, steps: 6 };
+    const [expected, ...others] = await Promise.all(
+      [plain, captured, captured, besides].map((inverter) => inverter.invert(scenes[length % 4] ?? '', options)),
+    );
+    for (const other of others) t.deepEqual(other.particles, expected?.particles, `length ${length}`);
+  };
+  const first = captured.invert(scenes[0] ?? '', { length: 9, signal: AbortSignal.timeout(1) });
+  await t.throwsAsync(first, { code: 'ABORTED' });
+  // More lengths than get a graph, and some of them again.
+  for (let length = 5; length <= 28; length++) await same(length);
+  for (const length of [5, 9, 20, 28]) await same(length);
+  const timed = async (inverter: Inverter): Promise<number> => {
+    const begin = performance.now();
+    await inverter.invert(scenes[0] ?? '');
+    return performance.now() - begin;
+  };
+  t.log('ms an inversion, without and with:', await timed(plain), await timed(captured));
+});
+
 onPackage('a profile times models and kernels in the order of the GPU, and changes nothing', async (t) => {
   const scene = path.join(root, 'test', 'fixtures', 'scenes', '000.png');
   await using onCuda = await Inverter.load({ device: 'cuda' });

@@ -29,10 +29,10 @@ struct Demo {
     std::vector<double> rewards;  // of all steps: CLIP's, then the edit reward
     Copies copies;
   };
-  Demo(const std::string& models, std::shared_ptr<Device> device) : engine(std::move(device)) {
+  Demo(const std::string& models, std::shared_ptr<Device> device, bool cudaGraphs = false) : engine(std::move(device)) {
     CancelToken token;
     const auto load = [&](const char* name) {
-      return std::make_shared<ort::Session>(models + name, ORT_ENABLE_ALL, engine.device(), token);
+      return std::make_shared<ort::Session>(models + name, ORT_ENABLE_ALL, engine.device(), token, cudaGraphs);
     };
     dllm = {load("/dllm/model.onnx"), "input_ids", "image_embeds", "", "", "", "logits", 2048, 0, {}};
     text = {load("/clip/text_model.onnx"), "input_ids", "", "text_embeds", 48};

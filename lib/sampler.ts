@@ -30,6 +30,8 @@ export interface Listener {
   signal: AbortSignal | undefined;
   /** Awaited after each of its steps; what it throws ends it. */
   onStep: ((step: TraceStep) => unknown) | undefined;
+  /** Is told why it is left out as soon as it is: those that it shares forwards with may take long. */
+  onEnd?: (why: FkinvError | Ended) => void;
 }
 
 /** Why an image was left before it had a result: what its signal was aborted with, or what its `onStep` threw. */
@@ -124,9 +126,16 @@ class Sampling {
   #noteAborts(): number[] {
     return this.images.flatMap(({ listener: { signal } }, image) => {
       if (signal?.aborted !== true || this.#failures[image] !== undefined) return [];
-      this.#failures[image] = new Ended(signal.reason);
+      this.#leaveOut(image, new Ended(signal.reason));
       return [image];
     });
+  }
+
+  /** The first reason is the image's result. */
+  #leaveOut(image: number, why: FkinvError | Ended): void {
+    if (this.#failures[image] !== undefined) return;
+    this.#failures[image] = why;
+    this.images[image]?.listener.onEnd?.(why);
   }
 
   async #steps(): Promise<void> {
@@ -185,7 +194,7 @@ class Sampling {
   }
 
   #note(failures: NativeFailure[]): void {
-    for (const { image, code, message } of failures) this.#failures[image] ??= new FkinvError(code, message);
+    for (const { image, code, message } of failures) this.#leaveOut(image, new FkinvError(code, message));
   }
 
   #allFailed(): boolean {
@@ -237,10 +246,8 @@ class Sampling {
     const stuck = await redrawBanned(this.#particles, bans, { step, ofProposal, tokens, length, drawn });
     for (const { row, position } of stuck) {
       const image = this.#imageOf(row);
-      this.#failures[image] ??= new FkinvError(
-        'NOTHING_LEFT',
-        `no way was found for particle ${row % K} past position ${position} without a banned word: ban less`,
-      );
+      const what = `no way was found for particle ${row % K} past position ${position} without a banned word: ban less`;
+      this.#leaveOut(image, new FkinvError('NOTHING_LEFT', what));
       await this.#particles.retire(image);
     }
   }
@@ -280,7 +287,7 @@ class Sampling {
       try {
         await this.images[image]?.listener.onStep?.(entry);
       } catch (thrown) {
-        this.#failures[image] ??= new Ended(thrown);
+        this.#leaveOut(image, new Ended(thrown));
         await this.#particles.retire(image);
       }
     }

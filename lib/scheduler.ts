@@ -289,7 +289,13 @@ export class Scheduler {
   async #run(cohort: Cohort): Promise<void> {
     const { lane, members, rows } = cohort;
     const [head] = members;
-    const jobs = members.flatMap(({ prepared }) => prepared ?? []);
+    const jobs = members.flatMap(({ prepared, ...ticket }) => {
+      // One that memory ran out for may have another turn, which its cohort's end decides.
+      const onEnd = (why: FkinvError | Ended): void => {
+        if (why instanceof Ended || why.code !== 'OUT_OF_MEMORY') settle(ticket, why);
+      };
+      return prepared === undefined ? [] : [{ ...prepared, listener: { ...prepared.listener, onEnd } }];
+    });
     let results: (Result | Ended)[];
     try {
       if (head === undefined) return;
@@ -301,9 +307,7 @@ export class Scheduler {
     const isRetried = this.#retry(cohort, results);
     for (const [i, ticket] of members.entries()) {
       const result = results[i] ?? new FkinvError('INTERNAL', 'an image was lost');
-      if (isRetried.has(ticket)) continue;
-      if (result instanceof Ended) ticket.reject(result.reason);
-      else ticket.resolve(result);
+      if (!isRetried.has(ticket)) settle(ticket, result);
     }
     this.#pump();
   }
@@ -336,6 +340,12 @@ export class Scheduler {
     }
     return retried;
   }
+}
+
+/** Ends the wait for an image; the first time counts. */
+function settle({ resolve, reject }: Pick<Ticket, 'resolve' | 'reject'>, result: Result | Ended): void {
+  if (result instanceof Ended) reject(result.reason);
+  else resolve(result);
 }
 
 /** Of what is decoded ahead, in order, but for what takes long. */

@@ -55,6 +55,9 @@ export async function invertTogether(
   const encoded = await stopwatch.time('encodeImage', () =>
     Promise.all(jobs.map((job) => orError(() => encode(models, job, recorder)))),
   );
+  for (const [i, one] of encoded.entries()) {
+    if (one instanceof FkinvError) jobs[i]?.listener.onEnd?.(one);
+  }
   const good = encoded.flatMap((one, i) => (one instanceof FkinvError ? [] : [i]));
   const references = encoded.flatMap((one) => (one instanceof FkinvError ? [] : [one]));
   const sampled = references.length > 0 ? await sample(models, references, options, stopwatch) : [];

@@ -138,6 +138,30 @@ test('calls that share forwards end each by itself: an abort, what onStep throws
   }
 });
 
+test('what ends one of those that share forwards is told at once, not when the others are done', async (t) => {
+  const inverter = await load(t);
+  const options = { ...quick, steps: 60 };
+  let steps = 0;
+  const goesOn = inverter.invert(file(0), { ...options, onStep: ({ step }) => (steps = step) });
+  const controller = new AbortController();
+  const at = async (call: Promise<unknown>): Promise<number> => (await call.catch(() => undefined), steps);
+  const throws = inverter.invert(file(1), {
+    ...options,
+    onStep: () => {
+      throw new Error('on purpose');
+    },
+  });
+  const aborted = inverter.invert(file(2), {
+    ...options,
+    signal: controller.signal,
+    onStep: ({ step }) => step === 9 && controller.abort(),
+  });
+  const endedAt = await Promise.all([at(throws), at(aborted)]);
+  const { timings } = await goesOn;
+  t.is(timings.images, 3, 'they shared forwards');
+  t.true(Math.max(...endedAt) < 60, endedAt.join(' '));
+});
+
 test('an abort of all that is in flight ends it at once, not at the next step', async (t) => {
   const inverter = await load(t);
   const controller = new AbortController();

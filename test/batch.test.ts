@@ -25,7 +25,7 @@ import { Inverter } from 'fkinv-native';
 import { checkInputs, imagesOf } from '../lib/bulk/inputs';
 import { Journal } from '../lib/bulk/journal';
 import type { ImageRecord, Making } from '../lib/bulk/record';
-import { bells, cli, type Outcome, root, squids } from './fkinv';
+import { bells, cli, fkinvEach, type Outcome, root, squids } from './fkinv';
 import { needs } from './needs';
 
 const quick = ['--particles', '2', '--steps', '3', '--length', '10'];
@@ -118,12 +118,17 @@ test('a folder: every image in it, in a stable order, each with a record of its 
   t.false((await readdir(at)).some((name) => name.endsWith('.part')));
   await cp(path.join(root, 'models', 'clip'), path.join(at, 'clip'), { recursive: true });
   await appendFile(path.join(at, 'clip', 'config.json'), '\n');
-  for (const [flags, what] of [
+  const others = [
     [['--seed', '8', ...quick], 'seed'],
     [['--seed', '7', ...quick, '--lambda-edit', '3'], 'options.lambdaEdit'],
     [['--seed', '7', ...quick, '--clip', 'clip'], 'models.clip'],
-  ] as const) {
-    const other = await batch(at, ['photos', '--out', 'r.jsonl', ...flags]);
+  ] as const;
+  const refused = await fkinvEach(
+    others.map(([flags]) => ['batch', 'photos', '--out', 'r.jsonl', ...flags]),
+    at,
+  );
+  for (const [i, [, what]] of others.entries()) {
+    const other = refused[i] ?? t.fail();
     t.is(other.code, 2, what);
     t.regex(other.stderr, new RegExp(`r\\.jsonl: line 1 was made with another ${what}: .*--out \\(INVALID_OPTION\\)`));
   }
@@ -391,8 +396,12 @@ test('what is wrong with the command line, before anything is written', async (t
       1,
     ],
   ];
-  for (const [args, message, code = 2] of wrong) {
-    const outcome = await batch(at, args);
+  const outcomes = await fkinvEach(
+    wrong.map(([args]) => ['batch', ...args]),
+    at,
+  );
+  for (const [i, [args, message, code = 2]] of wrong.entries()) {
+    const outcome = outcomes[i] ?? t.fail();
     t.is(outcome.code, code, args.join(' '));
     t.regex(outcome.stderr, message);
     t.is(outcome.stdout, '');

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import test from 'ava';
-import { cli, fkinv, root } from './fkinv';
+import { cli, fkinv, fkinvEach, root } from './fkinv';
 import { needs } from './needs';
 
 const files = ':0\n';
@@ -36,9 +36,10 @@ const answers: [string[], string | RegExp][] = [
   [['zebra', '--v'], `--version\tprint the version\n${noFiles}`],
   [[], /invert\t/],
 ];
-for (const [words, expected] of answers) {
+const outcomes = fkinvEach(answers.map(([words]) => ['complete', '--', ...words]));
+for (const [i, [words, expected]] of answers.entries()) {
   test(`completes ${JSON.stringify(words)}`, async (t) => {
-    const { code, stdout, stderr } = await fkinv('complete', '--', ...words);
+    const { code, stdout, stderr } = (await outcomes)[i] ?? t.fail();
     t.deepEqual({ code, stderr }, { code: 0, stderr: '' });
     if (typeof expected === 'string') t.is(stdout, expected);
     else t.regex(stdout, expected);
@@ -75,26 +76,36 @@ function inShell(shell: string, script: string): string {
 }
 
 inA('bash')('bash: the script can be read twice, and completes', (t) => {
-  const script = (words: string[]): string => `
-    eval "$(fkinv complete bash)"; eval "$(fkinv complete bash)"
-    COMP_WORDS=(${words.map((word) => `'${word}'`).join(' ')}); COMP_CWORD=${words.length - 1}
-    _fkinv_complete; printf '%s|' "\${COMPREPLY[@]}"`;
-  t.is(inShell('bash', script(['fkinv', 'inv'])), 'invert|');
-  t.is(inShell('bash', script(['fkinv', 'invert', '--order', ''])), 'random|confidence|entropy|margin|');
-  t.is(inShell('bash', script(['fkinv', 'invert', '--order', '=', 'm'])), 'margin|');
-  t.is(inShell('bash', script(['fkinv', 'invert', '--order', '='])), 'random|confidence|entropy|margin|');
-  t.is(inShell('bash', script(['fkinv', 'invert', 'o'])), '|', 'files are left to the shell');
-  t.is(
-    inShell('bash', 'eval "$(fkinv complete bash)"; complete -p fkinv'),
-    'complete -o default -F _fkinv_complete fkinv\n',
+  const completed: [words: string[], reply: string][] = [
+    [['inv'], 'invert|'],
+    [['invert', '--order', ''], 'random|confidence|entropy|margin|'],
+    [['invert', '--order', '=', 'm'], 'margin|'],
+    [['invert', '--order', '='], 'random|confidence|entropy|margin|'],
+    [['invert', 'o'], '|'], // files are left to the shell
+  ];
+  const script = completed.map(
+    ([words]) => `
+      COMP_WORDS=(fkinv ${words.map((word) => `'${word}'`).join(' ')}); COMP_CWORD=${words.length}
+      _fkinv_complete; printf '%s|' "\${COMPREPLY[@]}"; echo`,
+  );
+  const twice = 'script="$(fkinv complete bash)"; eval "$script"; eval "$script"; complete -p fkinv';
+  t.deepEqual(
+    inShell('bash', [twice, ...script].join('\n'))
+      .trimEnd()
+      .split('\n'),
+    ['complete -o default -F _fkinv_complete fkinv', ...completed.map(([, reply]) => reply)],
   );
 });
 
 inA('fish')('fish: completes', (t) => {
-  const of = (line: string): string => inShell('fish', `fkinv complete fish | source; complete -C '${line}'`);
-  t.regex(of('fkinv inv'), /^invert\tRecover/);
-  t.is(of('fkinv invert --order '), 'confidence\nentropy\nmargin\nrandom\n');
-  t.is(of('fkinv invert o'), 'one.png\nother picture.png\n');
+  const lines = ['fkinv inv', 'fkinv invert --order ', 'fkinv invert o'];
+  const script = lines.map((line) => `complete -C '${line}'; echo`);
+  const [commands, orders, files] = inShell('fish', ['fkinv complete fish | source', ...script].join('\n')).split(
+    '\n\n',
+  );
+  t.regex(commands ?? '', /^invert\tRecover/);
+  t.is(orders, 'confidence\nentropy\nmargin\nrandom');
+  t.is(files, 'one.png\nother picture.png');
 });
 
 inA('zsh')('zsh: the script is sound', (t) => {

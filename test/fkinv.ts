@@ -37,3 +37,18 @@ export function fkinvIn(env: NodeJS.ProcessEnv, ...args: string[]): Promise<Outc
 export function fkinv(...args: string[]): Promise<Outcome> {
   return fkinvIn({}, ...args);
 }
+
+/**
+ * What each command line comes to, one after the other in one process: to start one takes longer than most command lines
+ * that are refused. In `cwd`, without colours.
+ */
+export function fkinvEach(lines: string[][], cwd = root): Promise<Outcome[]> {
+  const script = path.join(__dirname, 'fixtures', 'process', 'each.cjs');
+  return new Promise((resolve, reject) => {
+    const child = execFile(process.execPath, [script], { cwd, env: environment }, (error, stdout, stderr) => {
+      if (error === null) resolve(JSON.parse(stdout) as Outcome[]);
+      else reject(new Error(stderr, { cause: error }));
+    });
+    child.stdin?.end(JSON.stringify(lines));
+  });
+}

@@ -53,7 +53,7 @@ for (const [mode, code] of [
   ['endless', 1], // what worker.terminate() resolves to
 ] as const) {
   test.serial(`workers end mid-run (${mode}): the main thread goes on, no thread stays`, async (t) => {
-    const expected = { codes: [code, code, code, code, code], same: true, threads: 0 };
+    const expected = { codes: [code, code, code], same: true, threads: 0 };
     endedWell(t, await run('worker-exit.cjs', [mode]), [expected]);
   });
   test.serial(`workers alone load the addon, one ends mid-run (${mode})`, async (t) => {
@@ -66,9 +66,9 @@ for (const args of [
   ['timer', '0'],
   ['timer', '7'],
   ['load', '5'],
-  ['load', '40'],
   ['load', '90'],
-  ...[260, 310, 360, 410, 460, 510].map((ms) => ['loads', String(ms)]),
+  ['loads', '260'],
+  ['loads', '410'],
 ]) {
   test.serial(`process.exit(0) in the midst: ${args.join(' ')}`, async (t) => {
     endedWell(t, await run('exit.cjs', args), []);

@@ -9,7 +9,7 @@ import test, { type ExecutionContext } from 'ava';
 import { Queue } from 'bullmq';
 import { Inverter } from 'fkinv-native';
 import { blocksUnder, makeWorkspace } from './documents';
-import { bells, cli, fkinv, type Outcome, root, squids } from './fkinv';
+import { bells, cli, fkinv, fkinvEach, type Outcome, root, squids } from './fkinv';
 import { freePort } from './free-port';
 import { needs } from './needs';
 
@@ -268,8 +268,9 @@ test('no Redis, no address, no folder for the results', async (t) => {
     [['enqueue', bells, ...flags, '--attempts', '101'], /whole number from 1 to 100/],
     [['enqueue', bells, ...flags, '--steps', '0'], /--steps <T>/],
   ];
-  for (const [args, message] of wrong) {
-    const { code, stderr } = await fkinv(...args);
+  const outcomes = await fkinvEach(wrong.map(([args]) => args));
+  for (const [i, [args, message]] of wrong.entries()) {
+    const { code, stderr } = outcomes[i] ?? t.fail();
     t.is(code, 2, args.join(' '));
     t.regex(stderr, message);
   }

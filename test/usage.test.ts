@@ -4,7 +4,7 @@ import path from 'node:path';
 import test from 'ava';
 import { addInvertFlags } from '../lib/cli/invert-flags';
 import { invertAllSchema } from '../lib/options';
-import { bells, fkinv, fkinvIn, quick, root } from './fkinv';
+import { bells, fkinv, fkinvEach, fkinvIn, quick, root } from './fkinv';
 
 const wrong: [string[], RegExp][] = [
   [['invert'], /missing required argument 'image' \(see fkinv invert --help\)/],
@@ -48,15 +48,22 @@ const wrong: [string[], RegExp][] = [
   [['profile', '--trace'], /'--trace <file>' argument missing/],
   [['help', 'invrt'], /unknown command 'invrt' \(did you mean invert\?\)/],
 ];
-for (const [args, message] of wrong) {
-  test(`wrong usage exits with 2: ${args.join(' ').replaceAll(root, '')}`, async (t) => {
-    const { code, stdout, stderr } = await fkinv(...args);
+const outcomes = fkinvEach(wrong.map(([args]) => args));
+for (const [i, [args, message]] of wrong.entries()) {
+  test(`wrong usage comes to 2: ${args.join(' ').replaceAll(root, '')}`, async (t) => {
+    const { code, stdout, stderr } = (await outcomes)[i] ?? t.fail();
     t.is(code, 2);
     t.is(stdout, '');
     t.regex(stderr, message);
     t.regex(stderr, /^error: .*\n$/, 'one line');
   });
 }
+
+test('a process with wrong usage exits with 2', async (t) => {
+  const { code, stdout, stderr } = await fkinv('invert', bells, '--zebra');
+  t.deepEqual({ code, stdout }, { code: 2, stdout: '' });
+  t.regex(stderr, /^error: unknown option '--zebra' .*\n$/);
+});
 
 test('the help of a command, however it is asked for', async (t) => {
   const asked = await fkinv('invert', '--help');
@@ -135,7 +142,9 @@ test('colours: none in a pipe, in a CI either, unless they are forced', async (t
     const done = await fkinvIn(env, 'invert', bells, 'missing.png', ...quick);
     t.is(done.stdout.includes(escape), expected, what);
     t.is(done.stderr.includes(escape), expected, what);
-    t.is((await fkinvIn(env, '--help')).stdout.includes(escape), expected, what);
-    t.is((await fkinvIn(env)).stderr.includes(escape), expected, what);
+  }
+  for (const [env, expected] of runs.slice(1, 3)) {
+    t.is((await fkinvIn(env, '--help')).stdout.includes(escape), expected);
+    t.is((await fkinvIn(env)).stderr.includes(escape), expected);
   }
 });

@@ -213,16 +213,21 @@ test('side-cars: beside each image, and what is there already is skipped, replac
   t.regex((await run('2.jsonl', '--existing', 'append')).stdout, /^3 done /);
   t.is(await textOf('b.txt'), `of mine, ${prompt}\n`);
   t.is(await textOf('a.txt'), `${prompt}\n`, 'it is there once');
-  await run('3.jsonl', '--existing', 'append');
+  // In one process: prompts as before, each beside what is there already or in its place.
+  const again = (out: string, existing: string): string[] => [
+    ...['batch', 'photos', '--out', out, '--sidecars', '--existing', existing, ...quick],
+  ];
+  await fkinvEach([again('3.jsonl', 'append')], at);
   t.is(await textOf('b.txt'), `of mine, ${prompt}\n`);
-  await run('4.jsonl', '--existing', 'prepend');
-  await run('5.jsonl', '--existing', 'prepend');
+  await fkinvEach([again('4.jsonl', 'prepend'), again('5.jsonl', 'prepend')], at);
   t.is(await textOf('b.txt'), `${prompt}, of mine, ${prompt}\n`);
-  await run('6.jsonl', '--existing', 'overwrite');
+  const [, wrong] = await fkinvEach(
+    [again('6.jsonl', 'overwrite'), ['batch', 'photos', '--out', '7.jsonl', '--existing', 'append', ...quick]],
+    at,
+  );
   t.is(await textOf('b.txt'), `${prompt}\n`);
-  const wrong = await batch(at, ['photos', '--out', '7.jsonl', '--existing', 'append', ...quick]);
-  t.is(wrong.code, 2);
-  t.regex(wrong.stderr, /^error: --existing: is of --sidecars, which is not given \(INVALID_OPTION\)\n$/);
+  t.is(wrong?.code, 2);
+  t.regex(wrong?.stderr ?? '', /^error: --existing: is of --sidecars, which is not given \(INVALID_OPTION\)\n$/);
 });
 
 test('CSV follows the records, whatever was there', async (t) => {

@@ -88,7 +88,7 @@ inA('bash')('bash: the script can be read twice, and completes', (t) => {
       COMP_WORDS=(fkinv ${words.map((word) => `'${word}'`).join(' ')}); COMP_CWORD=${words.length}
       _fkinv_complete; printf '%s|' "\${COMPREPLY[@]}"; echo`,
   );
-  const twice = 'script="$(fkinv complete bash)"; eval "$script"; eval "$script"; complete -p fkinv';
+  const twice = 'eval "$(fkinv complete bash)"; eval "$(fkinv complete bash)"; complete -p fkinv';
   t.deepEqual(
     inShell('bash', [twice, ...script].join('\n'))
       .trimEnd()

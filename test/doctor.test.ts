@@ -102,8 +102,11 @@ async function compile(file: string, source: string): Promise<void> {
   await promisify(execFile)('cc', ['-shared', '-fPIC', '-o', file, code]);
 }
 
-test('all is well here, and the report has what a report of a fault needs', async (t) => {
+let ofThisPackage: DoctorReport | undefined;
+
+test.serial('all is well here, and the report has what a report of a fault needs', async (t) => {
   const report = await examine(t, root);
+  ofThisPackage = report;
   t.true(report.ok, JSON.stringify(report.checks));
   const { version } = JSON.parse(await readFile(path.join(root, 'package.json'), 'utf8')) as { version: string };
   t.like(report, { version, node: process.versions.node, platform: `${process.platform}-${process.arch}` });
@@ -122,8 +125,8 @@ test('all is well here, and the report has what a report of a fault needs', asyn
   t.regex(check(report, 'inversion').detail, /two bells/);
 });
 
-test('the hashes are those of the files, and every file of the embedded models has one', async (t) => {
-  const { models } = await examine(t, root);
+test.serial('the hashes are those of the files, and every file of the embedded models has one', async (t) => {
+  const { models } = ofThisPackage ?? t.fail();
   for (const { folder, files } of Object.values(models)) {
     const all = (await readdir(folder)).filter((name) => name !== 'SHA256SUMS');
     t.deepEqual(files.map(({ name }) => name).sort(), all.sort());
@@ -137,7 +140,7 @@ test('the hashes are those of the files, and every file of the embedded models h
   }
 });
 
-test('for people: a line a check, no colours when piped, and nothing on stderr', async (t) => {
+test('for people: a line a check, no colours when piped, nothing on stderr, and as README.md shows', async (t) => {
   const { code, stdout, stderr } = await node([cli(root), 'doctor'], { CI: '1' });
   t.is(code, 0);
   t.is(stderr, '');
@@ -146,11 +149,7 @@ test('for people: a line a check, no colours when piped, and nothing on stderr',
   t.regex(lines[0] ?? '', /^fkinv-native \d/);
   t.is(lines.filter((line) => line.startsWith('✓ ')).length, names.length + optional.size);
   t.is(lines.at(-1), 'All is well.');
-});
-
-test('README.md shows what it prints', async (t) => {
   const [shown] = blocksUnder('README.md', 'Checking an installation');
-  const { stdout } = await node([cli(root), 'doctor']);
   t.is(shown?.code, 'npx fkinv doctor\n');
   t.is(masked(shown?.output ?? ''), masked(stdout));
 });

@@ -1,108 +1,13 @@
 // fkinv enqueue and fkinv worker, on a Redis of the test's own.
-import { execFile, spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { execFile, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { cp, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { setTimeout } from 'node:timers/promises';
-import test, { type ExecutionContext } from 'ava';
-import { Queue } from 'bullmq';
+import test from 'ava';
 import { Inverter } from 'fkinv-native';
 import { blocksUnder, makeWorkspace } from './documents';
-import { bells, cli, fkinv, fkinvEach, type Outcome, root, squids } from './fkinv';
-import { freePort } from './free-port';
-import { needs } from './needs';
-
-const quick = ['--particles', '2', '--steps', '3', '--length', '10'];
-const scenes = path.join(root, 'test', 'fixtures', 'scenes');
-
-const redis = needs(spawnSync('redis-server', ['--version']).status === 0, 'redis-server');
-
-/** A Redis of its own, and the flags of a queue on it. */
-async function startRedis(t: ExecutionContext): Promise<{ port: number; flags: string[]; queue: Queue }> {
-  const port = await freePort();
-  const folder = await mkdtemp(path.join(tmpdir(), 'fkinv-redis-'));
-  const server = spawn('redis-server', ['--port', `${port}`, '--save', '', '--dir', folder], { stdio: 'ignore' });
-  await until(() => spawnSync('redis-cli', ['-p', `${port}`, 'ping']).status === 0);
-  const queue = new Queue('photos', { connection: { host: '127.0.0.1', port } });
-  t.teardown(async () => {
-    await queue.close();
-    server.kill();
-    await once(server, 'close');
-    await rm(folder, { recursive: true });
-  });
-  await queue.waitUntilReady();
-  return { port, queue, flags: ['--redis', `redis://127.0.0.1:${port}`, '--queue', 'photos'] };
-}
-
-/** A worker; `said` resolves once it has said so. */
-function startWorker(t: ExecutionContext, ...args: string[]): { child: ChildProcess; text: () => string } {
-  const env = { ...process.env, NO_COLOR: '1' };
-  const child = spawn(process.execPath, [cli, 'worker', '--threads', '1', ...args], { env });
-  t.teardown(() => child.kill('SIGKILL'));
-  let text = '';
-  child.stdout.on('data', (chunk: Buffer) => (text += chunk.toString()));
-  child.stderr.on('data', (chunk: Buffer) => (text += chunk.toString()));
-  return { child, text: () => text };
-}
-
-/** Has it finish what it has begun, and gives its exit code. */
-async function drain(child: ChildProcess): Promise<number | null> {
-  const closed = once(child, 'close');
-  child.kill('SIGTERM');
-  await closed;
-  return child.exitCode;
-}
-
-async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
-  while (!(await holds())) await setTimeout(20);
-}
-
-async function folder(t: ExecutionContext): Promise<string> {
-  const at = await mkdtemp(path.join(tmpdir(), 'fkinv-queue-'));
-  t.teardown(() => rm(at, { recursive: true, force: true }));
-  return at;
-}
-
-interface Result {
-  image: string;
-  prompt?: string;
-  error?: { code: string };
-  seed: number | string;
-}
-
-redis('two workers and one that is killed: every job is done, and has one result', async (t) => {
-  const { flags, queue } = await startRedis(t);
-  const results = path.join(await folder(t), 'results');
-  const put = await fkinv('enqueue', scenes, ...flags, '--seed', '3', ...quick);
-  t.deepEqual([put.code, put.stderr], [0, '']);
-  const count = (await readdir(scenes)).filter((name) => name.endsWith('.png')).length;
-  t.is(put.stdout, `${count} images in the queue photos\n`);
-  t.is((await fkinv('enqueue', scenes, ...flags, '--seed', '3', ...quick)).code, 0, 'the same again adds nothing');
-  t.is(await queue.getWaitingCount(), count);
-
-  const start = (): ReturnType<typeof startWorker> => startWorker(t, ...flags, '--results', results, '--lock', '1');
-  const [first, second, killed] = [start(), start(), start()];
-  await until(async () => (await queue.getActiveCount()) > 0 && (await queue.getCompletedCount()) > 5);
-  killed.child.kill('SIGKILL');
-  await until(async () => (await queue.getCompletedCount()) === count);
-  t.is(await queue.getFailedCount(), 0);
-  const codes = await Promise.all([drain(first.child), drain(second.child)]);
-  t.deepEqual(codes, [0, 0], first.text() + second.text());
-  const files = await readdir(results);
-  t.is(files.filter((name) => name.endsWith('.json')).length, count);
-  const records = await Promise.all(
-    files
-      .filter((name) => name.endsWith('.json'))
-      .map(async (name) => JSON.parse(await readFile(path.join(results, name), 'utf8')) as Result),
-  );
-  t.is(new Set(records.map(({ image }) => image)).size, count);
-  await using inverter = await Inverter.load({ threads: 1 });
-  for (const { image, prompt, seed } of records.slice(0, 5)) {
-    t.is(seed, 3);
-    t.is(prompt, (await inverter.invert(image, { particles: 2, steps: 3, length: 10, seed: 3 })).prompt);
-  }
-});
+import { bells, cli, fkinv, fkinvEach, type Outcome, root } from './fkinv';
+import { drain, folder, redis, startRedis, startWorker, until, type Result } from './queue';
 
 redis('results in Redis, progress, what passes and is tried again, and what does not', async (t) => {
   const { flags, queue } = await startRedis(t);
@@ -162,63 +67,6 @@ redis('results in Redis, progress, what passes and is tried again, and what does
   t.regex(text(), /warning: .*missing\.png: .*\(IMAGE_NOT_FOUND\), attempt 1\n/);
   t.regex(text(), /error: .*broken\.png.*\(IMAGE_INVALID\)\n/);
   t.regex(text(), /\n1 done {2}4 failed\n$/);
-});
-
-redis('SIGTERM: what was begun is finished, the rest waits for others; twice ends at once', async (t) => {
-  const { flags, queue } = await startRedis(t);
-  t.is((await fkinv('enqueue', scenes, ...flags, '--steps', '300', '--particles', '2')).code, 0);
-  const total = await queue.getWaitingCount();
-  const first = startWorker(t, ...flags, '--concurrency', '2');
-  await until(async () => (await queue.getActiveCount()) === 2);
-  t.is(await drain(first.child), 0);
-  const done = await queue.getCompletedCount();
-  t.true(done >= 2 && done < total);
-  t.is(await queue.getActiveCount(), 0, 'none is left half way');
-  t.is(await queue.getWaitingCount(), total - done);
-  t.regex(
-    first.text(),
-    new RegExp(`warning: finishes what was begun; once more ends at once\\n(.*\\n)*${done} done  0 failed\\n$`),
-  );
-
-  const second = startWorker(t, ...flags, '--concurrency', '2');
-  await until(async () => (await queue.getActiveCount()) === 2);
-  const closed = once(second.child, 'close');
-  second.child.kill('SIGINT');
-  await until(() => second.text().includes('finishes what was begun'));
-  second.child.kill('SIGINT');
-  await closed;
-  t.is(second.child.exitCode, 130);
-  t.is(await queue.getActiveCount(), 2, 'their locks end, and another takes them');
-});
-
-redis('a worker outlives its Redis', async (t) => {
-  const port = await freePort();
-  const at = await folder(t);
-  const server = (): ChildProcess =>
-    spawn('redis-server', ['--port', `${port}`, '--appendonly', 'yes', '--dir', at], { stdio: 'ignore' });
-  const flags = ['--redis', `redis://127.0.0.1:${port}`, '--queue', 'photos'];
-  const put = async (image: string): Promise<void> =>
-    until(async () => (await fkinv('enqueue', image, ...flags, ...quick)).code === 0);
-  const before = server();
-  await put(bells);
-  const results = path.join(at, 'results');
-  const { child, text } = startWorker(t, ...flags, '--results', results);
-  const count = async (): Promise<number> =>
-    (await readdir(results).catch(() => [])).filter((name) => name.endsWith('.json')).length;
-  await until(async () => (await count()) === 1);
-  const down = once(before, 'close');
-  before.kill('SIGKILL');
-  await down;
-  await until(() => text().includes('warning: Redis: '));
-  const after = server();
-  t.teardown(async () => {
-    const closed = once(after, 'close');
-    after.kill('SIGKILL');
-    await closed;
-  });
-  await put(squids);
-  await until(async () => (await count()) === 2);
-  t.is(await drain(child), 0);
 });
 
 redis('the commands of README.md', async (t) => {

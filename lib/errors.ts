@@ -64,6 +64,14 @@ export class FkinvError extends Error {
     super(message, options);
     this.code = code;
   }
+
+  /**
+   * @internal An error of another copy of this package in the process is one too: they share the addon, and its errors are of
+   * the class of the copy that was loaded last.
+   */
+  static override [Symbol.hasInstance](value: unknown): value is FkinvError {
+    return value instanceof Error && value.name === 'FkinvError';
+  }
 }
 
 /** @internal The message of anything that was thrown. */

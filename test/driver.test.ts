@@ -84,12 +84,13 @@ linux('what a driver says of itself and of its GPUs', async (t) => {
 });
 
 linux('auto is the CPU where the GPU cannot be used, with one line of warning', async (t) => {
-  for (const env of [having(12040, 1), having(12040, 2), having(12040, 1, 803)]) {
+  for (const [i, env] of [having(12040, 1), having(12040, 2), having(12040, 1, 803)].entries()) {
     const { code, stdout, stderr } = await fkinvIn(env, 'invert', bells, ...quick);
     t.is(code, 0);
     t.regex(stdout, /\n {2}rewardClip /);
     t.regex(stderr, /^warning: device auto is the CPU, though there is a GPU \(.+\): device cuda:0: .+\n$/);
     t.is(stderr.split('\n').length, 2, stderr);
+    if (i > 0) continue;
     const quiet = await fkinvIn(env, 'invert', bells, ...quick, '--quiet');
     t.deepEqual([quiet.code, quiet.stderr], [0, '']);
     const onCpu = await fkinvIn(env, 'invert', bells, ...quick, '--device', 'cpu');

@@ -10,6 +10,11 @@ for (const first of ['onnxruntime-node', 'fkinv']) {
   });
 }
 
+test.serial('two copies of the package in a process know each other’s errors', async (t) => {
+  const expected = { copies: 2, codes: ['DISPOSED', 'INVALID_OPTION'], ofBoth: true, others: false };
+  endedWell(t, await run('two-copies.cjs'), [expected]);
+});
+
 test.serial('onnxruntime-node in a worker while the main thread inverts', async (t) => {
   const expected = { results: 1, prompts: 1, beside: true, libraries: 1 };
   endedWell(t, await run('onnxruntime-beside.cjs'), [expected]);

@@ -37,18 +37,16 @@ function rounded(value: number, bits: number): number {
   return far - (far - value);
 }
 
-/** P̂ [N, V] of logits; `isSuppressed` columns have no probability. */
-function softmax(
+/** Row n of P̂ [N, V] of logits kept to `bits`; `isSuppressed` columns have no probability. */
+function softmaxRow(
   logits: Float32Array,
-  vocab: number,
-  isSuppressed: (id: number, n: number) => boolean,
-): Float64Array[] {
-  return Array.from({ length: logits.length / vocab }, (_, n) => {
-    const row = Float64Array.from(logits.subarray(n * vocab, (n + 1) * vocab));
-    const masses = row.map((z, id) => (isSuppressed(id, n) ? 0 : Math.exp(z)));
-    const total = sum(masses);
-    return masses.map((mass) => mass / total);
-  });
+  n: number,
+  { vocab, bits, isSuppressed }: { vocab: number; bits: number; isSuppressed: (id: number, n: number) => boolean },
+): Float64Array {
+  const row = Float64Array.from(logits.subarray(n * vocab, (n + 1) * vocab));
+  const masses = row.map((z, id) => (isSuppressed(id, n) ? 0 : Math.exp(rounded(z, bits))));
+  const total = sum(masses);
+  return masses.map((mass) => mass / total);
 }
 
 function dot(a: Float64Array, b: Float64Array): number {
@@ -96,14 +94,12 @@ for (const [name, { make, vocab, eos, bits }] of Object.entries(wide)) {
     t.true(coupling.matrix.every((row, i) => row.every((s, j) => s > 0 && s <= 1 && s === coupling.matrix[j]?.[i])));
     const logits = await logitsOf(t, single, tokens, vocab);
     const isSuppressed = (id: number, n: number): boolean => id > eos || (id === eos && n < minLength);
-    const rows = softmax(
-      logits.map((z) => rounded(z, bits)),
-      vocab,
-      isSuppressed,
-    );
-    for (const i of [0, minLength, length - 1]) {
-      for (const [j, s] of at(coupling.matrix, i).entries()) {
-        const expected = dot(at(rows, i), at(rows, j));
+    const positions = [0, 1, minLength, 15, 16, 31, 40, 63, 64, length - 1];
+    const rows = positions.map((n) => softmaxRow(logits, n, { vocab, bits, isSuppressed }));
+    for (const [a, i] of positions.entries()) {
+      for (const [b, j] of positions.entries()) {
+        const s = at(at(coupling.matrix, i), j);
+        const expected = dot(at(rows, a), at(rows, b));
         t.true(close(s, expected, 1e-3), `S[${i}][${j}]: ${s}, expected ${expected}`);
       }
     }

@@ -1,6 +1,6 @@
 // What the emulator finds: `planted <bug>` runs a kernel that has the bug, in several orders and over memory that
 // begins as two patterns. The program says how it was found and ends with 1; `planted none`, the same kernel without a
-// bug, ends with 0 (cuda.test.ts).
+// bug, ends with 0 (planted.ts).
 #include <cstdio>
 #include <cstring>
 #include <string>

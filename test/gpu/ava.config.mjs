@@ -2,7 +2,7 @@
 export default {
   files: ['test/gpu/gpu.ts'],
   extensions: { ts: 'commonjs' },
-  nodeArguments: ['--import=tsx'],
+  nodeArguments: ['--require=tsx/cjs'],
   timeout: '20m',
   serial: true,
 };

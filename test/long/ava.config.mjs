@@ -2,7 +2,7 @@
 export default {
   files: ['test/long/*.long.ts'],
   extensions: { ts: 'commonjs' },
-  nodeArguments: ['--import=tsx'],
+  nodeArguments: ['--require=tsx/cjs'],
   timeout: '20m',
   serial: true,
   concurrency: 1, // memory and moments are measured

@@ -502,6 +502,7 @@ void checkParticles(const std::string& models, const std::vector<int>& threadCou
       expect(std::find(ordered.begin(), ordered.end(), 1) == ordered.end(), "a position is still masked");
     }
 
+    if (aborts == 0) continue;
     // Cancelled at ever later moments, from another thread; the same graphs run on afterwards.
     int aborted = 0;
     for (int i = 0; i < aborts; ++i) {
@@ -554,7 +555,7 @@ int main(int argc, char** argv) {
       checkMemory(argv[3]);
       checkParticles(argv[3], {1, 3}, {confidence, entropy, margin}, 12);
     } else {
-      checkParticles(argv[3], {2}, {confidence}, 1);  // valgrind is a hundred times slower
+      checkParticles(argv[3], {2}, {confidence}, 0);  // valgrind is a hundred times slower
     }
   }
   std::puts("passed");

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import test from 'ava';
 import type { Inversion } from '../lib/inversion';
-import { bells, cli, fkinv, quick, root, squids } from './fkinv';
+import { bells, cli, fkinv, fkinvEach, quick, root, squids } from './fkinv';
 import { needs } from './needs';
 
 test('one image: its prompt and rewards, and no progress bar when piped', async (t) => {
@@ -111,9 +111,11 @@ test('the options of the whole method are flags too', async (t) => {
 });
 
 test('--quiet: the prompt alone, a line an image; errors stay', async (t) => {
-  const { code, stdout, stderr } = await fkinv('invert', bells, 'missing.png', squids, '--quiet', ...quick);
+  const [{ code, stdout, stderr } = t.fail(), json = t.fail()] = await fkinvEach([
+    ['invert', bells, 'missing.png', squids, '--quiet', ...quick],
+    ['invert', bells, squids, '-q', '--json', ...quick],
+  ]);
   t.is(code, 1);
-  const json = await fkinv('invert', bells, squids, '-q', '--json', ...quick);
   const lines = json.stdout.trim().split('\n');
   const prompts = lines.map((line) => (JSON.parse(line) as Inversion).prompt);
   t.is(prompts.length, 2);
@@ -128,21 +130,22 @@ test('a warning is a line on stderr, and none with --quiet', async (t) => {
   const config = path.join(clip, 'tokenizer_config.json');
   writeFileSync(config, readFileSync(config, 'utf8').replace('"model_max_length": 48', '"model_max_length": 6'));
   const args = ['invert', bells, '--clip', clip, '--min-length', '20', ...quick];
-  t.regex((await fkinv(...args)).stderr, /^warning: .*bells\.png: .*longer than the 6 tokens CLIP reads.*\n$/);
-  t.is((await fkinv(...args, '--quiet')).stderr, '');
+  const [told, quiet] = await fkinvEach([args, [...args, '--quiet']]);
+  t.regex(told?.stderr ?? '', /^warning: .*bells\.png: .*longer than the 6 tokens CLIP reads.*\n$/);
+  t.is(quiet?.stderr, '');
 });
 
 test('--as-one: one prompt of all images', async (t) => {
-  const { code, stdout, stderr } = await fkinv('invert', bells, squids, '--as-one', ...quick);
+  const [{ code, stdout, stderr } = t.fail(), asJson = t.fail(), missing = t.fail()] = await fkinvEach([
+    ['invert', bells, squids, '--as-one', ...quick],
+    ['invert', bells, squids, '--as-one', '--json', ...quick],
+    ['invert', bells, 'missing.png', '--as-one', '--json', ...quick],
+  ]);
   t.deepEqual({ code, stderr }, { code: 0, stderr: '' });
   t.is(stdout.trim().split('\n').length, 2, 'a prompt and its rewards');
-  const json = JSON.parse((await fkinv('invert', bells, squids, '--as-one', '--json', ...quick)).stdout) as {
-    image: string[];
-    prompt: string;
-  };
+  const json = JSON.parse(asJson.stdout) as { image: string[]; prompt: string };
   t.deepEqual(json.image, [bells, squids]);
   t.true(stdout.startsWith(`${json.prompt}\n`));
-  const missing = await fkinv('invert', bells, 'missing.png', '--as-one', '--json', ...quick);
   t.is(missing.code, 1);
   t.like(JSON.parse(missing.stdout), { image: [bells, 'missing.png'], error: { code: 'IMAGE_NOT_FOUND' } });
 });
@@ -152,12 +155,14 @@ test('an error is one line, and --verbose adds the stack and its cause', async (
   t.teardown(() => rmSync(folder, { recursive: true }));
   const broken = path.join(folder, 'broken.png');
   writeFileSync(broken, 'no image');
-  const brief = await fkinv('invert', broken);
+  const [brief = t.fail(), verbose = t.fail(), models = t.fail()] = await fkinvEach([
+    ['invert', broken],
+    ['invert', broken, '--verbose'],
+    ['invert', bells, '--dllm', folder],
+  ]);
   t.is(brief.code, 1);
   t.regex(brief.stderr, /^error: .*broken\.png cannot be decoded: .*\(IMAGE_INVALID\)\n$/);
-  const verbose = await fkinv('invert', broken, '--verbose');
   t.regex(verbose.stderr, /\n {4}at /);
-  const models = await fkinv('invert', bells, '--dllm', folder);
   t.is(models.code, 1);
   t.regex(models.stderr, /^error: cannot read .*config\.json.*\(MODEL_NOT_FOUND\)\n$/);
 });

@@ -5,7 +5,7 @@ import path from 'node:path';
 import test from 'ava';
 import type { ChromeTrace, Profile } from 'fkinv-native';
 import { blocksUnder } from './documents';
-import { bells, fkinv, fkinvIn, quick } from './fkinv';
+import { bells, fkinv, fkinvEach, fkinvIn, quick } from './fkinv';
 
 const folder = mkdtempSync(path.join(tmpdir(), 'fkinv-profile-'));
 test.after.always(() => rmSync(folder, { recursive: true }));
@@ -67,21 +67,25 @@ test('--json is the whole profile, --trace a file of every event', async (t) => 
 
 test('a trace that cannot be written is an error, and what is printed is not lost', async (t) => {
   const file = path.join(folder, 'missing', 'trace.json');
-  const { code, stdout, stderr } = await fkinv('profile', bells, '--trace', file, ...quick);
+  const [{ code, stdout, stderr } = t.fail(), verbose = t.fail()] = await fkinvEach([
+    ['profile', bells, '--trace', file, ...quick],
+    ['profile', bells, '--trace', file, '--verbose', ...quick],
+  ]);
   t.is(code, 1);
   t.regex(stdout, /\nlimits measured with .*\n$/);
   t.regex(stderr, /^error: cannot write the trace: ENOENT.*missing.* \(OUTPUT_FAILED\)\n$/);
-  const verbose = await fkinv('profile', bells, '--trace', file, '--verbose', ...quick);
   t.regex(verbose.stderr, /^error: .*\nFkinvError: /);
 });
 
 test('an image that fails gives no trace; a wrong option exits with 2', async (t) => {
   const file = path.join(folder, 'none.json');
-  const missing = await fkinv('profile', 'missing.png', '--trace', file);
+  const [missing = t.fail(), wrong = t.fail()] = await fkinvEach([
+    ['profile', 'missing.png', '--trace', file],
+    ['profile', bells, '--length', '33'],
+  ]);
   t.like(missing, { code: 1, stdout: '' });
   t.regex(missing.stderr, /^error: .*missing\.png.* \(IMAGE_NOT_FOUND\)\n$/);
   t.false(existsSync(file));
-  const wrong = await fkinv('profile', bells, '--length', '33');
   t.like(wrong, { code: 2, stdout: '' });
   t.regex(wrong.stderr, /^error: .*length: 33 is over.*\n$/);
 });

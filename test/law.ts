@@ -262,6 +262,11 @@ export const cases: Record<string, Case> = {
     wrong: { ...noWeights, ...noDiscarded },
   },
 };
+/** Whether npm test has the order or the case, and not test:long. */
+export function isInShort(name: string): boolean {
+  return name === 'confidence' || Object.keys(cases).indexOf(name) % 5 === 1;
+}
+
 /** The law of 64 particles is the target of a case, and that of no faulty sampler. */
 export function isTargetOf(name: string): void {
   const { process: changed = {}, options = {}, wrong = {} } = cases[name] ?? {};

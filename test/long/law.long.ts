@@ -1,6 +1,6 @@
-// The particles' law, of every order as K grows and of every case.
-import { cases, growsTo, isTargetOf, orders, setUp } from '../law';
+// The particles' law, of the orders as K grows and of the cases that test/law.test.ts leaves.
+import { cases, growsTo, isInShort, isTargetOf, orders, setUp } from '../law';
 
 setUp();
-for (const order of orders) growsTo(order);
-for (const name of Object.keys(cases)) isTargetOf(name);
+for (const order of orders.filter((each) => !isInShort(each))) growsTo(order);
+for (const name of Object.keys(cases).filter((each) => !isInShort(each))) isTargetOf(name);

@@ -102,6 +102,7 @@ class Device {
   /// returns when all are done. The first exception is rethrown.
   virtual void eachRow(const Forward&, const std::function<void(int64_t)>& run) = 0;
 
+  /// Whether runs on it can be captured.
   virtual bool hasCudaGraphs() const = 0;
   /// Calls `run`, which captures what this thread gives the device to do: until it returns no other thread gives it
   /// any.

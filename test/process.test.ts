@@ -1,6 +1,7 @@
 // Whole processes that load the addon: how they end, and who else is in them.
 import { spawnSync } from 'node:child_process';
 import test from 'ava';
+import { needs } from './needs';
 import { endedWell, run } from './processes';
 
 for (const first of ['onnxruntime-node', 'fkinv']) {
@@ -87,11 +88,13 @@ test.serial('a pending load keeps the process alive', async (t) => {
   endedWell(t, await run('alive.cjs', ['loading']), ['loaded', 'exit 0']);
 });
 
-const prlimit = spawnSync('prlimit').error === undefined ? test.serial : test.serial.skip;
-prlimit('a thread that the system refuses is an error, and the next Inverter works', async (t) => {
-  const expected = { ours: true, code: 'OUT_OF_MEMORY', isOfThread: true, works: true };
-  endedWell(t, await run('no-thread.cjs'), [expected]);
-});
+needs(spawnSync('prlimit').error === undefined, 'prlimit')(
+  'a thread that the system refuses is an error, and the next Inverter works',
+  async (t) => {
+    const expected = { ours: true, code: 'OUT_OF_MEMORY', isOfThread: true, works: true };
+    endedWell(t, await run('no-thread.cjs'), [expected]);
+  },
+);
 
 test.serial('ONNX Runtime’s telemetry is off: no files of its own', async (t) => {
   endedWell(t, await run('telemetry.cjs'), [[]]);

@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { native } from '../lib/native';
+import { native } from '../lib/native/addon';
 import { machine } from './machine';
 import { writeSection } from './section';
 

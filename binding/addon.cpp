@@ -1,12 +1,12 @@
-// The addon's entry: registers the classes and functions that lib/native.ts describes.
+// The addon's entry: registers the classes and functions that lib/native/addon.ts describes.
 #include <napi.h>
 
 #include "addon_data.h"
 #include "args.h"
-#include "cpp/build_facts.h"
-#include "cpp/devices.h"
+#include "cpp/platform/build_facts.h"
+#include "cpp/device/devices.h"
 #include "cpp/ort/library.h"
-#include "cpp/platform.h"
+#include "cpp/platform/platform.h"
 #include "engine.h"
 #include "errors.h"
 #include "file_lock.h"

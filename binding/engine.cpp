@@ -1,10 +1,10 @@
 #include "engine.h"
 
 #include "args.h"
-#include "cpp/devices.h"
+#include "cpp/device/devices.h"
 #include "cpp/error.h"
 #include "cpp/ort/library.h"
-#include "cpp/platform.h"
+#include "cpp/platform/platform.h"
 #include "errors.h"
 #include "kernels.h"
 #include "session.h"

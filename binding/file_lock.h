@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "cpp/platform.h"
+#include "cpp/platform/platform.h"
 
 namespace fkinv::binding {
 

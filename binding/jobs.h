@@ -5,7 +5,7 @@
 #include <functional>
 #include <memory>
 
-#include "cpp/engine.h"
+#include "cpp/engine/engine.h"
 
 namespace fkinv::binding {
 
@@ -21,7 +21,7 @@ class Jobs : public std::enable_shared_from_this<Jobs> {
   Engine& engine(Napi::Env env) const;
 
   /// Stops every engine of the environment, and joins their threads. process.exit() runs no cleanup hooks, and exit()
-  /// destroys what a thread in ONNX Runtime still uses: lib/native.ts calls this when the process exits.
+  /// destroys what a thread in ONNX Runtime still uses: lib/native/addon.ts calls this when the process exits.
   static void stopAll(Napi::Env env);
 
   /// Joins the engine's thread. Close the engine and let its jobs drain first, or this waits for them.

@@ -4,7 +4,7 @@
 #include <numeric>
 
 #include "args.h"
-#include "cpp/cpu_device.h"
+#include "cpp/device/cpu_device.h"
 #include "cpp/error.h"
 #include "cpp/kernels/coupling.h"
 #include "cpp/kernels/draw.h"

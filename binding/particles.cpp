@@ -2,7 +2,7 @@
 
 #include "args.h"
 #include "cpp/error.h"
-#include "cpp/memory_plan.h"
+#include "cpp/particles/memory_plan.h"
 #include "engine.h"
 #include "errors.h"
 #include "recorder.h"

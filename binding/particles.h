@@ -2,7 +2,7 @@
 #pragma once
 #include <napi.h>
 
-#include "cpp/particles.h"
+#include "cpp/particles/particles.h"
 #include "jobs.h"
 
 namespace fkinv::binding {

@@ -1,7 +1,7 @@
 #include "recorder.h"
 
 #include "args.h"
-#include "cpp/recording_device.h"
+#include "cpp/profiling/recording_device.h"
 #include "engine.h"
 
 namespace fkinv::binding {

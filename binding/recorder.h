@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "cpp/recorder.h"
+#include "cpp/profiling/recorder.h"
 #include "jobs.h"
 
 namespace fkinv::binding {

@@ -4,7 +4,7 @@
 #include <mutex>
 #include <vector>
 
-#include "device.h"
+#include "device/device.h"
 
 namespace fkinv {
 

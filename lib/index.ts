@@ -3,10 +3,10 @@
  * @module fkinv-native
  */
 export { FkinvError, errorCodes, type ErrorCode } from './errors';
-export type { ImageInput, RawImage } from './image';
+export type { ImageInput, RawImage } from './images/image';
 export type { Coupling, Inversion, Particle, Timings, TraceStep } from './inversion';
 export { Inverter, type Finished, type LoadOptions } from './inverter';
-export type { ImageItem, ImageItems, ImageJob } from './invert-all';
+export type { ImageItem, ImageItems, ImageJob } from './scheduling/invert-all';
 export type { AsFinishedOptions, Device, ImageOptions, InvertAllOptions, InvertOptions } from './options';
 export type {
   CopiedBytes,
@@ -16,6 +16,6 @@ export type {
   ProfileEvent,
   ProfileLimits,
   ProfileParts,
-} from './profile';
+} from './profiling/profile';
 export type { Order, ResamplingScheme } from './schemes';
-export { chromeTrace, type ChromeEvent, type ChromeMetadata, type ChromeTrace } from './trace';
+export { chromeTrace, type ChromeEvent, type ChromeMetadata, type ChromeTrace } from './profiling/trace';

@@ -2,17 +2,17 @@
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
-import { Clip } from './clip';
-import { Dllm } from './dllm';
-import { createEngines } from './engine';
-import { Engines } from './engines';
+import { Clip } from './models/clip';
+import { Dllm } from './models/dllm';
+import { createEngines } from './native/create-engines';
+import { Replicas } from './models/replicas';
 import { FkinvError, messageOf } from './errors';
-import type { ImageInput } from './image';
+import type { ImageInput } from './images/image';
 import type { Inversion, TraceStep } from './inversion';
-import { manifestName } from './manifest';
-import { ModelFolder } from './model-folder';
-import type { NativeEngine } from './native';
-import { invertAll, picturesOf, type ImageItems } from './invert-all';
+import { manifestName } from './models/manifest';
+import { ModelFolder } from './models/model-folder';
+import type { NativeEngine } from './native/addon';
+import { invertAll, picturesOf, type ImageItems } from './scheduling/invert-all';
 import {
   deviceSchema,
   invertAllSchema,
@@ -21,12 +21,12 @@ import {
   type InvertAllOptions,
   type InvertOptions,
 } from './options';
-import { resolveOptions, rowsOfForward, sharingKey, type ResolvedOptions } from './resolved-options';
-import { profileOf, type Profile } from './profile';
-import { Recording } from './recording';
-import type { Models } from './sampler';
-import { Call, Scheduler } from './scheduler';
-import { integer, pathOf, validate } from './validate';
+import { resolveOptions, rowsOfForward, sharingKey, type ResolvedOptions } from './sampling/resolved-options';
+import { profileOf, type Profile } from './profiling/profile';
+import { Recording } from './profiling/recording';
+import type { Models } from './models/replicas';
+import { Call, Scheduler } from './scheduling/scheduler';
+import { integer, pathOf, validate } from './util/validate';
 
 /** Options of {@link Inverter.load}. */
 export interface LoadOptions {
@@ -85,16 +85,16 @@ const loadSchema = z.strictObject({
  * call {@link invert} as often and as concurrently as you like, dispose of it at the end.
  */
 export class Inverter {
-  readonly #engines: Engines;
+  readonly #engines: Replicas;
   readonly #scheduler: Scheduler;
   readonly #maxQueue: number;
   #disposal: Promise<void> | undefined;
   /** Ends what waits for something else than the engine. */
   readonly #end = new AbortController();
 
-  private constructor(engines: Engines, maxQueue: number, warn: (message: string) => void) {
+  private constructor(engines: Replicas, maxQueue: number, warn: (message: string) => void) {
     // A program without types can call it.
-    if (!((engines as unknown) instanceof Engines)) {
+    if (!((engines as unknown) instanceof Replicas)) {
       throw new FkinvError('INVALID_OPTION', 'new Inverter: use await Inverter.load() instead');
     }
     this.#engines = engines;
@@ -120,7 +120,7 @@ export class Inverter {
     try {
       const [first, ...rest] = await Promise.all([load(engine), ...others.map(load)]);
       checkDefaults(first.dllm, dllm);
-      return new Inverter(new Engines([first, ...rest]), maxQueue, onWarning);
+      return new Inverter(new Replicas([first, ...rest]), maxQueue, onWarning);
     } catch (error) {
       await Promise.all([engine, ...others].map((each) => each.dispose()));
       throw error;

@@ -4,9 +4,9 @@
  * @module fkinv-native/kernels
  */
 import { z } from 'zod';
-import { instructionSet as resolveInstructionSet } from './engine';
+import { instructionSet as resolveInstructionSet } from './native/create-engines';
 import { FkinvError } from './errors';
-import { native } from './native';
+import { native } from './native/addon';
 import {
   instructionSets,
   logitsTypes,
@@ -15,7 +15,7 @@ import {
   type LogitsType,
   type ResamplingScheme,
 } from './schemes';
-import { integer, validate } from './validate';
+import { integer, validate } from './util/validate';
 
 export type { InstructionSet, LogitsType, ResamplingScheme };
 

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import type { TraceStep } from './inversion';
 import { orders, resamplingSchemes, type Order, type ResamplingScheme } from './schemes';
-import { integer, number } from './validate';
+import { integer, number } from './util/validate';
 
 /**
  * What is run on: `cpu`; `cuda`, which is every GPU that can be used, or `cuda:1` and so on, that GPU alone, as CUDA counts

@@ -32,7 +32,7 @@ function stampOf({ architectures, version = '' }) {
   const hash = createHash('sha256').update(`${process.platform}-${process.arch} ${version} ${architectures}\n`);
   const add = (file) => hash.update(path.relative(root, file)).update(readFileSync(file));
   add(path.join(root, 'CMakeLists.txt'));
-  for (const folder of ['binding', 'cpp', 'cuda']) {
+  for (const folder of ['binding', 'cpp', 'cuda', 'third_party']) {
     const entries = readdirSync(path.join(root, folder), { recursive: true, withFileTypes: true });
     const files = entries.filter((entry) => entry.isFile()).map((entry) => path.join(entry.parentPath, entry.name));
     for (const file of files.sort()) add(file);

@@ -18,7 +18,7 @@ import {
   read,
   root,
   writeFiles,
-} from './documents';
+} from './helpers/documents';
 
 const run = promisify(execFile);
 const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };

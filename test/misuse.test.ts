@@ -2,7 +2,7 @@
 import path from 'node:path';
 import test from 'ava';
 import { FkinvError, Inverter } from '../lib';
-import { root } from './models-demo';
+import { root } from './helpers/models-demo';
 
 const bells = path.join(root, 'examples', 'bells.png');
 

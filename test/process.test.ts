@@ -1,8 +1,8 @@
 // Whole processes that load the addon: how they end, and who else is in them.
 import { spawnSync } from 'node:child_process';
 import test from 'ava';
-import { needs } from './needs';
-import { endedWell, run } from './processes';
+import { needs } from './helpers/needs';
+import { endedWell, run } from './helpers/processes';
 
 for (const first of ['onnxruntime-node', 'fkinv']) {
   test.serial(`onnxruntime-node before, during and after an inversion, ${first} first`, async (t) => {

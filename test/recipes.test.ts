@@ -7,8 +7,8 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import test from 'ava';
-import { asShown, blocksUnder, makeWorkspace, root, writeFiles } from './documents';
-import { freePort } from './free-port';
+import { asShown, blocksUnder, makeWorkspace, root, writeFiles } from './helpers/documents';
+import { freePort } from './helpers/free-port';
 
 const document = 'docs/recipes.md';
 const run = promisify(execFile);

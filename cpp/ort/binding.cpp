@@ -4,7 +4,7 @@
 #include <numeric>
 #include <string_view>
 
-#include "../platform.h"
+#include "platform/platform.h"
 
 namespace fkinv::ort {
 namespace {

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "../device.h"
-#include "../error.h"
+#include "device/device.h"
+#include "error.h"
 #include "cuda_graphs.h"
 #include "session.h"
 

@@ -6,8 +6,8 @@
 #include <stdexcept>
 #include <string>
 
-#include "../error.h"
-#include "../platform.h"
+#include "error.h"
+#include "platform/platform.h"
 
 namespace fkinv::ort {
 namespace {

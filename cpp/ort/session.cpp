@@ -1,7 +1,7 @@
 #include "session.h"
 
-#include "../error.h"
-#include "../platform.h"
+#include "error.h"
+#include "platform/platform.h"
 
 namespace fkinv::ort {
 namespace {

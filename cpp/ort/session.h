@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "../cancel.h"
-#include "../device.h"
+#include "engine/cancel.h"
+#include "device/device.h"
 #include "cuda_graphs.h"
 #include "library.h"
 

@@ -2,7 +2,7 @@ import { FkinvError } from '../errors';
 import type { Inverter } from '../inverter';
 import type { InvertAllOptions } from '../options';
 import { groupSize, type Journal } from './journal';
-import { recordOf, type ImageRecord, type Making } from './record';
+import { recordOf, type ImageRecord, type Provenance } from './record';
 import type { Sidecars } from './sidecars';
 import type { Table } from './table';
 
@@ -32,7 +32,7 @@ export async function runBatch(
   inverter: Inverter,
   images: AsyncIterable<string>,
   options: InvertAllOptions,
-  making: Making,
+  provenance: Provenance,
   outputs: Outputs,
   watch: Watch,
 ): Promise<void> {
@@ -65,7 +65,7 @@ export async function runBatch(
       if (result instanceof FkinvError && result.code === 'CUDA_FAILED') throw result;
       const image = open.get(index) ?? '';
       open.delete(index);
-      await writer.add(recordOf(image, result, making));
+      await writer.add(recordOf(image, result, provenance));
     }
   } catch (error) {
     throw failure.signal.aborted ? failure.signal.reason : error;

@@ -1,9 +1,9 @@
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { FkinvError } from '../errors';
-import { native, type NativeFileLock } from '../native';
+import { native, type NativeFileLock } from '../native/addon';
 import { outputFailed, replaceFile, syncFolderOf, writeAll } from './files';
-import { differenceOf, recordSchema, type ImageRecord, type Making } from './record';
+import { differenceOf, recordSchema, type ImageRecord, type Provenance } from './record';
 
 /** Records that are written together; what a crash leaves half written is of one such group. */
 export const groupSize = 64;
@@ -32,13 +32,13 @@ export class Journal {
    * Opens it, or begins it. Throws `OUTPUT_FAILED` where that cannot be, or where another process has it, and
    * `INVALID_OPTION` where it is another file, or was made otherwise.
    */
-  static async open(file: string, making: Making, { retryFailed = false } = {}): Promise<Journal> {
+  static async open(file: string, provenance: Provenance, { retryFailed = false } = {}): Promise<Journal> {
     const handle = await openFile(file);
     let journal: Journal | undefined;
     try {
       journal = new Journal(file, handle, lockOn(file));
       await syncFolderOf(file).catch(outputFailed('write', file));
-      await journal.#read(making);
+      await journal.#read(provenance);
       if (retryFailed && journal.failed > 0) await journal.#dropFailed();
       return journal;
     } catch (error) {
@@ -76,7 +76,7 @@ export class Journal {
     await this.handle.close();
   }
 
-  async #read(making: Making): Promise<void> {
+  async #read(provenance: Provenance): Promise<void> {
     const { size } = await this.handle.stat();
     let number = 0;
     let torn = 0;
@@ -88,7 +88,7 @@ export class Journal {
       else if (torn > 0) valid++;
       if (valid >= groupSize) throw this.#isOther(torn, 'is damaged, and a crash of fkinv does not leave it so');
       if (record === undefined || torn > 0 || end === undefined) continue;
-      const difference = differenceOf(record, making);
+      const difference = differenceOf(record, provenance);
       if (difference !== undefined) {
         const how = `was made with another ${difference}`;
         throw this.#isOther(number, `${how}: the same options and models go on with it, others need another --out`);

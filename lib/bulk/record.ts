@@ -1,11 +1,11 @@
 import { z } from 'zod';
 import { FkinvError } from '../errors';
 import type { Inversion } from '../inversion';
-import type { ResolvedOptions } from '../resolved-options';
+import type { ResolvedOptions } from '../sampling/resolved-options';
 import { invertSchema } from '../options';
 
 /** What images are inverted with: the same of all records of a file. */
-export interface Making {
+export interface Provenance {
   seed: number | string;
   /** Every option of the sampler, defaults filled in. */
   options: Record<string, unknown>;
@@ -14,7 +14,7 @@ export interface Making {
 }
 
 /** What came of an image: a line of the results. */
-export type ImageRecord = Making & { image: string } & (DoneRecord | FailedRecord);
+export type ImageRecord = Provenance & { image: string } & (DoneRecord | FailedRecord);
 
 export interface DoneRecord {
   prompt: string;
@@ -31,7 +31,7 @@ export interface FailedRecord {
   error: { code: string; message: string };
 }
 
-const making = {
+const provenance = {
   seed: z.union([z.number(), z.string()]),
   options: z.record(z.string(), z.unknown()),
   models: z.object({ dllm: z.string(), clip: z.string() }),
@@ -39,7 +39,7 @@ const making = {
 
 /** A line of the results, as it is read. */
 export const recordSchema = z.union([
-  z.object({ image: z.string(), error: z.object({ code: z.string(), message: z.string() }), ...making }),
+  z.object({ image: z.string(), error: z.object({ code: z.string(), message: z.string() }), ...provenance }),
   z.object({
     image: z.string(),
     prompt: z.string(),
@@ -49,12 +49,12 @@ export const recordSchema = z.union([
     logProb: z.number(),
     warnings: z.array(z.string()),
     timings: z.object({ total: z.number(), images: z.number(), forwards: z.number() }),
-    ...making,
+    ...provenance,
   }),
 ]) satisfies z.ZodType<ImageRecord>;
 
 /** What is made of `options`, but for what does not make a result: a bigint seed is a text, as JSON has none. */
-export function makingOf(options: ResolvedOptions, models: Making['models']): Making {
+export function provenanceOf(options: ResolvedOptions, models: Provenance['models']): Provenance {
   const own = new Set(['seed', 'signal', 'onStep']);
   const kept = Object.keys(invertSchema.shape).filter((key) => !own.has(key));
   const given = Object.fromEntries(kept.map((key) => [key, options[key as keyof ResolvedOptions]]));
@@ -67,9 +67,9 @@ export function makingOf(options: ResolvedOptions, models: Making['models']): Ma
 }
 
 /** The record of what an image came to. */
-export function recordOf(image: string, result: Inversion | FkinvError, making: Making): ImageRecord {
+export function recordOf(image: string, result: Inversion | FkinvError, provenance: Provenance): ImageRecord {
   if (result instanceof FkinvError) {
-    return { image, error: { code: result.code, message: result.message }, ...making };
+    return { image, error: { code: result.code, message: result.message }, ...provenance };
   }
   const { prompt, rewardClip, rewardEdit, reward, logProb, warnings, timings } = result;
   const { total, images, forwards } = timings;
@@ -81,14 +81,14 @@ export function recordOf(image: string, result: Inversion | FkinvError, making: 
     reward,
     logProb,
     warnings,
-    ...making,
+    ...provenance,
     timings: { total, images, forwards },
   };
 }
 
 /** In what `found` was made otherwise than `wanted`: `seed`, `options.steps`; undefined where in nothing. */
-export function differenceOf(found: Making, wanted: Making): string | undefined {
-  const flat = ({ seed, options, models }: Making): [string, unknown][] => [
+export function differenceOf(found: Provenance, wanted: Provenance): string | undefined {
+  const flat = ({ seed, options, models }: Provenance): [string, unknown][] => [
     ['seed', seed],
     ...Object.entries(options).map(([name, value]): [string, unknown] => [`options.${name}`, value]),
     ...Object.entries(models).map(([name, value]): [string, unknown] => [`models.${name}`, value]),

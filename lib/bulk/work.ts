@@ -6,10 +6,10 @@ import { FkinvError } from '../errors';
 import type { Inversion, TraceStep } from '../inversion';
 import type { Inverter } from '../inverter';
 import type { ImageOptions } from '../options';
-import { validate } from '../validate';
+import { validate } from '../util/validate';
 import { outputFailed, replaceFile } from './files';
 import { jobSchema, loadBullmq, type JobData, type QueueAddress } from './queue';
-import { makingOf, recordOf, type ImageRecord, type Making } from './record';
+import { provenanceOf, recordOf, type ImageRecord, type Provenance } from './record';
 
 /** How a worker works. */
 export interface WorkOptions extends QueueAddress {
@@ -19,7 +19,7 @@ export interface WorkOptions extends QueueAddress {
   concurrency: number;
   /** Milliseconds after which the jobs of a worker that is silent are another's. */
   lockDuration: number;
-  models: Making['models'];
+  models: Provenance['models'];
   /** A job has come to this. */
   onRecord: (record: ImageRecord) => void;
   /** A job has failed for a reason that may pass, or Redis has: it is tried again. */
@@ -75,18 +75,18 @@ async function recordOfJob(
   { models, onFatal }: WorkOptions,
 ): Promise<ImageRecord> {
   const image = typeof job.data.image === 'string' ? job.data.image : '';
-  let making: Making = { seed: 0, options: {}, models };
+  let provenance: Provenance = { seed: 0, options: {}, models };
   try {
     const data = validate(jobSchema, job.data, `job ${job.id ?? ''}`);
     const options = withSeed(data.options);
-    making = makingOf(inverter.resolve(options), models);
-    return recordOf(image, await invert(inverter, job, options), making);
+    provenance = provenanceOf(inverter.resolve(options), models);
+    return recordOf(image, await invert(inverter, job, options), provenance);
   } catch (error) {
     if (!(error instanceof FkinvError)) throw error;
     if (error.code === 'CUDA_FAILED') onFatal(error);
     const isLast = job.attemptsMade + 1 >= (job.opts.attempts ?? 1);
     if (passing.has(error.code) && !isLast) throw error;
-    return recordOf(image, error, making);
+    return recordOf(image, error, provenance);
   }
 }
 

@@ -1,5 +1,5 @@
 import { SingleBar } from 'cli-progress';
-import { environment } from '../environment';
+import { environment } from '../util/environment';
 import { FkinvError, type ErrorCode } from '../errors';
 import { reportError, reportWarning } from './report';
 

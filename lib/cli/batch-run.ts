@@ -2,7 +2,7 @@ import path from 'node:path';
 import { runBatch, type Outputs } from '../bulk/batch';
 import { checkInputs, imagesOf, stdinInput } from '../bulk/inputs';
 import { Journal } from '../bulk/journal';
-import { makingOf, type ImageRecord, type Making } from '../bulk/record';
+import { provenanceOf, type ImageRecord, type Provenance } from '../bulk/record';
 import { Sidecars, type Existing } from '../bulk/sidecars';
 import { Table } from '../bulk/table';
 import { FkinvError } from '../errors';
@@ -36,12 +36,12 @@ export async function batch(inputs: string[], flags: BatchFlags): Promise<number
   const { inverter, models } = await loadWithHashes(load, (warning) => progress.warn(warning));
   let outputs: Outputs | undefined;
   try {
-    const making = makingOf(inverter.resolve(options), models);
-    const journal = await Journal.open(out, making, { retryFailed: retryFailed === true });
+    const provenance = provenanceOf(inverter.resolve(options), models);
+    const journal = await Journal.open(out, provenance, { retryFailed: retryFailed === true });
     outputs = { journal, sidecars: sidecars === true ? new Sidecars(existing ?? 'skip') : undefined, table: undefined };
     await outputs.sidecars?.complete(journal.last);
     if (csv !== undefined) outputs.table = await Table.begin(csv, journal);
-    const code = await invertAll(inverter, inputs, options, making, outputs, progress);
+    const code = await invertAll(inverter, inputs, options, provenance, outputs, progress);
     if (journal.failed > 0) progress.warn(`${journal.failed} of ${out} failed before: --retry-failed does them again`);
     return code;
   } finally {
@@ -68,7 +68,7 @@ async function invertAll(
   inverter: Inverter,
   inputs: string[],
   options: InvertAllOptions,
-  making: Making,
+  provenance: Provenance,
   outputs: Outputs,
   progress: BatchProgress,
 ): Promise<number> {
@@ -96,7 +96,7 @@ async function invertAll(
     );
     const watch = { stop, abort, onSkip: () => progress.add('skipped'), onRecord };
     try {
-      await runBatch(inverter, imagesOf(inputs, process.stdin, onUnreadable), options, making, outputs, watch);
+      await runBatch(inverter, imagesOf(inputs, process.stdin, onUnreadable), options, provenance, outputs, watch);
     } catch (error) {
       if (!(error instanceof FkinvError) || error.code !== 'ABORTED') throw error;
     }

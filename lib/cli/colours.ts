@@ -1,5 +1,5 @@
 import pc from 'picocolors';
-import { environment } from '../environment';
+import { environment } from '../util/environment';
 
 type Colours = ReturnType<typeof pc.createColors>;
 

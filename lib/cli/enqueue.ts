@@ -4,7 +4,7 @@ import { checkInputs, imagesOf } from '../bulk/inputs';
 import { jobIdOf, jobName, openQueue, unavailable, type JobData } from '../bulk/queue';
 import { FkinvError } from '../errors';
 import { invertSchema, type ImageOptions } from '../options';
-import { validate } from '../validate';
+import { validate } from '../util/validate';
 import { section } from './help';
 import { addSamplerFlags } from './invert-flags';
 import { addQueueFlags, wholeNumber, type QueueFlags } from './queue-flags';

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { fromHere } from '../examine/checks';
 import type { FolderReport } from '../examine/folders';
 import type { ClipFacts, DllmFacts, GraphFacts } from '../examine/graphs';
-import type { NativeTensorInfo } from '../native';
+import type { NativeTensorInfo } from '../native/addon';
 import type { Device } from '../options';
 import { linesOf } from './checks';
 import { coloursOf } from './colours';

@@ -1,5 +1,5 @@
 import { SingleBar } from 'cli-progress';
-import { environment } from '../environment';
+import { environment } from '../util/environment';
 
 /** Brackets, percentage and spaces around the bar, and the cursor's column. */
 const around = 11;

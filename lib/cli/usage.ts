@@ -1,6 +1,6 @@
 import { statSync } from 'node:fs';
 import type { Command, CommanderError } from 'commander';
-import { didYouMean } from '../suggest';
+import { didYouMean } from '../util/suggest';
 
 /** What is wrong with the command line `args`, in one line, and what was probably meant. */
 export function faultOf(error: CommanderError, program: Command, args: string[]): string {

@@ -4,8 +4,8 @@ import path from 'node:path';
 import { z } from 'zod';
 import type { Examination } from './checks';
 import { FkinvError } from '../errors';
-import { clipManifest, dllmManifest, fileName, manifestName } from '../manifest';
-import { sha256, unreadable, type ModelFolder } from '../model-folder';
+import { clipManifest, dllmManifest, fileName, manifestName } from '../models/manifest';
+import { sha256, unreadable, type ModelFolder } from '../models/model-folder';
 
 // What lies in a model folder, without loading any of it.
 

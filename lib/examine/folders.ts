@@ -1,6 +1,6 @@
 import path from 'node:path';
 import { Examination, type Check } from './checks';
-import { Clip } from '../clip';
+import { Clip } from '../models/clip';
 import {
   examineClip,
   examineDllm,
@@ -11,9 +11,9 @@ import {
   type Place,
 } from './graphs';
 import { examineFiles, kindOf, type FilesReport, type ModelKind } from './files';
-import { ModelFolder } from '../model-folder';
-import { createEngine, type EngineOptions } from '../engine';
-import type { NativeEngine } from '../native';
+import { ModelFolder } from '../models/model-folder';
+import { createEngine, type EngineOptions } from '../native/create-engines';
+import type { NativeEngine } from '../native/addon';
 import type { ParityResult } from './parity';
 
 /** What was found in one model folder. What could not be looked at is null, or empty. */

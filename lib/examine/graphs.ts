@@ -1,12 +1,12 @@
 import { Fault, type Examination } from './checks';
-import { Clip } from '../clip';
-import { Dllm } from '../dllm';
+import { Clip } from '../models/clip';
+import { Dllm } from '../models/dllm';
 import { errorCodes, FkinvError } from '../errors';
-import { preparedSize } from '../image';
+import { preparedSize } from '../images/image';
 import { checkDefaults } from '../inverter';
-import { manifestName, type SamplerDefaults } from '../manifest';
-import type { Graph, ModelFolder } from '../model-folder';
-import type { NativeEngine, NativeTensorInfo } from '../native';
+import { manifestName, type SamplerDefaults } from '../models/manifest';
+import type { Graph, ModelFolder } from '../models/model-folder';
+import type { NativeEngine, NativeTensorInfo } from '../native/addon';
 import { clipParity, dllmParity, holds, type ParityResult } from './parity';
 
 /** A graph and its tensors; dynamic axes are −1. */

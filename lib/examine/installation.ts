@@ -5,13 +5,13 @@ import path from 'node:path';
 import nodeGypBuild from 'node-gyp-build';
 import type Sharp from 'sharp';
 import { Examination, Fault, fromHere, type Check } from './checks';
-import { environment } from '../environment';
+import { environment } from '../util/environment';
 import { errorCodes, FkinvError, messageOf } from '../errors';
 import type { Place } from './graphs';
 import { examineFiles, type FilesReport, type ModelFile, type ModelKind } from './files';
-import { modelFolder, type ModelFolder } from '../model-folder';
-import type { NativeBuild, NativeCuda } from '../native';
-import { findCudaProvider, findOnnxRuntime } from '../onnxruntime';
+import { modelFolder, type ModelFolder } from '../models/model-folder';
+import type { NativeBuild, NativeCuda } from '../native/addon';
+import { findCudaProvider, findOnnxRuntime } from '../native/onnxruntime';
 import type { Device, InvertOptions } from '../options';
 import { systemFacts, type SystemFacts } from './system';
 
@@ -107,7 +107,7 @@ async function checkAddon(): Promise<Found<DoctorReport['addon']>> {
   const file = addonFile();
   expectNoCrash(file);
   try {
-    const { native } = await import('../native.js');
+    const { native } = await import('../native/addon.js');
     const build = native.build();
     return [`${fromHere(file)}, ${build.compiler}, ${build.baseline}`, { path: file, ...build }];
   } catch (error) {
@@ -140,8 +140,8 @@ function addonFile(): string {
 }
 
 async function checkCuda(): Promise<Found<DoctorReport['cuda']>> {
-  const { native } = await import('../native.js');
-  const { capabilityOf } = await import('../devices.js');
+  const { native } = await import('../native/addon.js');
+  const { capabilityOf } = await import('../native/devices.js');
   const facts = native.cuda();
   const { architectures, runtime, driver, driverServes, fault, gpus } = facts;
   const provider = providerFolder();
@@ -167,7 +167,7 @@ function providerFolder(): string | null {
 
 /** Makes engines on it. That `auto` is the CPU is no fault; where there is a GPU, it is told why. */
 async function checkDevice(wanted: Device): Promise<Found<string>> {
-  const { createEngines } = await import('../engine.js');
+  const { createEngines } = await import('../native/create-engines.js');
   let why: string | undefined;
   const engines = createEngines({ threads: 1, device: wanted, warn: (message) => (why = message) });
   const device = engines.map((engine) => engine.device).join(', ');
@@ -177,8 +177,8 @@ async function checkDevice(wanted: Device): Promise<Found<string>> {
 
 /** Opens it for a GPU first: where it was opened for the CPU, it does not find a provider that lies elsewhere. */
 async function openForGpu(wanted: Device): Promise<void> {
-  const { native } = await import('../native.js');
-  const { gpusOf, openCuda } = await import('../devices.js');
+  const { native } = await import('../native/addon.js');
+  const { gpusOf, openCuda } = await import('../native/devices.js');
   try {
     if (wanted === 'cpu') return;
     const facts = native.cuda();
@@ -192,7 +192,7 @@ async function checkOnnxRuntime(hasAddon: boolean, wanted: Device): Promise<Foun
   try {
     const file = findOnnxRuntime();
     if (!hasAddon) return [`${fromHere(file)}, not opened: addon comes first`, { path: file, version: null }];
-    const { native } = await import('../native.js');
+    const { native } = await import('../native/addon.js');
     await openForGpu(wanted);
     await new native.Engine(file, 1, 'baseline', 'cpu').dispose();
     const version = native.onnxRuntimeVersion();
@@ -231,8 +231,8 @@ function checkTokenizers(): Found<undefined> {
 }
 
 async function checkKernels(): Promise<Found<DoctorReport['kernels']>> {
-  const { native } = await import('../native.js');
-  const { instructionSet } = await import('../engine.js');
+  const { native } = await import('../native/addon.js');
+  const { instructionSet } = await import('../native/create-engines.js');
   const { checkKernels: check } = await import('./golden.js');
   const kernels = { instructionSet: instructionSet(), instructionSets: native.instructionSets() };
   const detail = `${kernels.instructionSet} (of ${kernels.instructionSets.join(', ')}), ${check()} values of golden cases`;
@@ -255,7 +255,7 @@ async function examineModels(exam: Examination, models: Models, given: DoctorOpt
     for (const name of ['clip graphs', 'dllm graphs', 'inversion']) exam.skip(name, missing);
     return;
   }
-  const { createEngine } = await import('../engine.js');
+  const { createEngine } = await import('../native/create-engines.js');
   const { examineClip, examineDllm } = await import('./graphs.js');
   const engine = createEngine({ threads: 1, device, warn: () => undefined });
   const place = (kind: ModelKind): Place => ({

@@ -1,9 +1,9 @@
-import { Clip } from '../clip';
-import { Dllm } from '../dllm';
-import { createEngine, type EngineOptions } from '../engine';
-import { planMemory, type MemoryPlan } from '../memory-plan';
-import { modelFolder, type ModelFolder } from '../model-folder';
-import { resolveOptions, rowsOfForward } from '../resolved-options';
+import { Clip } from '../models/clip';
+import { Dllm } from '../models/dllm';
+import { createEngine, type EngineOptions } from '../native/create-engines';
+import { planMemory, type MemoryPlan } from '../sampling/memory-plan';
+import { modelFolder, type ModelFolder } from '../models/model-folder';
+import { resolveOptions, rowsOfForward } from '../sampling/resolved-options';
 import { graphSizes, type ModelKind } from './files';
 
 /** What inversions with a model's defaults take of the device's memory. */

@@ -1,10 +1,10 @@
 import { z } from 'zod';
-import type { Clip } from '../clip';
-import type { Dllm } from '../dllm';
+import type { Clip } from '../models/clip';
+import type { Dllm } from '../models/dllm';
 import { FkinvError, messageOf } from '../errors';
-import { tokenId } from '../manifest';
-import type { ModelFolder } from '../model-folder';
-import type { NativeDllmGraph, NativeInput } from '../native';
+import { tokenId } from '../models/manifest';
+import type { ModelFolder } from '../models/model-folder';
+import type { NativeDllmGraph, NativeInput } from '../native/addon';
 
 // Parity: a graph is run on inputs whose outputs the model gave before it was exported. docs/manifest.md has the format.
 

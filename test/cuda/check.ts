@@ -2,11 +2,11 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import path from 'node:path';
-import { findOnnxRuntime } from '../../lib/onnxruntime';
+import { findOnnxRuntime } from '../../lib/native/onnxruntime';
 import { cudaHeaders } from './toolkit';
 import { goldenNumbers } from './golden';
-import { needs } from '../needs';
-import { root, run } from '../long/child';
+import { needs } from '../helpers/needs';
+import { root, run } from '../helpers/child';
 
 needs(cudaHeaders !== undefined, 'the headers of the CUDA toolkit')(
   'the CUDA kernels compute what the CPU kernels do, whatever the order of their threads',

@@ -8,7 +8,7 @@
 #include <numeric>
 #include <random>
 
-#include "../../cpp/cpu_device.h"
+#include "../../cpp/device/cpu_device.h"
 #include "rows.h"
 
 namespace fkinv::cuda::check {

@@ -5,7 +5,7 @@
 #include <random>
 #include <type_traits>
 
-#include "../../cpp/cpu_device.h"
+#include "../../cpp/device/cpu_device.h"
 #include "../../cuda/launchers.h"
 #include "check.h"
 

@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "../long/demo.h"
-#include "cpu_device.h"
+#include "device/cpu_device.h"
 #include "cuda_device.h"
 #ifdef FKINV_EMULATED
 #include "emulator.h"
@@ -26,7 +26,7 @@
 #include "machine.h"
 #include "ort/binding.h"
 #include "ort/library.h"
-#include "recording_device.h"
+#include "profiling/recording_device.h"
 
 namespace fkinv {
 namespace {

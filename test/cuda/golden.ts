@@ -1,6 +1,6 @@
 // The golden cases for cuda_check.
-import { golden } from '../kernels/helpers';
-import { goldenCases, goldenLogits } from '../kernels/similarity';
+import { golden } from '../helpers/kernels/golden';
+import { goldenCases, goldenLogits } from '../helpers/kernels/similarity';
 
 interface Potentials {
   cases: {

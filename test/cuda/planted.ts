@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { cudaHeaders } from './toolkit';
-import { root, run } from '../long/child';
-import { needs } from '../needs';
+import { root, run } from '../helpers/child';
+import { needs } from '../helpers/needs';
 
 const place = String.raw`kernel shift<bug>, block \(\d, 0, 0\), thread \(\d+, 0, 0\)`;
 const outside = (access: string): RegExp =>

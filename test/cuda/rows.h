@@ -1,6 +1,6 @@
 // Logits of a few states for kernels and on the host, and the truth about them: the formulas in float64.
 #pragma once
-#include "../../cpp/device.h"
+#include "../../cpp/device/device.h"
 #include "../../cuda/launchers.h"
 #include "check.h"
 

@@ -6,18 +6,18 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'ava';
 import { Inverter, type InvertOptions } from '../../lib';
-import { Clip } from '../../lib/clip';
-import { Dllm } from '../../lib/dllm';
-import { createEngine } from '../../lib/engine';
-import { Engines } from '../../lib/engines';
-import { ModelFolder } from '../../lib/model-folder';
-import { native } from '../../lib/native';
-import { findInstalledProvider, findOnnxRuntime, providerLibraries } from '../../lib/onnxruntime';
-import type { Models } from '../../lib/sampler';
+import { Clip } from '../../lib/models/clip';
+import { Dllm } from '../../lib/models/dllm';
+import { createEngine } from '../../lib/native/create-engines';
+import { Replicas } from '../../lib/models/replicas';
+import { ModelFolder } from '../../lib/models/model-folder';
+import { native } from '../../lib/native/addon';
+import { findInstalledProvider, findOnnxRuntime, providerLibraries } from '../../lib/native/onnxruntime';
+import type { Models } from '../../lib/models/replicas';
 import { goldenNumbers } from '../cuda/golden';
 import { hasNvcc } from '../cuda/toolkit';
-import { needs } from '../needs';
-import { root, run, runScript, type Ended } from '../long/child';
+import { needs } from '../helpers/needs';
+import { root, run, runScript, type Ended } from '../helpers/child';
 
 const [gpu] = native.cuda().gpus;
 const library = findOnnxRuntime();
@@ -168,7 +168,7 @@ async function modelsOnGpu(): Promise<Models> {
 }
 
 onPackage('two engines on one GPU give what one does', async (t) => {
-  const engines = new Engines([await modelsOnGpu(), await modelsOnGpu()]);
+  const engines = new Replicas([await modelsOnGpu(), await modelsOnGpu()]);
   const two = Reflect.construct(Inverter, [engines, 1000, () => undefined]) as Inverter; // as Inverter.load() does for two GPUs
   await using one = await Inverter.load({ device: 'cuda:0' });
   const scenes = Array.from({ length: 10 }, (_, i) => path.join(root, 'test', 'fixtures', 'scenes', `00${i}.png`));

@@ -2,8 +2,16 @@ import test from 'ava';
 import fc from 'fast-check';
 import { FkinvError, type ErrorCode } from 'fkinv-native';
 import { coupling, type CouplingOptions } from 'fkinv-native/kernels';
-import { at, close, generator, normals } from './helpers';
-import { expectClose, faults, goldenCases, goldenLogits, moments, reference, stateOf } from './similarity';
+import { at, close, generator, normals } from '../helpers/kernels/golden';
+import {
+  expectClose,
+  faults,
+  goldenCases,
+  goldenLogits,
+  moments,
+  reference,
+  stateOf,
+} from '../helpers/kernels/similarity';
 
 for (const c of goldenCases) {
   test(`the golden case ${c.name} is met within the bounds of float32`, (t) => {

@@ -2,8 +2,17 @@ import test from 'ava';
 import fc from 'fast-check';
 import { FkinvError, type ErrorCode } from 'fkinv-native';
 import { draw, type DrawOptions } from 'fkinv-native/kernels';
-import { countsOf, Distribution, drawMany, lookup, tile, uneven, unevenTiles, unevenTokens } from './distribution';
-import { at, belowOne, generator, hills, normals, stratified, sum } from './helpers';
+import {
+  countsOf,
+  Distribution,
+  drawMany,
+  lookup,
+  tile,
+  uneven,
+  unevenTiles,
+  unevenTokens,
+} from '../helpers/kernels/distribution';
+import { at, belowOne, generator, hills, normals, stratified, sum } from '../helpers/kernels/golden';
 
 const rows: [name: string, row: Float32Array, tileDraws: number, tokenDraws: number, inTiles: number[]][] = [
   ['5 tokens', Float32Array.of(0.3, -2, 1.7, 0, -0.4), 1000, 20000, [0]],

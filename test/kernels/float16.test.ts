@@ -2,8 +2,8 @@
 import test from 'ava';
 import { FkinvError } from 'fkinv-native';
 import { coupling, draw, type CouplingOptions, type DrawOptions } from 'fkinv-native/kernels';
-import { formats, generator, hills, normals, stratified } from './helpers';
-import { faults, goldenCases, goldenLogits, reference, stateOf } from './similarity';
+import { formats, generator, hills, normals, stratified } from '../helpers/kernels/golden';
+import { faults, goldenCases, goldenLogits, reference, stateOf } from '../helpers/kernels/similarity';
 
 const positionsAndVocab: [number, number][] = [
   [5, 1],

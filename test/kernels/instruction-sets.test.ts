@@ -3,12 +3,12 @@
 import test from 'ava';
 import { FkinvError, Inverter } from 'fkinv-native';
 import { coupling, draw, type InstructionSet } from 'fkinv-native/kernels';
-import { native } from '../../lib/native';
+import { native } from '../../lib/native/addon';
 import { instructionSets } from '../../lib/schemes';
-import { bells } from '../fkinv';
-import { needs } from '../needs';
-import { generator, hills, normals } from './helpers';
-import { faults, stateOf } from './similarity';
+import { bells } from '../helpers/fkinv';
+import { needs } from '../helpers/needs';
+import { generator, hills, normals } from '../helpers/kernels/golden';
+import { faults, stateOf } from '../helpers/kernels/similarity';
 
 const there = native.instructionSets() as InstructionSet[];
 

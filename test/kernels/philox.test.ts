@@ -1,7 +1,7 @@
 import test from 'ava';
 import { FkinvError } from 'fkinv-native';
 import { philox } from 'fkinv-native/kernels';
-import { at, golden } from './helpers';
+import { at, golden } from '../helpers/kernels/golden';
 
 interface Block {
   counter: string[];

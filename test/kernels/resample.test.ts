@@ -2,7 +2,7 @@ import test from 'ava';
 import fc from 'fast-check';
 import { FkinvError } from 'fkinv-native';
 import { philox, resample, type ResampleOptions, type ResamplingScheme } from 'fkinv-native/kernels';
-import { at, belowOne, close, generator, golden, stratified, sum } from './helpers';
+import { at, belowOne, close, generator, golden, stratified, sum } from '../helpers/kernels/golden';
 
 const schemes = ['multinomial', 'stratified', 'residual', 'systematic'] as const;
 

@@ -2,9 +2,9 @@
 import test from 'ava';
 import fc from 'fast-check';
 import { draw } from 'fkinv-native/kernels';
-import { Distribution, drawMany, tile, unevenTiles, unevenTokens } from './distribution';
-import { at, belowOne, generator, hills, normals, stratified } from './helpers';
-import { truncation, type Proposal } from './row';
+import { Distribution, drawMany, tile, unevenTiles, unevenTokens } from '../helpers/kernels/distribution';
+import { at, belowOne, generator, hills, normals, stratified } from '../helpers/kernels/golden';
+import { truncation, type Proposal } from '../helpers/kernels/row';
 
 /** Boundaries of the CDF are met to within this (algorithm.md, Randomness). */
 const near = 2 ** -18;

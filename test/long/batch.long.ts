@@ -5,7 +5,7 @@ import { link, mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import test, { type ExecutionContext } from 'ava';
-import { cli, root } from '../fkinv';
+import { cli, root } from '../helpers/fkinv';
 
 const quick = ['--particles', '2', '--steps', '4', '--length', '12'];
 

@@ -11,8 +11,8 @@
 #include <utility>
 #include <vector>
 
-#include "engine.h"
-#include "particles.h"
+#include "engine/engine.h"
+#include "particles/particles.h"
 
 namespace fkinv {
 
@@ -22,7 +22,7 @@ inline void expect(bool holds, const char* what) {
   std::exit(1);
 }
 
-// Inversions on the demo models, T = 4, as lib/sampler.ts drives them, with made-up CLIP ids.
+// Inversions on the demo models, T = 4, as lib/sampling/sampler.ts drives them, with made-up CLIP ids.
 struct Demo {
   struct Result {
     std::vector<int32_t> tokens;  // of the two images that live

@@ -3,8 +3,8 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
-import { findOnnxRuntime } from '../../lib/onnxruntime';
-import { root, run, type Ended } from './child';
+import { findOnnxRuntime } from '../../lib/native/onnxruntime';
+import { root, run, type Ended } from '../helpers/child';
 
 const models = path.join(root, 'models');
 

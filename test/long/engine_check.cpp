@@ -23,9 +23,9 @@
 #include <thread>
 #include <vector>
 
-#include "cpu_device.h"
+#include "device/cpu_device.h"
 #include "demo.h"
-#include "engine.h"
+#include "engine/engine.h"
 #include "error.h"
 #include "kernels/average.h"
 #include "kernels/cosine.h"
@@ -34,7 +34,7 @@
 #include "kernels/potential.h"
 #include "kernels/resample.h"
 #include "kernels/widen.h"
-#include "memory_plan.h"
+#include "particles/memory_plan.h"
 #include "ort/library.h"
 
 #ifdef __SANITIZE_ADDRESS__

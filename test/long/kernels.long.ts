@@ -6,10 +6,10 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import test from 'ava';
-import { native } from '../../lib/native';
+import { native } from '../../lib/native/addon';
 import { instructionSets } from '../../lib/schemes';
-import { needs } from '../needs';
-import { root, run } from './child';
+import { needs } from '../helpers/needs';
+import { root, run } from '../helpers/child';
 
 // Those of the best set are npm test's.
 for (const set of instructionSets) {

@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "kernels/instruction_set.h"
-#include "parallel.h"
+#include "device/parallel.h"
 
 namespace fkinv::kernels {
 

@@ -1,6 +1,6 @@
 // Memory that must stay flat over many rounds of the same work.
 import test from 'ava';
-import { runScript } from './child';
+import { runScript } from '../helpers/child';
 
 const mean = (values: number[]): number => values.reduce((a, b) => a + b, 0) / values.length;
 

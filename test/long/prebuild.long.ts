@@ -13,7 +13,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'ava';
 import { hasNvcc } from '../cuda/toolkit';
-import { root, run } from './child';
+import { root, run } from '../helpers/child';
 
 const copy = mkdtempSync(path.join(realpathSync(tmpdir()), 'fkinv-prebuild-')); // a link on macOS
 const prebuilds = path.join(copy, 'prebuilds', `${process.platform}-${process.arch}`);
@@ -21,7 +21,17 @@ const bells = path.join(root, 'examples', 'bells.png');
 let printed = '';
 
 test.before(async (t) => {
-  for (const name of ['package.json', 'CMakeLists.txt', 'binding', 'cpp', 'cuda', 'dist', 'models', 'scripts'])
+  for (const name of [
+    'package.json',
+    'CMakeLists.txt',
+    'binding',
+    'cpp',
+    'cuda',
+    'third_party',
+    'dist',
+    'models',
+    'scripts',
+  ])
     cpSync(path.join(root, name), path.join(copy, name), { recursive: true });
   symlinkSync(path.join(root, 'node_modules'), path.join(copy, 'node_modules'), 'junction');
   const { code, stdout, stderr } = await run(process.execPath, [path.join(copy, 'scripts', 'prebuild.mjs')], {

@@ -1,6 +1,6 @@
 // Whole processes that load the addon: workers that end, Inverters that are dropped, and images that change meanwhile.
 import test from 'ava';
-import { endedWell, run } from '../processes';
+import { endedWell, run } from '../helpers/processes';
 
 test('workers end mid-run (exit): the main thread goes on, no thread stays', async (t) => {
   endedWell(t, await run('worker-exit.cjs', ['exit']), [{ codes: [7, 7, 7], same: true, threads: 0 }]);

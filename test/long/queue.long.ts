@@ -4,9 +4,9 @@ import { once } from 'node:events';
 import { readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { Inverter } from 'fkinv-native';
-import { bells, fkinv, squids } from '../fkinv';
-import { freePort } from '../free-port';
-import { drain, folder, quick, redis, scenes, startRedis, startWorker, until, type Result } from '../queue';
+import { bells, fkinv, squids } from '../helpers/fkinv';
+import { freePort } from '../helpers/free-port';
+import { drain, folder, quick, redis, scenes, startRedis, startWorker, until, type Result } from '../helpers/queue';
 
 redis('two workers and one that is killed: every job is done, and has one result', async (t) => {
   const { flags, queue } = await startRedis(t);

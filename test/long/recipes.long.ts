@@ -8,8 +8,8 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
-import { asShown, blocksUnder, root, writeFiles } from '../documents';
-import { freePort } from '../free-port';
+import { asShown, blocksUnder, root, writeFiles } from '../helpers/documents';
+import { freePort } from '../helpers/free-port';
 
 const run = promisify(execFile);
 const document = 'docs/recipes.md';

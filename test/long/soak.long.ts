@@ -1,7 +1,7 @@
 // Processes made to end at random moments: none may crash or hang.
 import test from 'ava';
 import { philox } from 'fkinv-native/kernels';
-import { runScript } from './child';
+import { runScript } from '../helpers/child';
 
 const seed = 20260101;
 const perKind = 50;

@@ -2,7 +2,7 @@
 // enough that the law of its prompts can be enumerated. As a script it makes them all: npx tsx test/onnx/models.ts <folder>
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { normals } from '../kernels/helpers';
+import { normals } from '../helpers/kernels/golden';
 import {
   elementTypes,
   float16,

@@ -1,0 +1,109 @@
+#pragma once
+#include <memory>
+
+#include "costs.h"
+#include "device/device.h"
+#include "recorder.h"
+
+namespace fkinv {
+
+/// Another device, each of whose kernels and runs leaves a span, and a range in the device's profiler. Where that
+/// device queues its work, the span is of its own order; but what the host copies, and waits for, is the calling
+/// thread's. It exists while something is profiled: a call that is not has the device itself, and pays nothing.
+class RecordingDevice final : public Device {
+ public:
+  RecordingDevice(std::shared_ptr<Device> device, std::shared_ptr<Recorder> recorder)
+      : device_(std::move(device)), recorder_(std::move(recorder)), queues_(device_->mark() != nullptr) {}
+
+  const char* memoryName() const override { return device_->memoryName(); }
+  int memoryIndex() const override { return device_->memoryIndex(); }
+  const char* pinnedMemoryName() const override { return device_->pinnedMemoryName(); }
+  void configure(OrtSessionOptions* options, bool cudaGraphs) const override {
+    device_->configure(options, cudaGraphs);
+  }
+  void configure(OrtRunOptions* options) const override { device_->configure(options); }
+  bool hasCudaGraphs() const override { return device_->hasCudaGraphs(); }
+  void capture(const std::function<void()>& run) override { device_->capture(run); }
+  int chunkTiles() const override { return device_->chunkTiles(); }
+  void eachRow(const Forward& forward, const std::function<void(int64_t)>& run) override;
+  void wait() const noexcept override;
+  std::unique_ptr<Mark> mark() noexcept override { return device_->mark(); }
+  void enter(const char* name) noexcept override { device_->enter(name); }
+  void leave() noexcept override { device_->leave(); }
+  Limits measureLimits() override { return device_->measureLimits(); }
+
+  std::optional<std::size_t> freeBytes() override { return device_->freeBytes(); }
+  void* allocate(std::size_t bytes) override { return device_->allocate(bytes); }
+  void release(void* memory) noexcept override { device_->release(memory); }
+  void upload(void* to, const void* host, std::size_t bytes) override;
+  void download(void* host, const void* from, std::size_t bytes) override;
+  void copy(void* to, const void* from, std::size_t bytes) override;
+
+  void suppress(const Logits&, std::span<const int32_t> ids, std::span<const uint8_t> at) override;
+  void pass(const Logits&, double temperature, const TileTable&) override;
+  void merge(const Logits&, double temperature, const TileTable&, const RowStats&) override;
+  void truncate(const Logits&, double temperature, kernels::Truncation, const TileTable&, const RowStats&) override;
+  void masked(const Layout&, const uint8_t* live, int32_t maskId, const int32_t* tokens, int first, int last,
+              uint8_t* wanted) override;
+  void exclude(const Layout&, const int32_t* stateOf, const kernels::RowFault* faults, uint8_t* wanted,
+               int32_t* tokens) override;
+  void open(const Layout&, const uint64_t* seeds, uint32_t step, const Block&, const uint8_t* wanted,
+            uint8_t* opened) override;
+  void score(kernels::Order, const Logits&, const TileTable&, const RowStats&, const Layout&, const int32_t* stateOf,
+             const uint8_t* wanted, const double* logModel, double* scores) override;
+  void choose(const Layout&, const double* scores, const uint8_t* wanted, int count, uint8_t* opened) override;
+  void draw(const Logits&, double temperature, const TileTable&, const RowStats&, const Layout&, const Draws&) override;
+  std::vector<int32_t> redraw(const Logits&, double temperature, kernels::Truncation, const Layout&, const Draws&,
+                              std::span<const Redraw> redraws) override;
+  void place(const Layout&, const uint8_t* opened, const int32_t* drawn, int32_t* tokens) override;
+  void accept(const Layout&, const uint8_t* opened, const uint8_t* drawn, const double* logModel,
+              const double* logProposal, double* logProb, double* logWeights) override;
+  void count(const Layout&, const int32_t* tokens, std::span<const int32_t> stops, bool all, uint8_t* counted) override;
+  void coupling(const Layout&, const float* gram, const int32_t* stateOf, const uint8_t* counted,
+                double* rewardEdit) override;
+  void cosine(const Layout&, const float* texts, const int32_t* textOf, const float* images, int size,
+              double* rewardClip) override;
+  void average(std::span<const float* const> embeddings, int size, float* mean) override;
+  void weigh(const Layout&, int guesses, double lambdaClip, double lambdaEdit, const double* clip, const double* edit,
+             const double* previousTotal, double* total, double* logWeights) override;
+  void effectiveSampleSize(const Layout&, const double* logWeights, double* ess) override;
+  void resample(const Layout&, kernels::Scheme, const uint64_t* seeds, uint32_t step, const Due&, uint8_t* resampled,
+                double* logWeights, int32_t* ancestors) override;
+  void gather(const Layout&, const int32_t* ancestors, const void* from, void* to, std::size_t rowBytes) override;
+
+ private:
+  enum class On : uint8_t { device, host };
+  // From its making to its end.
+  class Timed {
+   public:
+    Timed(const RecordingDevice& device, std::string name, SpanKind kind, Recorder::CostOf cost, On on = On::device)
+        : device_(*device.device_),
+          recorder_(*device.recorder_),
+          name_(std::move(name)),
+          kind_(kind),
+          cost_(std::move(cost)),
+          range_(device_, name_.c_str()),
+          start_(on == On::device ? recorder_.startOn(device_) : Recorder::startHere()) {}
+    Timed(const RecordingDevice& device, const char* kernel, Cost cost, On on = On::device)
+        : Timed(device, kernel, SpanKind::kernel, [cost] { return cost; }, on) {}
+    ~Timed() { recorder_.add(name_, kind_, start_, device_, std::move(cost_)); }
+    Timed(const Timed&) = delete;
+    Timed& operator=(const Timed&) = delete;
+
+   private:
+    Device& device_;
+    Recorder& recorder_;
+    const std::string name_;
+    const SpanKind kind_;
+    Recorder::CostOf cost_;
+    const Range range_;
+    const Recorder::Start start_;
+  };
+  std::shared_ptr<const Array<uint8_t>> marks(const Layout&, const uint8_t* onDevice) const;
+
+  const std::shared_ptr<Device> device_;
+  const std::shared_ptr<Recorder> recorder_;
+  const bool queues_;
+};
+
+}  // namespace fkinv

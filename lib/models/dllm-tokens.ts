@@ -1,0 +1,124 @@
+import { z } from 'zod';
+import { FkinvError } from '../errors';
+import { manifestName, tokenId, type DllmManifest } from './manifest';
+import type { ModelFolder } from './model-folder';
+import { tokenSchema, type Tokenizer } from './tokenizer';
+
+/** Fields of `config.json` about tokens. */
+export const tokenFields = {
+  mask_token_id: tokenId.nullish(),
+  eos_token_id: z.union([tokenId.transform((id) => [id]), z.array(tokenId).min(1)]).nullish(),
+};
+type TokenConfig = z.output<z.ZodObject<typeof tokenFields>>;
+
+const specialsSchema = z.looseObject({ mask_token: tokenSchema.nullish(), eos_token: tokenSchema.nullish() });
+
+/** The ids that the files of a folder give a meaning to. */
+export interface Tokens {
+  maskId: number;
+  stops: number[];
+  /** Those of the manifest only. */
+  suppressed: number[];
+  prefix: number[];
+  suffix: number[];
+  /** How an image's ids stand behind the prefix; undefined where none do. */
+  image: { before: number[]; offset: number; after: number[] } | undefined;
+}
+
+/** Reads them all; a text of the manifest is encoded without special tokens. Throws `MODEL_NOT_FOUND` or `MODEL_INVALID`. */
+export async function readTokens(
+  folder: ModelFolder,
+  config: TokenConfig,
+  manifest: DllmManifest,
+  tokenizer: Tokenizer,
+): Promise<Tokens> {
+  const specials = await folder.json('tokenizer_config.json', specialsSchema);
+  const special = (field: 'mask_token' | 'eos_token'): number[] =>
+    specials[field] == null ? [] : [oneId(folder, tokenizer, field, specials[field])];
+  const encode = (given: string | number[]): number[] =>
+    typeof given === 'string' ? tokenizer.encode(given, { specials: false }) : given;
+  const absent = (field: string, key: string, token: string): never => {
+    throw new FkinvError(
+      'MODEL_INVALID',
+      `${folder.file('config.json')}: ${field} is missing, and so are ${key} of ${manifestName} and ${token} of ` +
+        'tokenizer_config.json',
+    );
+  };
+  const maskId = manifest.maskId ?? config.mask_token_id ?? special('mask_token')[0];
+  const stops = manifest.stopIds ?? config.eos_token_id ?? special('eos_token');
+  const tokens = {
+    maskId: maskId ?? absent('mask_token_id', 'maskId', 'mask_token'),
+    stops: stops.length > 0 ? stops : absent('eos_token_id', 'stopIds', 'eos_token'),
+    suppressed: manifest.suppressedIds,
+    prefix: encode(manifest.prefix),
+    suffix: encode(manifest.suffix),
+    image: imageTokens(manifest, encode),
+  };
+  checkTokens(folder, tokens, manifest.logitShift);
+  return tokens;
+}
+
+function imageTokens({ condition }: DllmManifest, encode: (given: string | number[]) => number[]): Tokens['image'] {
+  if (typeof condition !== 'object' || !('prefix' in condition)) return undefined;
+  const { before, offset, after } = condition.prefix;
+  return { before: encode(before), offset, after: encode(after) };
+}
+
+function oneId(folder: ModelFolder, tokenizer: Tokenizer, field: string, token: string): number {
+  const [id] = tokenizer.encode(token, { specials: false });
+  if (id !== undefined && tokenizer.token(id) === token) return id; // neither a part of it nor the unknown token
+  throw new FkinvError(
+    'MODEL_INVALID',
+    `${folder.file('tokenizer_config.json')}: ${field} ${JSON.stringify(token)} is not one token of the tokenizer`,
+  );
+}
+
+function checkTokens(folder: ModelFolder, { maskId, stops, suppressed, prefix, image }: Tokens, shift: number): void {
+  const fail = (file: string, what: string): never => {
+    throw new FkinvError('MODEL_INVALID', `${folder.file(file)}: ${what}`);
+  };
+  if (stops.includes(maskId)) {
+    fail('config.json', `mask_token_id is among eos_token_id, or in ${manifestName} maskId among stopIds: ${maskId}`);
+  }
+  const both = suppressed.find((id) => stops.includes(id));
+  if (both !== undefined) fail(manifestName, `suppressedIds has ${both}, which is a stop id`);
+  if (shift > prefix.length && image === undefined) {
+    fail(
+      manifestName,
+      'logitShift is 1 and prefix is empty: no row predicts the first position. Give the token it follows',
+    );
+  }
+}
+
+/** Throws `TOKENIZER_MISMATCH` unless there is a column of the logits for every id. */
+export function checkColumns(folder: ModelFolder, tokenizer: Tokenizer, tokens: Tokens, vocab: number): void {
+  const { maskId, stops, suppressed, prefix, suffix, image } = tokens;
+  const ofImage = image === undefined ? [] : [...image.before, image.offset, ...image.after];
+  const ids = [tokenizer.size - 1, maskId, ...stops, ...suppressed, ...prefix, ...suffix, ...ofImage];
+  const highest = ids.reduce((a, b) => Math.max(a, b));
+  if (highest < vocab) return;
+  throw new FkinvError(
+    'TOKENIZER_MISMATCH',
+    `${folder.path}: the tokenizer, config.json or ${manifestName} has token id ${highest}, the logits have ${vocab} ` +
+      'columns: the files are of different models',
+  );
+}
+
+/** The prefix of an image for which the graph `file` gave `ids`. Throws `MODEL_INVALID` where one has no column. */
+export function prefixWith({ prefix, image }: Tokens, ids: bigint[], vocab: number, file: string): number[] {
+  const { before, offset, after } = image ?? { before: [], offset: 0, after: [] };
+  const outside = ids.find((id) => id < 0n || id + BigInt(offset) >= vocab);
+  if (outside === undefined) return [...prefix, ...before, ...ids.map((id) => Number(id) + offset), ...after];
+  throw new FkinvError(
+    'MODEL_INVALID',
+    `${file} gave the id ${outside} for an image: with the offset ${offset} of ${manifestName} it is none of the ` +
+      `${vocab} ids of the dLLM`,
+  );
+}
+
+/** Ids that no prompt may hold. */
+export function suppressedIds(tokenizer: Tokenizer, { maskId, stops, suppressed }: Tokens, vocab: number): number[] {
+  const noText = Array.from({ length: vocab }, (_, id) => id).filter((id) => !tokenizer.has(id));
+  const all = new Set([maskId, ...tokenizer.specialIds, ...noText, ...suppressed]);
+  return [...all].filter((id) => !stops.includes(id));
+}

@@ -1,0 +1,149 @@
+import path from 'node:path';
+import { z } from 'zod';
+import type { ModelFolder } from './model-folder';
+import { invertSchema, type InvertOptions } from '../options';
+import { integer } from '../util/validate';
+
+// What fkinv.json beside a model's files may say: what no Hugging Face file says. docs/manifest.md has it in words.
+
+/** The manifest's file. */
+export const manifestName = 'fkinv.json';
+
+/** No model has more tokens; a file that claims more is broken. */
+export const maxVocab = 2 ** 24;
+
+/** Id of a token. */
+export const tokenId = integer(0, maxVocab - 1);
+
+/** ONNX Runtime's GraphOptimizationLevel, by name. */
+const optimizationLevels = { disabled: 0, basic: 1, extended: 2, all: 99 } as const;
+
+const name = z.string().min(1, 'must not be empty');
+const text = z.string();
+
+/** A file in the folder. */
+export const fileName = name.refine(
+  (file) => !path.isAbsolute(file) && !file.split(/[/\\]/).includes('..'),
+  'must be a file in the folder',
+);
+
+/** Keys that a manifest of either kind may have. */
+const common = {
+  /** SHA-256 of files, by name; those of external data too. They are checked when the folder is loaded. */
+  files: z
+    .record(fileName, z.string().regex(/^[0-9a-f]{64}$/, 'must be a SHA-256 in lower-case hexadecimal'))
+    .default({}),
+  optimization: z
+    .enum(['disabled', 'basic', 'extended', 'all'], { error: 'must be "disabled", "basic", "extended" or "all"' })
+    .default('all')
+    .transform((level) => optimizationLevels[level]),
+  /** For people. */
+  weightType: text.optional(),
+  /** For people. */
+  licence: text.optional(),
+  /** Inputs and expected outputs, by which `fkinv models` checks the graphs: see parity.ts. */
+  parity: fileName.optional(),
+};
+type Common = z.output<z.ZodObject<typeof common>>;
+
+/** Names of the dLLM graph's tensors; empty where the graph has none. */
+const tensors = z
+  .strictObject({
+    ids: name.default('input_ids'),
+    attentionMask: name.default(''),
+    positionIds: name.default(''),
+    timestep: name.default(''),
+    logits: name.default('logits'),
+  })
+  .refine(({ ids, attentionMask, positionIds, timestep }) => {
+    const inputs = [ids, attentionMask, positionIds, timestep].filter((input) => input !== '');
+    return new Set(inputs).size === inputs.length;
+  }, 'two inputs have the same name');
+
+/** A text, or token ids. */
+const textOrIds = z.union([text, z.array(tokenId)], { error: 'must be a text or a list of token ids' }).default([]);
+
+const ownGraph = fileName.refine((file) => file !== 'clip', 'must be a graph file');
+
+/**
+ * How a dLLM is given the image: not at all; as CLIP's embedding of it, in an input; or as what a graph in its own
+ * folder gives, in an input or, where that is ids, in the prefix: `before`, each id + `offset`, `after`.
+ */
+const condition = z.union(
+  [
+    z.literal('none'),
+    z.strictObject({ input: name, from: z.literal('clip') }),
+    z.strictObject({ input: name, from: ownGraph, output: name }),
+    z.strictObject({
+      from: ownGraph,
+      output: name,
+      prefix: z.strictObject({ before: textOrIds, offset: tokenId.default(0), after: textOrIds }),
+    }),
+  ],
+  {
+    error:
+      'must be "none", { input, from: "clip" }, { input, from, output } or ' +
+      '{ from, output, prefix: { before, offset, after } }',
+  },
+);
+/** Conditions that a graph in the dLLM's own folder gives. */
+export type TowerCondition = Extract<z.output<typeof condition>, { output: string }>;
+
+/** Options of an inversion that a manifest may give defaults for: how the model is sampled, not what for. */
+const samplerOptions = {
+  length: true,
+  minLength: true,
+  particles: true,
+  steps: true,
+  order: true,
+  blockLength: true,
+  guesses: true,
+  resampling: true,
+  essThreshold: true,
+  temperature: true,
+  topK: true,
+  topP: true,
+} as const;
+export type SamplerDefaults = Pick<InvertOptions, keyof typeof samplerOptions>;
+
+const samplerSchema = invertSchema.pick(samplerOptions);
+
+/** Held to the options' own ranges; what is not given stays so, since the package's defaults come after. */
+const defaults = z.custom<SamplerDefaults>().superRefine((given, context) => {
+  const { issues = [] } = samplerSchema.safeParse(given).error ?? {};
+  for (const { path, message } of issues) context.addIssue({ code: 'custom', path, message });
+});
+
+/** `fkinv.json` of a dLLM. */
+export const dllmManifest = z.strictObject({
+  ...common,
+  graph: fileName.optional(),
+  tensors: tensors.prefault({}),
+  maskId: tokenId.optional(),
+  stopIds: z.array(tokenId).min(1, 'must not be empty').optional(),
+  suppressedIds: z.array(tokenId).default([]),
+  maxPositions: integer(1, 2 ** 31 - 1).optional(),
+  logitShift: z.union([z.literal(0), z.literal(1)], { error: 'must be 0 or 1' }).default(0),
+  prefix: textOrIds,
+  suffix: textOrIds,
+  condition: condition.optional(),
+  defaults: defaults.default({}),
+  maxBatch: integer(1, 2 ** 31 - 1).optional(),
+});
+export type DllmManifest = z.output<typeof dllmManifest>;
+
+/** `fkinv.json` of a CLIP. */
+export const clipManifest = z.strictObject({
+  ...common,
+  graphs: z.strictObject({ vision: fileName.optional(), text: fileName.optional() }).default({}),
+});
+
+/**
+ * The manifest of `folder`, an empty one where there is none, its files held to their hashes. Throws `MODEL_NOT_FOUND`
+ * or `MODEL_INVALID`.
+ */
+export async function readManifest<T extends Common>(folder: ModelFolder, schema: z.ZodType<T>): Promise<T> {
+  const manifest = await folder.optionalJson(manifestName, schema);
+  await folder.verify(manifest.files);
+  return manifest;
+}

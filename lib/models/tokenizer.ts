@@ -1,0 +1,115 @@
+import * as huggingFace from '@huggingface/tokenizers';
+import path from 'node:path';
+import { z } from 'zod';
+import { FkinvError, messageOf } from '../errors';
+import type { ModelFolder } from './model-folder';
+
+/** The part of the library's Tokenizer that is used: its own declarations do not resolve under Node's rules. */
+interface HuggingFaceTokenizer {
+  encode(text: string, options: { add_special_tokens: boolean }): { ids: number[] };
+  decode(ids: number[], options: { skip_special_tokens: boolean }): string;
+  token_to_id(token: string): number | undefined;
+  id_to_token(id: number): string | undefined;
+  get_vocab(): Map<string | undefined, number>;
+  get_added_tokens_decoder(): Map<number, { id: number; special: boolean }>;
+}
+const { Tokenizer: HuggingFaceTokenizer } = huggingFace as unknown as {
+  Tokenizer: new (json: object, config: object) => HuggingFaceTokenizer;
+};
+
+/** "No limit" is written as 1e30. */
+const noLimit = 1e6;
+
+/** A token as tokenizer_config.json writes it, by itself or with its properties. */
+export const tokenSchema = z.union([z.string(), z.object({ content: z.string() }).transform((token) => token.content)]);
+const configSchema = z.looseObject({
+  pad_token: tokenSchema.nullish(),
+  model_max_length: z
+    .number()
+    .min(1)
+    .refine((longest) => Number.isInteger(longest) || longest > noLimit, 'must be a whole number')
+    .nullish(),
+});
+
+/** A model's own tokenizer: its `tokenizer.json` and `tokenizer_config.json`. */
+export class Tokenizer {
+  readonly #tokenizer: HuggingFaceTokenizer;
+  readonly #ids: Set<number>;
+  #spacedIds: number[] | undefined;
+  /** One more than the highest id. */
+  readonly size: number;
+  /** Ids that are no text. */
+  readonly specialIds: number[];
+  /** Id that fills a row of shorter texts, where the config names one. */
+  readonly padId: number | undefined;
+  /** The longest text in tokens, where the config gives one that a model can have. */
+  readonly maxLength: number | undefined;
+
+  private constructor(
+    tokenizer: HuggingFaceTokenizer,
+    config: z.output<typeof configSchema>,
+    readonly file: string,
+  ) {
+    this.#tokenizer = tokenizer;
+    // An id that no token has is listed too, as the id of nothing.
+    const tokens = [...tokenizer.get_vocab()].filter(([token]) => token !== undefined);
+    this.#ids = new Set(tokens.map(([, id]) => id));
+    this.size = [...this.#ids].reduce((highest, id) => Math.max(highest, id), -1) + 1;
+    this.specialIds = [...tokenizer.get_added_tokens_decoder().values()]
+      .filter(({ special }) => special)
+      .map(({ id }) => id);
+    this.padId = config.pad_token == null ? undefined : tokenizer.token_to_id(config.pad_token);
+    const longest = config.model_max_length ?? Infinity;
+    this.maxLength = longest < noLimit ? longest : undefined;
+  }
+
+  static async load(folder: ModelFolder): Promise<Tokenizer> {
+    const json = await folder.json('tokenizer.json', z.looseObject({ model: z.looseObject({}) }));
+    const config = await folder.json('tokenizer_config.json', configSchema);
+    const file = path.join(folder.path, 'tokenizer.json');
+    try {
+      return new Tokenizer(new HuggingFaceTokenizer(json, config), config, file);
+    } catch (cause) {
+      throw new FkinvError('MODEL_INVALID', `${file} is of no kind that is known: ${messageOf(cause)}`, {
+        cause,
+      });
+    }
+  }
+
+  /** Whether `id` is a token. */
+  has(id: number): boolean {
+    return this.#ids.has(id);
+  }
+
+  /** The token `id` as the vocabulary writes it; empty where there is none. */
+  token(id: number): string {
+    return this.#tokenizer.id_to_token(id) ?? '';
+  }
+
+  /** Ids of the tokens whose text begins with a space. */
+  get spacedIds(): readonly number[] {
+    // Once, and for those who ask only: it decodes the whole vocabulary.
+    this.#spacedIds ??= [...this.#ids].filter((id) => this.decode([id]).startsWith(' '));
+    return this.#spacedIds;
+  }
+
+  /**
+   * Token ids of `text`, with the model's own special tokens around it unless `specials` is false; neither padded nor
+   * truncated. Throws `MODEL_INVALID` where a part of it has no token and the tokenizer has none for the unknown.
+   */
+  encode(text: string, { specials = true }: { specials?: boolean } = {}): number[] {
+    const { ids } = this.#tokenizer.encode(text, { add_special_tokens: specials }) as { ids: (number | undefined)[] };
+    return ids.map((id) => {
+      if (id !== undefined) return id;
+      throw new FkinvError(
+        'MODEL_INVALID',
+        `${this.file}: the tokenizer has no token for a part of ${JSON.stringify(text)}, and none for the unknown`,
+      );
+    });
+  }
+
+  /** Text of `ids`, special tokens left out. */
+  decode(ids: number[]): string {
+    return ids.length === 0 ? '' : this.#tokenizer.decode(ids, { skip_special_tokens: true });
+  }
+}

@@ -1,0 +1,441 @@
+import path from 'node:path';
+import { versionSync } from 'detect-libc';
+import nodeGypBuild from 'node-gyp-build';
+import { FkinvError, messageOf, type ErrorCode } from '../errors';
+
+// The addon as it is: what binding/ registers, one to one. Everything else in lib/ is for people.
+
+/** An input or output of a graph; dynamic axes are −1. */
+export interface NativeTensorInfo {
+  name: string;
+  type: string;
+  shape: number[];
+}
+
+/** float32 values on the engine's device. */
+export interface NativeTensor {
+  /** A copy on the host. For parity checks: the sampler never calls it. */
+  read(): Promise<Float32Array>;
+}
+
+/** Rows of one input; `rowShape` is the graph's shape less its leading axis. */
+export interface NativeInput {
+  name: string;
+  data: Float32Array | BigInt64Array;
+  rowShape: number[];
+}
+
+/** A kernel; a forward, the runs of a graph on all its rows; one of those runs; or the host's waiting for the device. */
+export interface NativeSpan {
+  name: string;
+  kind: 'kernel' | 'forward' | 'model' | 'wait';
+  /** 0 is JavaScript's, 1 the engine's own, the others are of its pool; −1 is none, but what a GPU was given, in its order. */
+  thread: number;
+  /** Milliseconds, as {@link NativeRecorder.now}. */
+  start: number;
+  end: number;
+  /** What it reads, each byte once; of a forward and a run, their inputs. */
+  bytes: number;
+  /** Null where only ONNX Runtime knows. */
+  flops: number | null;
+}
+
+/** Collects spans of what it is given to. */
+export interface NativeRecorder {
+  /** Milliseconds of its clock. */
+  now(): number;
+  /** All spans so far, of what ran on `engine`, in the order in which they ended; it then forgets them. */
+  take(engine: NativeEngine): Promise<NativeSpan[]>;
+}
+
+/** Who records a run, and what it calls the model. */
+export interface NativeRecorded {
+  recorder: NativeRecorder;
+  model: string;
+}
+
+/** A model graph, loaded. */
+export interface NativeSession {
+  readonly inputs: NativeTensorInfo[];
+  readonly outputs: NativeTensorInfo[];
+  /** Each row is a run of its own, so that its result does not depend on the others. */
+  run(
+    rows: number,
+    inputs: NativeInput[],
+    output: string,
+    rowShape: number[],
+    type?: 'float32',
+    recorded?: NativeRecorded,
+  ): Promise<NativeTensor>;
+  /** The same of an int64 output, for the host. */
+  run(
+    rows: number,
+    inputs: NativeInput[],
+    output: string,
+    rowShape: number[],
+    type: 'int64',
+    recorded?: NativeRecorded,
+  ): Promise<BigInt64Array>;
+  /** The same of an output of 16-bit floats, for the host. For parity checks. */
+  run(
+    rows: number,
+    inputs: NativeInput[],
+    output: string,
+    rowShape: number[],
+    type: 'float16' | 'bfloat16',
+  ): Promise<Float32Array>;
+  dispose(): void;
+}
+
+/** What the machine can do at most, with all threads of an engine together. */
+export interface NativeLimits {
+  threads: number;
+  /** float32 operations a second; a multiplication and an addition are one each. */
+  flopsPerSecond: number;
+  /** Bytes a second read from memory. */
+  bytesPerSecond: number;
+}
+
+/** An engine thread, and what is loaded on it. */
+export interface NativeEngine {
+  /** `cpu` or `cuda:0`, `cuda:1`, …; what it was made with. */
+  readonly device: string;
+  /** `optimization`: ONNX Runtime's GraphOptimizationLevel, 0 none, 1 basic, 2 extended, 99 all. With `cudaGraphs` a GPU captures its runs. */
+  load(path: string, optimization: number, cudaGraphs?: boolean): Promise<NativeSession>;
+  /** Measures them now, with the engine's threads, in about half a second. */
+  measureLimits(): Promise<NativeLimits>;
+  /** Stops the job that runs, fails those that wait, and resolves when the thread has ended. */
+  dispose(): Promise<void>;
+}
+
+/**
+ * The dLLM's graph and the names of its tensors; a name is empty where the graph has no such tensor. Its rows are
+ * prefix, prompt positions and suffix; the prefix is given with the particles.
+ */
+export interface NativeDllmGraph {
+  session: NativeSession;
+  /** int64 [states, width] */
+  ids: string;
+  /** float32 [states, …conditionShape] */
+  condition: string;
+  /** int64 [states, width], all 1. */
+  attentionMask: string;
+  /** int64 [states, width], 0 … width − 1. */
+  positionIds: string;
+  /** float32 or int64 [states], 0: a model without an input for the time does not need one. */
+  timestep: string;
+  /** float32, float16 or bfloat16 [states, width, vocab] */
+  logits: string;
+  vocab: number;
+  /** 1 where row i predicts position i + 1, else 0. */
+  shift: number;
+  /** Ids after the prompt positions. */
+  suffix: Int32Array;
+  /** Of one row of `condition`, where the images' own conditions go there; empty where CLIP's embedding [E] does. */
+  conditionShape: BigInt64Array;
+}
+
+/** CLIP's text graph and the names of its tensors; texts are at most `maxWidth` tokens wide. */
+export interface NativeTextGraph {
+  session: NativeSession;
+  ids: string;
+  /** int64, 1 where a text is; empty where the graph has no such input. */
+  attentionMask: string;
+  embeddings: string;
+  maxWidth: number;
+}
+
+/** `ids` are suppressed at the positions [length] where `at` is not 0. */
+export interface NativeRestriction {
+  ids: Int32Array;
+  at: Uint8Array;
+}
+
+export interface NativeParticleOptions {
+  images: number;
+  particlesPerImage: number;
+  length: number;
+  steps: number;
+  guesses: number;
+  maskId: number;
+  /** Ids that no position may hold. */
+  suppressed: Int32Array;
+  restrictions: NativeRestriction[];
+  stops: Int32Array;
+  /** [length] the fixed token of a position, −1 where it is free. */
+  pinned: Int32Array;
+  /** [images, prefix] ids before the prompt positions, of equal length for every image. */
+  prefixes: Int32Array;
+  countAll: boolean;
+  temperature: number;
+  /** 0 keeps all tokens. */
+  topK: number;
+  /** 1 keeps all tokens. */
+  topP: number;
+  /** By its place in cpp/kernels/open.h. */
+  order: number;
+  /** `length` for one block. */
+  blockLength: number;
+  /** By its place in cpp/kernels/resample.h. */
+  scheme: number;
+  essThreshold: number;
+  lambdaClip: number;
+  lambdaEdit: number;
+  /** One an image. */
+  seeds: BigUint64Array;
+}
+
+/** Why an image cannot go on; the others do. */
+export interface NativeFailure {
+  image: number;
+  code: ErrorCode;
+  message: string;
+}
+
+/** What is drawn again: `rows` of the guesses [guesses · particles] or of the proposal [particles], at `positions`. */
+export interface NativeRedraw {
+  rows: Int32Array;
+  positions: Int32Array;
+  /** Tokens with probability 0 of redraw i: `excluded[offsets[i]]` to `excluded[offsets[i + 1] − 1]`. */
+  excluded: Int32Array;
+  offsets: Int32Array;
+}
+
+/** CLIP ids of several texts, one text after the other, `widths[i]` of text i; `places[i]` is where its embedding goes. */
+export interface NativeTexts {
+  ids: BigInt64Array;
+  widths: Int32Array;
+  places: Int32Array;
+}
+
+/** What a step comes to. */
+export interface NativeOutcome {
+  /** [guesses · particles] */
+  clip: Float64Array;
+  edit: Float64Array;
+  /** [particles], before resampling */
+  logWeights: Float64Array;
+  /** [images] */
+  ess: Float64Array;
+  failures: NativeFailure[];
+  /** Not in the last step. Its tokens are final once accept() was called. */
+  proposal?: {
+    /** [particles], slots within the image */
+    ancestors: Int32Array;
+    /** [images] 0 where an image's weights are carried over */
+    resampled: Uint8Array;
+    /** [particles, length] with the positions that opened */
+    tokens: Int32Array;
+  };
+}
+
+/** Bytes that are copied between host and device, by what they are for (`Copied` in cpp/particles/particles.h). */
+export type NativeCopies = Record<
+  'setUp' | 'tokenIds' | 'textIds' | 'rewards' | 'ancestors' | 'result',
+  { toDevice: number; toHost: number }
+>;
+
+/** B images × K particles (`particles` = B·K, image after image) on the engine's device; `step` counts the steps done. */
+export interface NativeParticles {
+  /**
+   * One forward for each distinct state that the step before did not have, and one read of its logits; resolves to the
+   * distinct states of each image, and the forwards.
+   */
+  denoise(): Promise<{ states: Int32Array; forwards: number; failures: NativeFailure[] }>;
+  /** `tokens` [guesses, particles, length]; those of an image that fails mean nothing. */
+  guess(step: number): Promise<{ tokens: Int32Array; failures: NativeFailure[] }>;
+  /**
+   * Rewards, weights and, unless the step is the last, resampling and the tokens that it opens. `placeOf` [guesses ·
+   * particles] are the places of the guesses' texts, fresh or of a step before. What is proposed for an image that fails
+   * means nothing.
+   */
+  advance(step: number, fresh: NativeTexts, placeOf: Int32Array): Promise<NativeOutcome>;
+  /** Draws tokens of the guesses or of the proposal again; resolves to them, −1 where nothing is left. */
+  redraw(step: number, ofProposal: boolean, what: NativeRedraw): Promise<Int32Array>;
+  /** Adds the proposal's log-probabilities and importance weights. */
+  accept(): Promise<void>;
+  /** Leaves an image out of all that follows. */
+  retire(image: number): Promise<void>;
+  /** `tokens` [particles, length], `logProb` [particles] */
+  finish(): Promise<{
+    tokens: Int32Array;
+    logProb: Float64Array;
+    stages: { name: string; ms: number; calls: number }[];
+  }>;
+  /** All that was copied so far, and how often the host waited for the device. */
+  copies(): Promise<{ copies: NativeCopies; waits: number }>;
+  /** `gram` [length, length] and `counted` [length] of one particle. */
+  similarity(
+    particle: number,
+  ): Promise<{ gram: Float32Array; counted: Uint8Array; mean: number; variance: number; reward: number }>;
+  /** Memory of the device held now; {@link NativeAddon.planMemory} has it beforehand. */
+  bytes(): Promise<number>;
+  /** Stops the job that runs now, and fails all later ones with "ABORTED". */
+  cancel(): void;
+  /** Frees the memory once no job uses it. */
+  release(): void;
+}
+
+/** Bytes of the device's memory that the particles of a call take, by what they are for. */
+export interface NativeMemoryPlan {
+  /** Of every state, with the other tensors of the dLLM's runs. */
+  logits: number;
+  /** Tables for the draws, with the parts of S. */
+  tiles: number;
+  /** Each row's softmax statistics, and S. */
+  rows: number;
+  /** Of CLIP's runs. */
+  texts: number;
+  /** Tokens, rewards, weights, embeddings of the images. */
+  particles: number;
+}
+
+/** A lock on a file that is there. One at a time has it, of all processes; the system frees it with the process. */
+export interface NativeFileLock {
+  /** Whether this one has it; false when it is another's, or the file was replaced in the meantime. */
+  readonly isHeld: boolean;
+  release(): void;
+}
+
+/** How the addon was compiled. */
+export interface NativeBuild {
+  /** With its version. */
+  compiler: string;
+  /** What {@link NativeAddon.instructionSets} calls `baseline`: `SSE2`, `AVX2`, `AVX-512`, `NEON` or `scalar`. */
+  baseline: string;
+}
+
+/** What of CUDA is here. */
+export interface NativeCuda {
+  /** Compute capabilities that the build has kernels for, `75, 80`; empty where it has none. */
+  architectures: string;
+  /** The CUDA that they were built with, `13.0`; empty likewise. */
+  runtime: string;
+  /** Release of the driver, `580.65.06`; empty where there is none, or it does not say. */
+  driver: string;
+  /** The newest CUDA that the driver serves, `13.0`; empty where there is no driver. */
+  driverServes: string;
+  /** Why a driver that is there gives no GPUs; empty where it gives them. */
+  fault: string;
+  /** `cuda:0`, `cuda:1`, … */
+  gpus: NativeGpu[];
+}
+
+/** A GPU, as its driver describes it. */
+export interface NativeGpu {
+  name: string;
+  /** 90 for 9.0. */
+  computeCapability: number;
+  /** Of its memory. */
+  bytes: number;
+}
+
+export interface NativeAddon {
+  setErrorClass(errorClass: typeof FkinvError): void;
+  build(): NativeBuild;
+  /** What the kernels were written for and this processor has: `baseline`, `avx2`, `avx512`; the best one last. */
+  instructionSets(): string[];
+  /** Asks the driver; touches no GPU. */
+  cuda(): NativeCuda;
+  /** Opens it, if none is open, and gives the folder in which it looks for its providers. */
+  openOnnxRuntime(libonnxruntime: string): string;
+  /** Loads the CUDA provider of the ONNX Runtime that is open; it then stays. */
+  loadCudaProvider(): void;
+  hasCudaProvider(): boolean;
+  /** ONNX Runtime's version by its own word; empty before an engine has opened it. */
+  onnxRuntimeVersion(): string;
+  /** Stops every engine of this thread and waits for them; for the process's exit. */
+  stopEngines(): void;
+  Engine: new (libonnxruntime: string, threads: number, instructionSet: string, device: string) => NativeEngine;
+  Particles: new (
+    engine: NativeEngine,
+    dllm: NativeDllmGraph,
+    text: NativeTextGraph,
+    /** Embeddings [1, E] of each image's reference images: one, or several that are averaged. */
+    references: NativeTensor[][],
+    embedSize: number,
+    options: NativeParticleOptions,
+    /** [1, …conditionShape] of each image; none where that is empty. */
+    conditions: NativeTensor[],
+    recorder?: NativeRecorder,
+  ) => NativeParticles;
+  /** What `new Particles` of these takes. */
+  planMemory(
+    engine: NativeEngine,
+    dllm: NativeDllmGraph,
+    text: NativeTextGraph,
+    embedSize: number,
+    options: NativeParticleOptions,
+  ): NativeMemoryPlan;
+  Recorder: new () => NativeRecorder;
+  /** Throws `OUTPUT_FAILED` where `file` cannot be opened, or locked at all. */
+  FileLock: new (file: string) => NativeFileLock;
+  /** Logits of 16 bits are given as their bits, with their `type`. */
+  coupling(
+    logits: Float32Array | Uint16Array,
+    type: number,
+    positions: number,
+    vocab: number,
+    counted: Uint8Array,
+    instructionSet: string,
+  ): {
+    gram: Float32Array[];
+    mean: number[];
+    variance: number[];
+    reward: number[];
+    entropy: Float32Array[];
+    rowMax: Float32Array[];
+  };
+  draw(
+    logits: Float32Array | Uint16Array,
+    type: number,
+    vocab: number,
+    temperature: number,
+    topK: number,
+    topP: number,
+    u: Float64Array,
+    uInside: Float64Array,
+    instructionSet: string,
+  ): Int32Array;
+  resample(logWeights: Float64Array, scheme: number, u: Float64Array): { ancestors: Int32Array; ess: number };
+  philox(counter: Uint32Array, key: Uint32Array): Uint32Array;
+}
+
+const root = path.join(__dirname, '..', '..');
+// Not npm rebuild: where install scripts are off it does nothing, and says nothing.
+const remedy = `build one with node "${path.join(root, 'scripts', 'install.mjs')}", CMake 3.20, make and a C++20 compiler`;
+
+/** The addon's file: build/Release, else the prebuild that fits. */
+function locate(): string {
+  try {
+    return nodeGypBuild.resolve(root);
+  } catch (cause) {
+    throw new FkinvError(
+      'ADDON_NOT_FOUND',
+      `there is no native addon for ${process.platform}-${process.arch}: no prebuilt one fits, and none was built ` +
+        `(npm ran without install scripts, or could not build): ${remedy}`,
+      { cause },
+    );
+  }
+}
+
+/** Why a file that is there does not load; glibc's loader names the version it lacks, not the one it has. */
+function loadFault(file: string, message: string): string {
+  const needed = /GLIBC_([\d.]+)' not found/.exec(message)?.[1];
+  if (needed === undefined) return `the native addon ${file} does not load (${message})`;
+  return `the native addon ${file} needs glibc ${needed}, and this machine has ${versionSync() ?? 'an older one'}`;
+}
+
+function load(): NativeAddon {
+  const file = locate();
+  try {
+    const addon = nodeGypBuild(root) as NativeAddon;
+    addon.setErrorClass(FkinvError);
+    process.on('exit', () => addon.stopEngines());
+    return addon;
+  } catch (cause) {
+    throw new FkinvError('ADDON_NOT_FOUND', `${loadFault(file, messageOf(cause))}: ${remedy}`, { cause });
+  }
+}
+
+export const native = load();

@@ -1,0 +1,65 @@
+import { openForCpu } from './cuda-provider';
+import { gpusOf, hasGpu, openCuda } from './devices';
+import { environment } from '../util/environment';
+import { FkinvError } from '../errors';
+import { native, type NativeEngine } from './addon';
+import type { Device } from '../options';
+
+/**
+ * The instruction set that kernels run in: `wanted`, else the one that FKINV_INSTRUCTION_SET names, else the best that this
+ * processor has. Throws `INVALID_OPTION` where this processor, or this build, has none of that name.
+ */
+export function instructionSet(wanted?: string): string {
+  const sets = native.instructionSets();
+  const name = wanted ?? environment.instructionSet ?? sets.at(-1) ?? 'baseline';
+  if (sets.includes(name)) return name;
+  const which = wanted === undefined ? 'FKINV_INSTRUCTION_SET: must be' : 'instructionSet: must be';
+  throw new FkinvError(
+    'INVALID_OPTION',
+    `${which} one of ${sets.join(', ')}, which are what this processor has, not ${name}`,
+  );
+}
+
+/** What an engine is made with. */
+export interface EngineOptions {
+  /** Of the processor; one GPU is driven by one. */
+  threads: number;
+  device: Device;
+  /** Is told, in one line, why `auto` is the CPU where there is a GPU. */
+  warn: (message: string) => void;
+}
+
+/** The first of {@link createEngines}, alone. */
+export function createEngine(options: EngineOptions): NativeEngine {
+  return createEngines(options, 1)[0];
+}
+
+/**
+ * Engines over the ONNX Runtime that is found: one on each GPU that `device` is, `atMost` so many, or one on the CPU. Throws
+ * `ORT_NOT_FOUND`, `ORT_VERSION`, `INVALID_OPTION`, and for a CUDA device `CUDA_UNAVAILABLE` or `CUDA_FAILED`.
+ */
+export function createEngines(
+  { threads, device, warn }: EngineOptions,
+  atMost = Infinity,
+): [NativeEngine, ...NativeEngine[]] {
+  const onCpu = (): [NativeEngine] => [new native.Engine(openForCpu(), threads, instructionSet(), 'cpu')];
+  if (device === 'cpu') return onCpu();
+  const facts = native.cuda();
+  if (device === 'auto' && !hasGpu(facts)) return onCpu();
+  const engines: NativeEngine[] = [];
+  const onGpu = (gpu: number): NativeEngine => {
+    const engine = new native.Engine(openCuda(gpu, facts), threads, instructionSet(), `cuda:${gpu}`);
+    engines.push(engine);
+    return engine;
+  };
+  try {
+    const [first, ...others] = gpusOf(device, facts);
+    return [onGpu(first), ...others.slice(0, atMost - 1).map(onGpu)];
+  } catch (error) {
+    for (const engine of engines) void engine.dispose();
+    if (device !== 'auto' || !(error instanceof FkinvError) || !error.code.startsWith('CUDA_')) throw error;
+    const gpu = facts.gpus[0]?.name ?? 'one that does not start';
+    warn(`device auto is the CPU, though there is a GPU (${gpu}): ${error.message.replaceAll(/\s*\n\s*/g, ' ')}`);
+    return onCpu();
+  }
+}

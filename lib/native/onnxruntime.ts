@@ -1,0 +1,123 @@
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { familySync, MUSL } from 'detect-libc';
+import { environment } from '../util/environment';
+import { FkinvError } from '../errors';
+
+/** ONNX Runtime's library in `onnxruntime-node`, of each platform it ships one for. */
+const shipped: Record<string, string> = {
+  'linux-x64': 'libonnxruntime.so.1',
+  'linux-arm64': 'libonnxruntime.so.1',
+  'darwin-arm64': 'libonnxruntime.1.dylib',
+  'win32-x64': 'onnxruntime.dll',
+  'win32-arm64': 'onnxruntime.dll',
+};
+
+/**
+ * Where a platform's ONNX Runtime lies in the package `onnxruntime-node`; `libc` is the C library's family on Linux, as
+ * detect-libc names it. Throws `ORT_NOT_FOUND` for a platform it has none for, which says where to get one.
+ */
+export function shippedOnnxRuntime(platform: string, arch: string, libc: string | null): string {
+  const isMusl = platform === 'linux' && libc === MUSL;
+  const name = isMusl ? undefined : shipped[`${platform}-${arch}`];
+  if (name !== undefined) return path.join('bin', 'napi-v6', platform, arch, name);
+  const target = `${platform}-${arch}${isMusl ? ' with musl' : ''}`;
+  const source = isMusl
+    ? 'install one (Alpine has a package, apk add onnxruntime)'
+    : platform === 'darwin'
+      ? 'install one (Homebrew has a formula, brew install onnxruntime)'
+      : 'build one';
+  throw new FkinvError(
+    'ORT_NOT_FOUND',
+    `onnxruntime-node@1.29.0 has no ONNX Runtime for ${target}: ${source}, ` +
+      'and name its libonnxruntime, of version 1.29 or a later 1.x, in FKINV_ONNXRUNTIME',
+  );
+}
+
+/**
+ * Path of the one libonnxruntime of the process: the very file that `onnxruntime-node` opens, so that both can be used
+ * side by side (two versions in one process collide).
+ */
+export function findOnnxRuntime(): string {
+  const given = environment.onnxruntime;
+  if (given !== undefined) {
+    if (existsSync(given)) return path.resolve(given);
+    throw new FkinvError('ORT_NOT_FOUND', `FKINV_ONNXRUNTIME names ${given}, and there is no such file`);
+  }
+  const file = shippedOnnxRuntime(process.platform, process.arch, familySync());
+  let root: string;
+  try {
+    root = path.dirname(require.resolve('onnxruntime-node/package.json'));
+  } catch (cause) {
+    throw new FkinvError('ORT_NOT_FOUND', 'onnxruntime-node is not installed: npm install onnxruntime-node@1.29.0', {
+      cause,
+    });
+  }
+  const library = path.join(root, file);
+  if (existsSync(library)) return library;
+  throw new FkinvError(
+    'ORT_NOT_FOUND',
+    `${library} is missing: install onnxruntime-node@1.29.0 again, or name a libonnxruntime in FKINV_ONNXRUNTIME`,
+  );
+}
+
+/** The libraries of ONNX Runtime's CUDA provider. */
+export const providerLibraries = ['libonnxruntime_providers_shared.so', 'libonnxruntime_providers_cuda.so'];
+const providerPackage = 'com.github.asus4.onnxruntime.linux-x64-gpu';
+const install =
+  `npm install ${providerPackage}@0.4.9 (for CUDA 13), or have onnxruntime-node fetch its own (for CUDA 12): ` +
+  'node node_modules/onnxruntime-node/script/install.js';
+
+/** ONNX Runtime's CUDA provider: the folder of its two libraries, and whether that is ONNX Runtime's own folder. */
+export interface CudaProvider {
+  folder: string;
+  isBeside: boolean;
+}
+
+/**
+ * The CUDA provider for the ONNX Runtime `library`: beside it, or in the npm package that has it, where this package or the
+ * working directory finds that. Throws `CUDA_UNAVAILABLE`, which says where it was looked for and how to install it.
+ */
+export function findCudaProvider(library: string): CudaProvider {
+  const found = findInstalledProvider(library);
+  if (found !== undefined) return found;
+  throw new FkinvError(
+    'CUDA_UNAVAILABLE',
+    `ONNX Runtime’s CUDA provider is missing: ${providerLibraries.join(' and ')} are neither in ${path.dirname(library)} nor in a package ` +
+      `${providerPackage} that ${lookedFrom().join(' or ')} finds: ${install}`,
+  );
+}
+
+/** As {@link findCudaProvider}; undefined where there is none. */
+export function findInstalledProvider(library: string): CudaProvider | undefined {
+  const beside = path.dirname(library);
+  if (hasProviders(beside)) return { folder: beside, isBeside: true };
+  const folder = packagedProviders();
+  return folder === undefined ? undefined : { folder, isBeside: false };
+}
+
+/** Whether a folder has the CUDA provider. */
+export function hasProviders(folder: string): boolean {
+  return providerLibraries.every((name) => existsSync(path.join(folder, name)));
+}
+
+function packagedProviders(): string | undefined {
+  let root: string;
+  try {
+    root = path.dirname(require.resolve(`${providerPackage}/package.json`, { paths: lookedFrom() }));
+  } catch {
+    return undefined;
+  }
+  const folder = path.join(root, 'Plugins', 'Linux', 'x64');
+  return hasProviders(folder) ? folder : undefined;
+}
+
+/** Folders that the package of the provider is looked for from. */
+function lookedFrom(): string[] {
+  const own = path.join(__dirname, '..', '..');
+  try {
+    return [...new Set([own, process.cwd()])];
+  } catch {
+    return [own]; // the working directory was deleted
+  }
+}

@@ -1,0 +1,361 @@
+import { setMaxListeners } from 'node:events';
+import type { Replicas } from '../models/replicas';
+import { FkinvError, messageOf } from '../errors';
+import type { Inversion } from '../inversion';
+import type { Recording } from '../profiling/recording';
+import type { ResolvedOptions } from '../sampling/resolved-options';
+import { Ended } from '../sampling/listener';
+import type { Models } from '../models/replicas';
+import { invertTogether, prepare, type Job, type PreparedJob } from './together';
+
+/** What an image comes to. */
+export type Result = Inversion | FkinvError;
+
+/** An image with its options; those of equal keys can share forwards. */
+export interface Work {
+  job: Job;
+  options: ResolvedOptions;
+  key: string;
+}
+
+/** An image on its way. */
+interface Ticket extends Work {
+  call: Call;
+  /** Once its pictures are decoded. */
+  prepared: PreparedJob | undefined;
+  /** Whether they take long to decode: then nothing waits for it. */
+  isSlow: boolean;
+  resolve: (result: Result) => void;
+  reject: (reason: unknown) => void;
+}
+
+/** An engine and what is in flight on it. */
+interface Lane {
+  models: Models;
+  rows: number;
+  /** The most rows in flight; less each time that memory runs out. */
+  cap: number;
+}
+
+/** Images that go through their steps together. */
+interface Cohort {
+  lane: Lane;
+  members: Ticket[];
+  rows: number;
+  /** In flight on the lane when it began, its own among them. */
+  inFlight: number;
+  /** The lane's, when it began. */
+  cap: number;
+}
+
+/** What a call is held to. */
+export interface CallOptions {
+  /** The most rows in flight on an engine with its images among them. */
+  rows: number;
+  /** Ends what of it has not begun; what is in flight listens itself. */
+  signal?: AbortSignal;
+  /** The most images of calls with such a limit that wait for their turn; one more is refused. */
+  maxQueue?: number;
+  /** Of the one image of the call: it runs on the first engine, and shares no forward. */
+  recording?: Recording;
+}
+
+/** One call's images: those that wait for their turn to be decoded, and those that are decoded ahead of theirs to be inverted. */
+export class Call {
+  static #profiles = 0;
+  readonly waiting: Ticket[] = [];
+  readonly ahead: Ticket[] = [];
+  readonly #controller = new AbortController();
+  readonly #scheduler: Scheduler;
+
+  constructor(
+    scheduler: Scheduler,
+    readonly options: CallOptions,
+  ) {
+    this.#scheduler = scheduler;
+    setMaxListeners(0, this.signal); // one for each cohort
+    options.signal?.addEventListener('abort', this.#onAbort);
+  }
+
+  /** Its own, for its images: on the caller's, which may be of many calls, it listens once. */
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  readonly #onAbort = (): void => {
+    this.#controller.abort(this.options.signal?.reason);
+    this.#scheduler.drop(this, this.signal.reason);
+  };
+
+  /**
+   * Inverts an image when its turn comes. What is wrong with the image is a result; it rejects with what ended the call,
+   * its image or all.
+   */
+  invert(work: Work): Promise<Result> {
+    this.options.signal?.throwIfAborted();
+    return new Promise((resolve, reject) => {
+      // Calls that may have as many rows in flight share them.
+      const { recording, rows } = this.options;
+      const key = recording === undefined ? `${rows} ${work.key}` : `profile ${Call.#profiles++}`;
+      this.#scheduler.add({ ...work, key, call: this, prepared: undefined, isSlow: false, resolve, reject });
+    });
+  }
+
+  /** No more images come. */
+  close(): void {
+    this.options.signal?.removeEventListener('abort', this.#onAbort);
+  }
+}
+
+/** Milliseconds of decoding after which an image is waited for no longer: by then the others are. */
+const patience = 1000;
+
+/**
+ * Spreads the images of all calls over the engines. Pictures are decoded ahead, as many as can be in flight. What goes through
+ * its steps together is a cohort, images of equal options from whichever calls: at most half of the rows that an engine may
+ * have, so that there are two, and one has the engine while the other's texts are decoded. As soon as one has its results the
+ * next begins in its place. Calls take turns, and nothing overtakes what has its turn and waits for room.
+ */
+export class Scheduler {
+  readonly #lanes: Lane[];
+  /** Calls with images to be decoded, and with images that are decoded ahead, by whose turn it is. */
+  readonly #toDecode = new Set<Call>();
+  readonly #toInvert = new Set<Call>();
+  #aheadRows = 0;
+  /** Images that wait for their turn, of calls with a limit to that. */
+  #queued = 0;
+  #ended: FkinvError | undefined;
+
+  constructor(
+    engines: Replicas,
+    private readonly warn: (message: string) => void,
+  ) {
+    this.#lanes = engines.all.map((models) => ({ models, rows: 0, cap: Infinity }));
+  }
+
+  add(ticket: Ticket): void {
+    const refusal = this.#ended ?? this.#refusalOf(ticket);
+    if (refusal !== undefined) {
+      ticket.reject(refusal);
+      return;
+    }
+    this.#count(ticket, 1);
+    ticket.call.waiting.push(ticket);
+    this.#toDecode.add(ticket.call);
+    this.#pump();
+  }
+
+  #refusalOf({ call }: Ticket): FkinvError | undefined {
+    const { maxQueue = Infinity } = call.options;
+    if (this.#queued < maxQueue) return undefined;
+    const full = `${maxQueue} calls of invert wait for their turn already, which is what maxQueue of load allows`;
+    return new FkinvError('QUEUE_FULL', full);
+  }
+
+  /** Ends what of `call` is not in flight. */
+  drop(call: Call, reason: unknown): void {
+    const ahead = [...call.ahead];
+    for (const ticket of ahead) this.#leave(ticket);
+    for (const ticket of call.waiting) this.#count(ticket, -1);
+    for (const ticket of ahead.concat(call.waiting.splice(0))) ticket.reject(reason);
+    this.#toDecode.delete(call);
+    this.#pump();
+  }
+
+  #count({ call }: Ticket, more: 1 | -1): void {
+    if (call.options.maxQueue !== undefined) this.#queued += more;
+  }
+
+  /** Ends all that is not in flight, and all that comes. */
+  end(reason: FkinvError): void {
+    this.#ended = reason;
+    for (const call of new Set([...this.#toDecode, ...this.#toInvert])) this.drop(call, reason);
+  }
+
+  #pump(): void {
+    if (this.#ended !== undefined) return;
+    while (this.#decodeNext());
+    while (this.#beginNext());
+  }
+
+  /** Begins to decode the next image, if there is one, and room. */
+  #decodeNext(): boolean {
+    const [call] = this.#toDecode;
+    const ticket = call?.waiting[0];
+    if (call === undefined || ticket === undefined) return false;
+    const { particles } = ticket.options;
+    const room = call.options.rows * this.#lanes.length;
+    if (this.#aheadRows > 0 && this.#aheadRows + particles > room) return false;
+    call.waiting.shift();
+    this.#toDecode.delete(call);
+    if (call.waiting.length > 0) this.#toDecode.add(call); // behind the others
+    this.#enter(ticket, 'push');
+    void this.#decode(ticket);
+    return true;
+  }
+
+  async #decode(ticket: Ticket): Promise<void> {
+    const { call, job } = ticket;
+    const models = this.#lanes[0]?.models;
+    const timer = setTimeout(() => {
+      ticket.isSlow = true;
+      this.#pump();
+    }, patience);
+    try {
+      const prepared = models && (await prepare(models, job, call.options.recording));
+      if (!(prepared instanceof FkinvError)) ticket.prepared = prepared;
+      else if (this.#leave(ticket)) ticket.resolve(prepared);
+    } catch (error) {
+      if (this.#leave(ticket)) ticket.reject(error);
+    }
+    clearTimeout(timer);
+    ticket.isSlow = false;
+    this.#pump();
+  }
+
+  /** Puts it with those that are decoded ahead, at the end or at the start. */
+  #enter(ticket: Ticket, end: 'push' | 'unshift'): void {
+    ticket.call.ahead[end](ticket);
+    this.#toInvert.add(ticket.call);
+    this.#aheadRows += ticket.options.particles;
+  }
+
+  /** Takes it out of them; whether it was one. */
+  #leave(ticket: Ticket): boolean {
+    const { call, options } = ticket;
+    const i = call.ahead.indexOf(ticket);
+    if (i === -1) return false;
+    call.ahead.splice(i, 1);
+    if (call.ahead.length === 0) this.#toInvert.delete(call);
+    this.#aheadRows -= options.particles;
+    this.#count(ticket, -1);
+    return true;
+  }
+
+  /** Begins the next cohort, if its images are decoded, and if there is room. */
+  #beginNext(): boolean {
+    const [head] = [...this.#toInvert].flatMap((call) => readyOf(call).slice(0, 1));
+    if (head === undefined) return false;
+    const { lane, room } = this.#roomiest(head);
+    const { particles } = head.options;
+    const size = this.#sizeOn(lane, head);
+    const members = room < particles ? [] : this.#nextOf(head.key, Math.min(size, Math.floor(room / particles)));
+    if (members.length === 0 || members.some(({ prepared }) => prepared === undefined)) return false;
+    const rows = members.length * particles;
+    lane.rows += rows;
+    for (const member of members) {
+      this.#leave(member);
+      const { call } = member;
+      if (this.#toInvert.delete(call)) this.#toInvert.add(call); // behind the others
+    }
+    void this.#run({ lane, members, rows, inFlight: lane.rows, cap: lane.cap });
+    return true;
+  }
+
+  /** The engine that has most room for `head`, the first of those that have as much, and how many rows it has room for. */
+  #roomiest({ call: { options }, options: { particles } }: Ticket): { lane: Lane; room: number } {
+    const lanes = options.recording === undefined ? this.#lanes : this.#lanes.slice(0, 1);
+    const rooms = lanes.map((lane) => {
+      const most = Math.min(options.rows, lane.cap);
+      return { lane, room: lane.rows === 0 ? Math.max(most, particles) : most - lane.rows };
+    });
+    return rooms.reduce((best, each) => (each.room > best.room ? each : best));
+  }
+
+  /** Images of a cohort that begins with `head`: half of what the engine may have; an even share while engines are idle. */
+  #sizeOn(lane: Lane, { call, key, options }: Ticket): number {
+    const half = Math.max(1, Math.floor(Math.min(call.options.rows, lane.cap) / 2 / options.particles));
+    const idle = this.#lanes.filter(({ rows }) => rows === 0).length;
+    if (idle < 2) return half;
+    return Math.min(half, Math.ceil(this.#nextOf(key, half * idle).length / idle));
+  }
+
+  /** The next images of this key, `most` of them, the calls in turn and each in its order. */
+  #nextOf(key: string, most: number): Ticket[] {
+    const members: Ticket[] = [];
+    for (let turn = 0; ; turn++) {
+      const before = members.length;
+      for (const call of this.#toInvert) {
+        if (members.length === most) return members;
+        const ready = readyOf(call);
+        // One of another key ends what this call gives.
+        if (ready.length > turn && ready.slice(0, turn + 1).every((each) => each.key === key)) {
+          members.push(...ready.slice(turn, turn + 1));
+        }
+      }
+      if (members.length === before) return members;
+    }
+  }
+
+  async #run(cohort: Cohort): Promise<void> {
+    const { lane, members, rows } = cohort;
+    const [head] = members;
+    const jobs = members.flatMap(({ prepared, ...ticket }) => {
+      // One that memory ran out for may have another turn, which its cohort's end decides.
+      const onEnd = (why: FkinvError | Ended): void => {
+        if (why instanceof Ended || why.code !== 'OUT_OF_MEMORY') settle(ticket, why);
+      };
+      return prepared === undefined ? [] : [{ ...prepared, listener: { ...prepared.listener, onEnd } }];
+    });
+    let results: (Result | Ended)[];
+    try {
+      if (head === undefined) return;
+      results = await invertTogether(lane.models, jobs, head.options, head.call.options.recording);
+    } catch (error) {
+      results = members.map(() => failureOf(error));
+    }
+    lane.rows -= rows;
+    const isRetried = this.#retry(cohort, results);
+    for (const [i, ticket] of members.entries()) {
+      const result = results[i] ?? new FkinvError('INTERNAL', 'an image was lost');
+      if (!isRetried.has(ticket)) settle(ticket, result);
+    }
+    this.#pump();
+  }
+
+  /**
+   * Where memory ran out, and not for one image alone, the engine has half as many rows in flight from here on, and the
+   * images get another turn: these.
+   */
+  #retry({ lane, members, rows, inFlight, cap }: Cohort, results: (Result | Ended)[]): Set<Ticket> {
+    const short = members.filter((_, i) => {
+      const result = results[i];
+      return result instanceof FkinvError && result.code === 'OUT_OF_MEMORY';
+    });
+    const particles = members[0]?.options.particles ?? 1;
+    const isAlone = members.length === 1 && inFlight === rows && lane.rows === 0;
+    if (short.length === 0 || isAlone || this.#ended !== undefined) return new Set();
+    if (lane.cap === cap) {
+      lane.cap = Math.max(particles, Math.floor(inFlight / 2));
+      const goesOn = `goes on with ${lane.cap} (maxBatch)`;
+      const { device } = lane.models.engine;
+      // What it throws is of its owner, and loses no image.
+      queueMicrotask(() => this.warn(`${device}: out of memory with ${inFlight} rows in flight, ${goesOn}`));
+    }
+    const retried = new Set<Ticket>();
+    for (const ticket of short.reverse()) {
+      if (ticket.call.signal.aborted) continue;
+      this.#count(ticket, 1);
+      this.#enter(ticket, 'unshift');
+      retried.add(ticket);
+    }
+    return retried;
+  }
+}
+
+/** Ends the wait for an image; the first time counts. */
+function settle({ resolve, reject }: Pick<Ticket, 'resolve' | 'reject'>, result: Result | Ended): void {
+  if (result instanceof Ended) reject(result.reason);
+  else resolve(result);
+}
+
+/** Of what is decoded ahead, in order, but for what takes long. */
+function readyOf({ ahead }: Call): Ticket[] {
+  return ahead.filter(({ isSlow }) => !isSlow);
+}
+
+/** What is thrown stops all images of a cohort; but for a disposal it is each one's error. */
+function failureOf(error: unknown): FkinvError | Ended {
+  if (!(error instanceof FkinvError)) return new Ended(new FkinvError('INTERNAL', messageOf(error), { cause: error }));
+  return error.code === 'DISPOSED' ? new Ended(error) : error;
+}

@@ -1,0 +1,132 @@
+import { FkinvError, messageOf } from '../errors';
+import type { ImageInput, PreparedImage } from '../images/image';
+import type { Inversion } from '../inversion';
+import type { NativeRecorder } from '../native/addon';
+import type { Recording } from '../profiling/recording';
+import type { ResolvedOptions } from '../sampling/resolved-options';
+import { sample, type Reference, type Sampled } from '../sampling/sampler';
+import { Ended, type Listener } from '../sampling/listener';
+import type { Models } from '../models/replicas';
+import { Stopwatch } from '../profiling/stopwatch';
+
+/** One image of a call: one picture, or several as one reference. */
+export interface Job {
+  pictures: readonly ImageInput[];
+  seed: number | bigint;
+  listener: Listener;
+}
+
+/** An image whose pictures are decoded: for CLIP, and for the dLLM's own tower, if it has one. */
+export interface PreparedJob extends Pick<Job, 'seed' | 'listener'> {
+  pictures: PreparedImage[];
+  own: PreparedImage | undefined;
+  /** Milliseconds that it took. */
+  ms: number;
+}
+
+/** Decodes a job's pictures, in threads of the image library. Resolves to the image's error where they cannot be. */
+export function prepare(
+  { clip, dllm }: Models,
+  { pictures, seed, listener }: Job,
+  recording?: Recording,
+): Promise<PreparedJob | FkinvError> {
+  const start = performance.now();
+  return orError(async () => {
+    const [own, ...prepared] = await Promise.all([
+      dllm.prepare(pictures),
+      ...pictures.map((picture) => clip.prepare(picture)),
+    ]);
+    recording?.add('decodeImage', start);
+    return { own, pictures: prepared, seed, listener, ms: performance.now() - start };
+  });
+}
+
+/**
+ * Inverts images in flight together, with the same options but for their seeds and listeners. Results are in the order of
+ * `jobs`; an image that fails gives its error in its place, one whose listener ended it {@link Ended}. What it does is added
+ * to `recording`. Throws what stops all of them.
+ */
+export async function invertTogether(
+  models: Models,
+  jobs: readonly PreparedJob[],
+  options: ResolvedOptions,
+  recording?: Recording,
+): Promise<(Inversion | FkinvError | Ended)[]> {
+  const stopwatch = new Stopwatch(recording);
+  const recorder = recording?.recorder;
+  const encoded = await stopwatch.time('encodeImage', () =>
+    Promise.all(jobs.map((job) => orError(() => encode(models, job, recorder)))),
+  );
+  for (const [i, one] of encoded.entries()) {
+    if (one instanceof FkinvError) jobs[i]?.listener.onEnd?.(one);
+  }
+  const good = encoded.flatMap((one, i) => (one instanceof FkinvError ? [] : [i]));
+  const references = encoded.flatMap((one) => (one instanceof FkinvError ? [] : [one]));
+  const sampled = references.length > 0 ? await sample(models, references, options, stopwatch) : [];
+  const decoding = jobs.reduce((sum, { ms }) => sum + ms, 0);
+  const timings = {
+    images: references.length,
+    forwards: stopwatch.forwards,
+    stages: { decodeImage: { ms: decoding, calls: jobs.length }, ...stopwatch.stages },
+  };
+  const total = stopwatch.total;
+  const byJob = new Map(good.map((job, i) => [job, sampled[i]]));
+  return jobs.map(({ seed, ms }, i) => {
+    const fault = encoded[i];
+    if (fault instanceof FkinvError) return fault;
+    const result = byJob.get(i) ?? new FkinvError('INTERNAL', 'the sampler lost an image');
+    if (result instanceof FkinvError || result instanceof Ended) return result;
+    return inversionOf(models, result, seed, { total: ms + total, ...timings });
+  });
+}
+
+async function encode(
+  { clip, dllm }: Models,
+  { own, pictures, seed, listener }: PreparedJob,
+  recorder: NativeRecorder | undefined,
+): Promise<Reference> {
+  const [condition, ...embeds] = await Promise.all([
+    dllm.encodeImage(own, recorder),
+    ...pictures.map((picture) => clip.encodeImage(picture, recorder)),
+  ]);
+  return { condition, embeds, seed: BigInt(seed), listener };
+}
+
+/** What stops one image is a result; what stops the engine is thrown. */
+async function orError<T>(work: () => Promise<T>): Promise<T | FkinvError> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof FkinvError)) throw new FkinvError('INTERNAL', messageOf(error), { cause: error });
+    if (error.code === 'DISPOSED') throw error;
+    return error;
+  }
+}
+
+function inversionOf(
+  { clip }: Models,
+  { particles, coupling, trace }: Sampled,
+  seed: number | bigint,
+  timings: Inversion['timings'],
+): Inversion {
+  const best = particles[0];
+  if (best === undefined) throw new FkinvError('INTERNAL', 'the sampler gave no particle');
+  const { prompt, rewardClip, rewardEdit, reward, logProb, tokens } = best;
+  const warnings = clip.overflows(prompt)
+    ? [`the prompt is longer than the ${clip.maxWidth} tokens CLIP reads: its end did not count in rewardClip`]
+    : [];
+  return {
+    prompt,
+    rewardClip,
+    rewardEdit,
+    reward,
+    logProb,
+    tokens,
+    coupling,
+    particles,
+    trace,
+    seed,
+    timings,
+    warnings,
+  };
+}

@@ -10,7 +10,7 @@ export interface Profile {
   device: string;
   /** Milliseconds from the call to its inversion: waiting for other calls is in them. */
   total: number;
-  /** Where they went. */
+  /** How those milliseconds divide; the parts sum up to them. */
   parts: ProfileParts;
   /** What the particles copied between host and device. */
   copies: ProfileCopies;
@@ -50,9 +50,9 @@ export type ProfileCopies = Record<'setUp' | 'tokenIds' | 'textIds' | 'rewards' 
 
 /** Bytes one way and the other. */
 export interface CopiedBytes {
-  /** From the host. */
+  /** Bytes copied from the host to the device. */
   toDevice: number;
-  /** From the device. */
+  /** Bytes copied from the device to the host. */
   toHost: number;
 }
 
@@ -99,7 +99,7 @@ export interface ProfileEntry {
 
 /** One span, on the one clock of all. Those on one thread lie within one another or apart. */
 export interface ProfileEvent {
-  /** As in {@link ProfileEntry}; of step t `step t`, from 0 to T. */
+  /** The name that {@link ProfileEntry} has for it; step t is `step t`, t from 0 to T. */
   name: string;
   /**
    * `forward` holds the runs (`model`) of a graph on all its rows; `step` is one of the T + 1 steps; in a `wait` the host waits for
@@ -112,9 +112,9 @@ export interface ProfileEvent {
   start: number;
   /** Milliseconds. */
   duration: number;
-  /** As in {@link ProfileEntry}, of this call. */
+  /** Bytes that this call read, counted as {@link ProfileEntry} counts them. */
   bytes: number | null;
-  /** As in {@link ProfileEntry}, of this call. */
+  /** float32 operations of this call, counted as {@link ProfileEntry} counts them. */
   flops: number | null;
 }
 
@@ -159,7 +159,7 @@ function engineEvent({ name, kind, thread, start, end, bytes, flops }: NativeSpa
   return { name, kind, thread: of, start: start - zero, duration: end - start, bytes, flops };
 }
 
-/** Of what goes on at the same time, the first. */
+/** The events that a part is made of. Where events of several parts overlap, the time counts for the part that is listed first. */
 const partKinds = { models: 'forward', kernels: 'kernel', text: 'text', image: 'image' } as const;
 
 function partsOf(events: ProfileEvent[], total: number): ProfileParts {
@@ -218,7 +218,7 @@ function entryOf(name: string, kind: ProfileEntry['kind'], calls: ProfileEvent[]
   };
 }
 
-/** Null where one of them is. */
+/** The sum of `value` over the calls; null where it is null for one of them. */
 function sumOf(calls: ProfileEvent[], value: (call: ProfileEvent) => number | null): number | null {
   return calls.reduce<number | null>((sum, call) => {
     const one = value(call);

@@ -12,7 +12,7 @@ export class Recording {
   readonly recorder: NativeRecorder = new native.Recorder();
   readonly start = performance.now();
   readonly spans: HostSpan[] = [];
-  /** Of the particles, once they are done. */
+  /** Bytes that the particles copied, by what they were for; all 0 until the particles are done. */
   copies: NativeCopies = {
     setUp: { toDevice: 0, toHost: 0 },
     tokenIds: { toDevice: 0, toHost: 0 },

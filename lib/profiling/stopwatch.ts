@@ -1,9 +1,9 @@
 import type { Recording } from './recording';
 
-/** Milliseconds and calls by stage; of what is profiled, each call too. */
+/** Adds up milliseconds and calls by stage. Where a profile is being recorded, each call goes into the recording too. */
 export class Stopwatch {
   readonly stages: Record<string, { ms: number; calls: number }> = {};
-  /** Of the dLLM. */
+  /** Rows that the dLLM has run. */
   forwards = 0;
   readonly #start = performance.now();
   #lap: { name: string; start: number } | undefined;

@@ -10,40 +10,40 @@ export interface ChromeTrace {
 
 /** The name of the process or of a track, or where the track stands among the others. */
 export interface ChromeMetadata {
-  /** Metadata. */
+  /** Chrome's phase of an event that carries metadata. */
   ph: 'M';
-  /** What is given. */
+  /** Which fact `args` gives. */
   name: 'process_name' | 'thread_name' | 'thread_sort_index';
-  /** The process. */
+  /** Number of the process: always 1. */
   pid: number;
-  /** The track. */
+  /** Number of the track; 0 is the process itself. */
   tid: number;
-  /** One of them. */
+  /** The fact: the name, or the place. */
   args: {
-    /** The name. */
+    /** What the process or the track is called. */
     name?: string;
-    /** The place. */
+    /** Where the track stands, from 1 at the top. */
     sort_index?: number;
   };
 }
 
-/** A span. */
+/** A stretch of time on one track. */
 export interface ChromeEvent {
-  /** A complete event. */
+  /** Chrome's phase of an event with a start and a duration. */
   ph: 'X';
-  /** As in {@link ProfileEvent}. */
+  /** The event's name, as {@link ProfileEvent} has it. */
   name: string;
-  /** Its kind, as in {@link ProfileEvent}. */
+  /** The event's kind, as {@link ProfileEvent} has it. */
   cat: ProfileEvent['kind'];
-  /** The process. */
+  /** Number of the process: always 1. */
   pid: number;
-  /** The track. */
+  /** Number of the track; 0 is the process itself. */
   tid: number;
   /** Microseconds since the call. */
   ts: number;
-  /** Microseconds. */
+  /** Microseconds that it took. */
   dur: number;
-  /** What is known. */
+  /** What is known of the call; a fact that is not known is left out. */
   args: {
     /** Bytes read. */
     bytes?: number;

@@ -1,7 +1,7 @@
 // Every block of code in the documents is run, and prints what stands under it. The README's two commands at its top are run
 // whole by .ci/run; here `npm install &&` is left out and `npx fkinv` is this checkout's command.
 import { execFile } from 'node:child_process';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
@@ -19,6 +19,7 @@ import {
   root,
   writeFiles,
 } from './helpers/documents';
+import { fkinvEach } from './helpers/fkinv';
 
 const run = promisify(execFile);
 const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
@@ -147,9 +148,13 @@ test('the README lists every document', (t) => {
   }
 });
 
-test('the README’s table of options gives the defaults and ranges that hold', (t) => {
+test('the README fits 8 KB: what is longer has a page of its own in docs/', (t) => {
+  t.true(Buffer.byteLength(read('README.md')) <= 8192);
+});
+
+test('docs/options.md’s table of options gives the defaults and ranges that hold', (t) => {
   const rows = new Map(
-    [...read('README.md').matchAll(/^\| `(\w+)` +\| ([^|]+?) +\| ([^|]+?) +\|/gm)].map(([, name, ...rest]) => [
+    [...read('docs/options.md').matchAll(/^\| `(\w+)` +\| ([^|]+?) +\| ([^|]+?) +\|/gm)].map(([, name, ...rest]) => [
       name,
       rest,
     ]),
@@ -166,14 +171,31 @@ test('the README’s table of options gives the defaults and ranges that hold', 
   }
 });
 
-test('the README’s table of results has every field', async (t) => {
+test('docs/cli.md’s table has every command, and docs/batch.md’s flags are those of fkinv batch', async (t) => {
+  const [all, batch] = await fkinvEach([['--help'], ['batch', '--help']]);
+  const commands = [...(all?.stdout ?? '').matchAll(/^ {2}([a-z]+) [[<]/gm)].map(([, name = '']) => name);
+  t.true(commands.length > 5);
+  for (const name of commands) if (name !== 'help') t.true(read('docs/cli.md').includes(`| \`fkinv ${name}\` `), name);
+  const flags = [...read('docs/batch.md').matchAll(/^\| `(--[\w-]+)/gm)].map(([, flag = '']) => flag);
+  t.true(flags.length > 5);
+  for (const flag of flags) t.true(batch?.stdout.includes(flag), flag);
+});
+
+test('docs/result.md’s table has every field', async (t) => {
   await using inverter = await Inverter.load({ threads: 1 });
   const image = path.join(root, 'examples', 'bells.png');
   const result = await inverter.invert(image, { particles: 1, steps: 1 });
-  const section = /^## The result\n[^]*?^## /m.exec(read('README.md'))?.[0] ?? '';
+  const page = read('docs/result.md');
   for (const part of [result, result.coupling, result.particles[0], result.trace[0], result.timings]) {
-    for (const field of Object.keys(part ?? {})) t.true(section.includes(`\`${field}\``), field);
+    for (const field of Object.keys(part ?? {})) t.true(page.includes(`\`${field}\``), field);
   }
+});
+
+test('docs/bells.svg is what scripts/picture.mjs draws', async (t) => {
+  const file = path.join(makeWorkspace('picture'), 'bells.svg');
+  await run(process.execPath, [path.join(root, 'scripts', 'picture.mjs'), file]);
+  const shown = read('docs/bells.svg');
+  t.is(asShown(readFileSync(file, 'utf8'), shown), shown);
 });
 
 test('docs/errors.md has every code with its remedy', (t) => {

@@ -69,9 +69,9 @@ redis('results in Redis, progress, what passes and is tried again, and what does
   t.regex(text(), /\n1 done {2}4 failed\n$/);
 });
 
-redis('the commands of README.md', async (t) => {
+redis('the commands of docs/queue.md', async (t) => {
   const { port, queue } = await startRedis(t);
-  const [block] = blocksUnder('README.md', 'Many machines');
+  const [block] = blocksUnder('docs/queue.md', 'Many machines');
   const [install = '', enqueue = '', worker = ''] = block?.code.trim().split('\n') ?? [];
   t.is(install, 'npm install bullmq ioredis'); // they are there
   const at = makeWorkspace('queue');

@@ -140,7 +140,7 @@ test.serial('the hashes are those of the files, and every file of the embedded m
   }
 });
 
-test('for people: a line a check, no colours when piped, nothing on stderr, and as README.md shows', async (t) => {
+test('for people: a line a check, no colours when piped, nothing on stderr, and as docs/install.md shows', async (t) => {
   const { code, stdout, stderr } = await node([cli(root), 'doctor'], { CI: '1' });
   t.is(code, 0);
   t.is(stderr, '');
@@ -149,7 +149,7 @@ test('for people: a line a check, no colours when piped, nothing on stderr, and 
   t.regex(lines[0] ?? '', /^fkinv-native \d/);
   t.is(lines.filter((line) => line.startsWith('✓ ')).length, names.length + optional.size);
   t.is(lines.at(-1), 'All is well.');
-  const [shown] = blocksUnder('README.md', 'Checking an installation');
+  const [shown] = blocksUnder('docs/install.md', 'Checking an installation');
   t.is(shown?.code, 'npx fkinv doctor\n');
   t.is(masked(shown?.output ?? ''), masked(stdout));
 });

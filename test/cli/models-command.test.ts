@@ -117,10 +117,10 @@ test('for people: facts, then a line a check; the exit code is 1 where one fails
   t.is((await fkinv('models', right, clip)).code, 0);
 });
 
-test('README.md shows what it prints of models/dllm', async (t) => {
+test('docs/models.md shows what it prints of models/dllm', async (t) => {
   const { stdout } = await fkinv('models', 'models/dllm');
   const masked = (output: string): string => output.replace(/off by at most \S+/, 'off by at most #'); // by processor
-  const shown = blocksUnder('README.md', 'Checking an installation').find(({ code }) => code.includes('models/dllm'));
+  const shown = blocksUnder('docs/models.md', 'Checking models').find(({ code }) => code.includes('models/dllm'));
   t.is(shown?.code, 'npx fkinv models models/dllm\n');
   t.is(masked(shown?.output ?? ''), masked(stdout));
 });

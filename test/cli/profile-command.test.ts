@@ -101,8 +101,8 @@ const wordsOf = (output: string): string[] =>
     .split('\n')
     .sort();
 
-test('README.md shows what it prints', async (t) => {
-  const [shown] = blocksUnder('README.md', 'Where the time goes');
+test('docs/profiling.md shows what it prints', async (t) => {
+  const [shown] = blocksUnder('docs/profiling.md', 'Where the time goes');
   t.is(shown?.code, 'npx fkinv profile examples/bells.png\n');
   const { stdout } = await fkinv('profile', 'examples/bells.png', '--threads', '2');
   const expected = callsOf(shown?.output ?? '');

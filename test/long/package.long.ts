@@ -1,11 +1,23 @@
 // The packed tarball as a stranger meets it (scripts/check-package.mjs) on each Node that is supported, and where no
 // prebuilt addon fits: `npm install fkinv-native`, of a tarball in place of the registry. Needs the registry for the rest.
 import { execFile, type ExecFileException } from 'node:child_process';
-import { copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'ava';
 import { hasNvcc } from '../cuda/toolkit';
+import { blocksUnder } from '../helpers/documents';
+import { serveTarball, type Manifest } from '../helpers/registry';
 
 const root = path.join(__dirname, '..', '..');
 const folder = mkdtempSync(path.join(tmpdir(), 'fkinv-package-'));
@@ -69,6 +81,35 @@ test.serial('a stranger inverts an image, on Node 20, 22 and 24', async (t) => {
   ]);
   t.log(output);
   t.false(failed);
+});
+
+test.serial('pnpm installs it as docs/install.md says, and the package works', async (t) => {
+  const [settings, add] = blocksUnder('docs/install.md', 'With pnpm');
+  const manifest = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as Manifest;
+  const registry = await serveTarball(t, path.join(folder, name), manifest);
+  const tools = makeProject('pnpm itself');
+  await must(tools, 'npm', ['install', '--ignore-scripts', 'pnpm@12']);
+  const pnpm = (project: string): Promise<Outcome> => {
+    writeFileSync(path.join(project, '.npmrc'), `registry=${registry}/\n`);
+    const args = [...(add?.code.trim().split(' ').slice(1) ?? []), '--store-dir', path.join(folder, 'pnpm store')];
+    return run(project, path.join(tools, 'node_modules', '.bin', 'pnpm'), args);
+  };
+  const works = (project: string): Promise<string> => {
+    for (const file of ['test/consumer/use.cjs', 'examples/bells.png'])
+      copyFileSync(path.join(root, file), path.join(project, path.basename(file)));
+    return must(project, process.execPath, ['use.cjs'], { PREBUILDS_ONLY: '1' });
+  };
+  const told = makeProject('pnpm');
+  writeFileSync(path.join(told, 'pnpm-workspace.yaml'), settings?.code ?? '');
+  const { failed, output } = await pnpm(told);
+  t.false(failed, output);
+  t.regex(await works(told), /bells/);
+
+  const untold = makeProject('pnpm, untold');
+  const refused = await pnpm(untold);
+  t.true(refused.failed);
+  t.regex(refused.output, /ERR_PNPM_IGNORED_BUILDS/);
+  t.regex(await works(untold), /bells/);
 });
 
 test.serial('without a prebuilt addon: what is missing is said, and with a compiler it is built', async (t) => {

@@ -174,8 +174,10 @@ test('fkinv doctor --plan', async (t) => {
   t.regex(failed.stderr, /\(MODEL_NOT_FOUND\)\n$/);
 });
 
-test('README.md shows what --plan prints', async (t) => {
-  const shown = blocksUnder('README.md', 'Checking an installation').find(({ code }) => code.includes('--plan'));
+test('docs/install.md shows what --plan prints', async (t) => {
+  const shown = blocksUnder('docs/install.md', 'Memory before anything is allocated').find(({ code }) =>
+    code.includes('--plan'),
+  );
   t.is(shown?.code, 'npx fkinv doctor --plan --device cpu\n');
   t.is(shown?.output, (await fkinv('doctor', '--plan', '--device', 'cpu')).stdout);
 });

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import path from 'node:path';
 import { familySync, MUSL } from 'detect-libc';
 import { environment } from '../util/environment';
@@ -35,8 +35,8 @@ export function shippedOnnxRuntime(platform: string, arch: string, libc: string 
 }
 
 /**
- * Path of the one libonnxruntime of the process: the very file that `onnxruntime-node` opens, so that both can be used
- * side by side (two versions in one process collide).
+ * Path of the libonnxruntime that engines run on: the very file that the pinned `onnxruntime-node` opens, so that a process
+ * with both has it once. Throws `ORT_NOT_FOUND`.
  */
 export function findOnnxRuntime(): string {
   const given = environment.onnxruntime;
@@ -58,6 +58,52 @@ export function findOnnxRuntime(): string {
   throw new FkinvError(
     'ORT_NOT_FOUND',
     `${library} is missing: install onnxruntime-node@1.29.0 again, or name a libonnxruntime in FKINV_ONNXRUNTIME`,
+  );
+}
+
+/** An `onnxruntime-node` of another release than ours, which other packages of the application use. */
+export interface OtherOnnxRuntime {
+  version: string;
+  /** Folder of its package. */
+  folder: string;
+}
+
+/**
+ * The other releases of `onnxruntime-node` that the working directory finds, by itself and through `@huggingface/transformers`:
+ * those that are likely to come into a process beside the library `own`.
+ */
+export function otherOnnxRuntimes(own: string): OtherOnnxRuntime[] {
+  const others = new Map<string, OtherOnnxRuntime>();
+  for (const folder of usersOfOnnxRuntime()) {
+    try {
+      const file = require.resolve('onnxruntime-node/package.json', { paths: [folder] });
+      const { version } = JSON.parse(readFileSync(file, 'utf8')) as { version: string };
+      const root = path.dirname(realpathSync(file));
+      if (!realpathSync(own).startsWith(root + path.sep)) others.set(root, { version, folder: root });
+    } catch {
+      // none there
+    }
+  }
+  return [...others.values()];
+}
+
+function usersOfOnnxRuntime(): string[] {
+  const folders = lookedFrom();
+  try {
+    return [...folders, path.dirname(require.resolve('@huggingface/transformers', { paths: folders }))];
+  } catch {
+    return folders; // it is not installed
+  }
+}
+
+/** What of a process with ONNX Runtime `own` and another release: only Windows, which finds libraries by name alone, limits it. */
+export function besideOnnxRuntime({ version, folder }: OtherOnnxRuntime, platform = process.platform): string {
+  const other = `onnxruntime-node ${version} in ${folder}`;
+  if (platform !== 'win32') return `${other} can be in the same process`;
+  const library = path.join(folder, shippedOnnxRuntime(platform, process.arch, null));
+  return (
+    `${other} fails in a process that has loaded an Inverter before it: Windows gives it our onnxruntime.dll. Import it ` +
+    `first, or have FKINV_ONNXRUNTIME name ${library} for both`
   );
 }
 

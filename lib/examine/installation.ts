@@ -185,11 +185,10 @@ async function checkDevice(wanted: Device): Promise<Found<string>> {
 
 /** Opens it for a GPU first: where it was opened for the CPU, it does not find a provider that lies elsewhere. */
 async function openForGpu(wanted: Device): Promise<void> {
-  const { native } = await import('../native/addon.js');
-  const { gpusOf, openCuda } = await import('../native/devices.js');
+  const { cudaFacts, gpusOf, openCuda } = await import('../native/devices.js');
   try {
     if (wanted === 'cpu') return;
-    const facts = native.cuda();
+    const facts = cudaFacts();
     openCuda(gpusOf(wanted, facts)[0], facts);
   } catch (error) {
     if (!(error instanceof FkinvError)) throw error; // the check of the device says it again

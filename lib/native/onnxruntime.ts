@@ -118,7 +118,15 @@ const install =
 export interface CudaProvider {
   folder: string;
   isBeside: boolean;
+  /**
+   * Compute capabilities that it has machine code for, `75, 80`, where that is known: then it has none that a driver could
+   * compile for others.
+   */
+  architectures?: string;
 }
+
+/** Of all the machine code in the package's library, release 0.4.9; it has no PTX. */
+const packagedArchitectures = '75, 80, 86, 89, 90, 120';
 
 /**
  * The CUDA provider for the ONNX Runtime `library`: beside it, or in the npm package that has it, where this package or the
@@ -139,7 +147,7 @@ export function findInstalledProvider(library: string): CudaProvider | undefined
   const beside = path.dirname(library);
   if (hasProviders(beside)) return { folder: beside, isBeside: true };
   const folder = packagedProviders();
-  return folder === undefined ? undefined : { folder, isBeside: false };
+  return folder === undefined ? undefined : { folder, isBeside: false, architectures: packagedArchitectures };
 }
 
 /** Whether a folder has the CUDA provider. */

@@ -14,8 +14,9 @@ namespace fkinv::binding {
 Napi::Function EngineClass::define(Napi::Env env) {
   return DefineClass(
       env, kName,
-      {InstanceAccessor<&EngineClass::device>("device"), InstanceMethod<&EngineClass::load>("load"),
-       InstanceMethod<&EngineClass::measureLimits>("measureLimits"), InstanceMethod<&EngineClass::dispose>("dispose")});
+      {InstanceAccessor<&EngineClass::device>("device"), InstanceAccessor<&EngineClass::maxPositions>("maxPositions"),
+       InstanceMethod<&EngineClass::load>("load"), InstanceMethod<&EngineClass::measureLimits>("measureLimits"),
+       InstanceMethod<&EngineClass::dispose>("dispose")});
 }
 
 // new Engine(libonnxruntime: string, threads: number, instructionSet: string, device: string)
@@ -24,7 +25,9 @@ EngineClass::EngineClass(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   guard(info.Env(), [&] {
     ort::open(platform::toPath(toString(info[0])));
     name_ = toString(info[3]);
-    jobs_ = Jobs::create(info.Env(), makeDevice(name_, toInt(info[1]), toInstructionSet(info[2])));
+    auto device = makeDevice(name_, toInt(info[1]), toInstructionSet(info[2]));
+    maxPositions_ = device->maxPositions();
+    jobs_ = Jobs::create(info.Env(), std::move(device));
   });
 }
 
@@ -37,6 +40,11 @@ const std::shared_ptr<Jobs>& EngineClass::jobs(Napi::Env env) const {
 
 // device: string, as it was asked for
 Napi::Value EngineClass::device(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), name_); }
+
+// maxPositions: number, the most prompt positions that the device's kernels take
+Napi::Value EngineClass::maxPositions(const Napi::CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), maxPositions_);
+}
 
 // load(path: string, optimization: GraphOptimizationLevel, cudaGraphs?: boolean): Promise<Session>
 Napi::Value EngineClass::load(const Napi::CallbackInfo& info) {

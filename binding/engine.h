@@ -18,10 +18,12 @@ class EngineClass : public Napi::ObjectWrap<EngineClass> {
 
  private:
   Napi::Value device(const Napi::CallbackInfo& info);
+  Napi::Value maxPositions(const Napi::CallbackInfo& info);
   Napi::Value load(const Napi::CallbackInfo& info);
   Napi::Value measureLimits(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
   std::string name_;  // of the device
+  int maxPositions_ = 0;
   std::shared_ptr<Jobs> jobs_;
 };
 

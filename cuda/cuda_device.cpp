@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "error.h"
 #include "launchers.h"
@@ -18,8 +19,10 @@ namespace {
 }
 
 // An error here is of this call or of a kernel before it, which CUDA reports late. Where others have taken the GPU's
-// memory there may be none for CUDA itself.
+// memory there may be none for CUDA itself. The runtime keeps an error for whoever asks next, which may be ONNX Runtime
+// after a call of its own that did not fail: it is told here, and taken back.
 void check(cudaError_t status, const char* what) {
+  if (status != cudaSuccess) cudaGetLastError();
   if (status == cudaErrorMemoryAllocation) fail("OUT_OF_MEMORY", what, status);
   if (status != cudaSuccess) fail("CUDA_FAILED", what, status);
 }
@@ -57,6 +60,53 @@ class Event final : public Mark {
   cudaEvent_t event_ = nullptr;
   cudaError_t status_;
 };
+
+// Whether anyone in this process has used a GPU. To choose one that nobody has would take some of its memory.
+bool isInUse(int gpu) noexcept {
+  constexpr unsigned kSince = 7000;  // CUDA 7.0
+  using GetState = int (*)(int device, unsigned* flags, int* isActive);
+  void* getState = nullptr;
+  cudaDriverEntryPointQueryResult found;
+  unsigned flags = 0;
+  int isActive = 0;
+  const auto status =
+      cudaGetDriverEntryPointByVersion("cuDevicePrimaryCtxGetState", &getState, kSince, cudaEnableDefault, &found);
+  if (status != cudaSuccess || getState == nullptr) return false;
+  return reinterpret_cast<GetState>(getState)(gpu, &flags, &isActive) == 0 && isActive != 0;
+}
+
+// The current GPU is a matter of each thread. Some calls are made on threads that are not ours, JavaScript's or a
+// library's: what these had is given back to them.
+class OnGpu {
+ public:
+  explicit OnGpu(int index) noexcept : index_(index) {
+    cudaGetDevice(&before_);
+    if (before_ != index_) cudaSetDevice(index_);
+  }
+  ~OnGpu() {
+    if (before_ != index_ && isInUse(before_)) cudaSetDevice(before_);
+  }
+  OnGpu(const OnGpu&) = delete;
+  OnGpu& operator=(const OnGpu&) = delete;
+
+ private:
+  const int index_;
+  int before_ = 0;
+};
+
+// What is released stays in the pool, since a step allocates what the step before did; all of it is given back with the
+// pool, which is why it is one of our own: the default one belongs to the process, and others allocate from it too.
+cudaMemPool_t makePool(int index) {
+  cudaMemPoolProps properties = {};
+  properties.allocType = cudaMemAllocationTypePinned;
+  properties.location.type = cudaMemLocationTypeDevice;
+  properties.location.id = index;
+  cudaMemPool_t pool = nullptr;
+  check(cudaMemPoolCreate(&pool, &properties), "creating a memory pool");
+  uint64_t keep = UINT64_MAX;
+  check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep), "setting up the memory pool");
+  return pool;
+}
 
 std::string mebibytes(std::size_t bytes) { return std::to_string(bytes >> 20) + " MiB"; }
 
@@ -104,17 +154,18 @@ CudaDevice::CudaDevice(int index) : index_(index) {
     throw Error(kCode, "there is no device cuda:" + std::to_string(index) + ": CUDA finds " + std::to_string(devices) +
                            " (CUDA_VISIBLE_DEVICES limits what it looks at)");
   }
+  const OnGpu onGpu(index);
   check(cudaSetDevice(index), "choosing the GPU");
-  check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream");
-  // What is released stays in the pool: a step allocates what the step before did.
-  cudaMemPool_t pool = nullptr;
-  check(cudaDeviceGetDefaultMemPool(&pool, index), "finding the memory pool");
-  uint64_t keep = UINT64_MAX;
-  check(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &keep), "setting up the memory pool");
+  pool_ = makePool(index);
+  const cudaError_t made = cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking);
+  if (made != cudaSuccess) cudaMemPoolDestroy(pool_);  // the destructor does not run
+  check(made, "creating a stream");
 }
 
 CudaDevice::~CudaDevice() {
-  cudaSetDevice(index_);
+  const OnGpu onGpu(index_);
+  cudaStreamSynchronize(stream_);
+  cudaMemPoolDestroy(pool_);
   cudaStreamDestroy(stream_);
 }
 
@@ -130,6 +181,8 @@ cudaStream_t CudaDevice::stream() const {
 
 int CudaDevice::chunkTiles() const { return 1; }
 
+int CudaDevice::maxPositions() const { return cuda::kMaxPositions; }
+
 void CudaDevice::configure(OrtSessionOptions* options, bool cudaGraphs) const {
   constexpr const char* kCode = "CUDA_UNAVAILABLE";
   OrtCUDAProviderOptionsV2* raw = nullptr;
@@ -138,10 +191,21 @@ void CudaDevice::configure(OrtSessionOptions* options, bool cudaGraphs) const {
                         ort::Releaser<OrtCUDAProviderOptionsV2, &OrtApi::ReleaseCUDAProviderOptions>>
       provider(raw);
   const std::string index = std::to_string(index_);
-  // Its products of float32 would else be of 10 bits (TF32): rewards were off by more than 1e-3.
-  const char* keys[] = {"device_id", "use_tf32", "enable_cuda_graph"};
-  const char* values[] = {index.c_str(), "0", cudaGraphs ? "1" : "0"};
-  ort::check(ort::api().UpdateCUDAProviderOptions(raw, keys, values, 3), kCode, "choosing the provider’s GPU");
+  const std::pair<const char*, const char*> settings[] = {
+      {"device_id", index.c_str()},
+      // Its products of float32 would else be of 10 bits (TF32): rewards were off by more than 1e-3.
+      {"use_tf32", "0"},
+      // The default times every algorithm and takes the fastest: CLIP's embeddings would differ from process to
+      // process.
+      {"cudnn_conv_algo_search", "HEURISTIC"},
+      {"enable_cuda_graph", cudaGraphs ? "1" : "0"},
+  };
+  for (const auto& [key, value] : settings) {
+    ort::check(ort::api().UpdateCUDAProviderOptions(raw, &key, &value, 1), kCode, "setting up the provider");
+  }
+  // Nodes that stay on the CPU are few and small: a thread for each of the machine's processors would only wait.
+  ort::check(ort::api().SetIntraOpNumThreads(options, 1), kCode, "setting the threads");
+  ort::check(ort::api().SetInterOpNumThreads(options, 1), kCode, "setting the threads");
   ort::check(ort::api().UpdateCUDAProviderOptionsWithValue(raw, "user_compute_stream", stream()), kCode,
              "giving the provider our stream");
   ort::check(ort::api().SessionOptionsAppendExecutionProvider_CUDA_V2(options, raw), kCode,
@@ -166,12 +230,12 @@ void CudaDevice::eachRow(const Forward& forward, const std::function<void(int64_
 
 // What fails here is told by the next call.
 void CudaDevice::wait() const noexcept {
-  cudaSetDevice(index_);
+  const OnGpu onGpu(index_);
   cudaStreamSynchronize(stream_);
 }
 
 std::unique_ptr<Mark> CudaDevice::mark() noexcept {
-  cudaSetDevice(index_);
+  const OnGpu onGpu(index_);
   return std::make_unique<Event>(stream_);
 }
 
@@ -205,7 +269,7 @@ Limits CudaDevice::measureLimits() {
 
 void* CudaDevice::allocate(std::size_t bytes) {
   void* memory = nullptr;
-  const cudaError_t status = cudaMallocAsync(&memory, bytes, stream());
+  const cudaError_t status = cudaMallocFromPoolAsync(&memory, bytes, pool_, stream());
   if (status == cudaErrorMemoryAllocation) {
     std::size_t free = 0, total = 0;
     cudaMemGetInfo(&free, &total);
@@ -220,9 +284,7 @@ void* CudaDevice::allocate(std::size_t bytes) {
 
 std::optional<std::size_t> CudaDevice::freeBytes() {
   check(cudaStreamSynchronize(stream()), "waiting for the GPU");
-  cudaMemPool_t pool = nullptr;
-  check(cudaDeviceGetDefaultMemPool(&pool, index_), "finding the memory pool");
-  check(cudaMemPoolTrimTo(pool, 0), "giving back what the memory pool keeps");
+  check(cudaMemPoolTrimTo(pool_, 0), "giving back what the memory pool keeps");
   std::size_t free = 0, total = 0;
   check(cudaMemGetInfo(&free, &total), "asking for the free memory");
   return free;
@@ -230,7 +292,7 @@ std::optional<std::size_t> CudaDevice::freeBytes() {
 
 void CudaDevice::release(void* memory) noexcept {
   const std::lock_guard lock(releasing_);
-  cudaSetDevice(index_);
+  const OnGpu onGpu(index_);
   cudaFreeAsync(memory, stream_);
 }
 

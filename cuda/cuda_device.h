@@ -20,6 +20,8 @@ class CudaDevice : public Device {
 
   const char* memoryName() const override { return "Cuda"; }
   int memoryIndex() const override { return index_; }
+  bool isHost() const override { return false; }
+  int maxPositions() const override;
   const char* pinnedMemoryName() const override { return "CudaPinned"; }
   int chunkTiles() const override;
   void configure(OrtSessionOptions* options, bool cudaGraphs) const override;
@@ -39,7 +41,7 @@ class CudaDevice : public Device {
   /// What all work is queued on, made current for the calling thread.
   cudaStream_t stream() const;
 
-  /// In the order of the stream, from its pool: neither waits for the GPU.
+  /// In the order of the stream, from a pool of its own: neither waits for the GPU.
   void* allocate(std::size_t bytes) override;
   std::optional<std::size_t> freeBytes() override;
   void release(void* memory) noexcept override;
@@ -84,6 +86,7 @@ class CudaDevice : public Device {
 
   const int index_;
   cudaStream_t stream_ = nullptr;
+  cudaMemPool_t pool_ = nullptr;
   std::mutex releasing_;  // which any thread may
 };
 

@@ -1,4 +1,6 @@
 #pragma once
+#include <limits>
+
 #include "device.h"
 #include "kernels/instruction_set.h"
 #include "parallel.h"
@@ -14,6 +16,8 @@ class CpuDevice : public Device {
 
   const char* memoryName() const override { return "Cpu"; }
   int memoryIndex() const override { return 0; }
+  bool isHost() const override { return true; }
+  int maxPositions() const override { return std::numeric_limits<int>::max(); }
   const char* pinnedMemoryName() const override { return nullptr; }
   void wait() const noexcept override {}
   /// A run uses the thread that calls it and no other.

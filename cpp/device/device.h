@@ -92,6 +92,10 @@ class Device {
   /// What ONNX Runtime knows the device's memory by: "Cpu" and 0, "Cuda" and the GPU's number.
   virtual const char* memoryName() const = 0;
   virtual int memoryIndex() const = 0;
+  /// Whether that is the host's memory, which ONNX Runtime may read wherever it runs.
+  virtual bool isHost() const = 0;
+  /// The most prompt positions that the kernels take.
+  virtual int maxPositions() const = 0;
   /// And the host's memory that its copies go through; null where there is none.
   virtual const char* pinnedMemoryName() const = 0;
   /// Makes a session run on this device, and its runs follow the order of the other calls. With `cudaGraphs`, for a

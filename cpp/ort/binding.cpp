@@ -68,8 +68,13 @@ Binding::Row Binding::bindRow(std::size_t index, int32_t width) {
       shape.back() = width;
     }
     if (slot.isInput) row.inputBytes += static_cast<int64_t>(bytes);
-    row.tensors.push_back(
-        {slot.isInput, slot.name, slot.type, std::move(shape), bytes, slot.memory.data() + index * slot.rowBytes});
+    void* data = slot.memory.data() + index * slot.rowBytes;
+    const void* source = nullptr;
+    if (slot.isInput && session_->readsOnHost(slot.name)) {
+      source = data;
+      data = row.onHost.emplace_back(bytes).data();
+    }
+    row.tensors.push_back({slot.isInput, slot.name, slot.type, std::move(shape), bytes, data, source});
   }
   row.run.emplace(session_->handle(), memory_.get(), row.tensors);
   return row;
@@ -78,6 +83,9 @@ Binding::Row Binding::bindRow(std::size_t index, int32_t width) {
 // ONNX Runtime's message, or nothing when it ran.
 std::string Binding::runRow(const Row& row, const CancelToken& cancel) const {
   cancel.check();
+  for (const BoundTensor& tensor : row.tensors) {
+    if (tensor.source != nullptr) device_->download(tensor.data, tensor.source, tensor.bytes);
+  }
   if (CudaGraphs* graphs = session_->cudaGraphs()) {
     if (auto message = graphs->run(row.tensors)) return *message;
   }

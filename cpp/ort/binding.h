@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "cuda_graphs.h"
 #include "device/device.h"
 #include "error.h"
-#include "cuda_graphs.h"
 #include "session.h"
 
 namespace fkinv::ort {
@@ -63,6 +63,7 @@ class Binding {
   struct Row {
     int32_t width = 0;  // in place of the last axis of the inputs; −1 where it is theirs, 0 before it is bound
     std::vector<BoundTensor> tensors;
+    std::vector<std::vector<uint8_t>> onHost;  // the inputs that ONNX Runtime reads there
     std::optional<BoundRun> run;
     int64_t inputBytes = 0;
   };

@@ -19,9 +19,11 @@ BoundRun::BoundRun(OrtSession* session, const OrtMemoryInfo* memory, std::span<c
   OrtIoBinding* binding = nullptr;
   check(api().CreateIoBinding(session, &binding), kCode, "creating the I/O binding");
   binding_.reset(binding);
+  const MemoryInfo onHost = hostMemory();
   for (const BoundTensor& tensor : tensors) {
     OrtValue* value = nullptr;
-    check(api().CreateTensorWithDataAsOrtValue(memory, tensor.data, tensor.bytes, tensor.shape.data(),
+    const OrtMemoryInfo* place = tensor.source != nullptr ? onHost.get() : memory;
+    check(api().CreateTensorWithDataAsOrtValue(place, tensor.data, tensor.bytes, tensor.shape.data(),
                                                tensor.shape.size(), tensor.type, &value),
           kCode, "creating a tensor");
     values_.emplace_back(value);
@@ -38,6 +40,12 @@ MemoryInfo memoryOf(const Device& device) {
   OrtMemoryInfo* raw = nullptr;
   check(api().CreateMemoryInfo(device.memoryName(), OrtDeviceAllocator, device.memoryIndex(), OrtMemTypeDefault, &raw),
         kCode, "describing memory");
+  return MemoryInfo(raw);
+}
+
+MemoryInfo hostMemory() {
+  OrtMemoryInfo* raw = nullptr;
+  check(api().CreateCpuMemoryInfo(OrtDeviceAllocator, OrtMemTypeDefault, &raw), kCode, "describing memory");
   return MemoryInfo(raw);
 }
 
@@ -68,6 +76,8 @@ CudaGraphs::Graph CudaGraphs::make(std::span<const BoundTensor> tensors) {
 // A run is never stopped half way, nor is a graph used again that a run failed with: ONNX Runtime keeps what it
 // captured by then as the whole.
 std::optional<std::string> CudaGraphs::run(std::span<const BoundTensor> tensors) {
+  const auto isOnHost = [](const BoundTensor& tensor) { return tensor.source != nullptr; };
+  if (std::any_of(tensors.begin(), tensors.end(), isOnHost)) return std::nullopt;
   auto graph = std::find_if(graphs_.begin(), graphs_.end(),
                             [&](const Graph& each) { return haveEqualShapes(each.tensors, tensors); });
   const bool isNew = graph == graphs_.end();

@@ -21,12 +21,15 @@ struct BoundTensor {
   std::vector<int64_t> shape;
   std::size_t bytes;
   void* data;
+  /// Where `data` is the host's, what the device has for it: copied there before each run. Null where it is the
+  /// device's.
+  const void* source = nullptr;
 };
 
 /// ONNX Runtime's hold of the tensors of a run.
 class BoundRun {
  public:
-  /// Tensors are where `memory` says. Throws Error "MODEL_RUN".
+  /// Tensors are where `memory` says, those with a source on the host. Throws Error "MODEL_RUN".
   BoundRun(OrtSession* session, const OrtMemoryInfo* memory, std::span<const BoundTensor> tensors);
 
   /// ONNX Runtime's message; empty when it ran.
@@ -43,8 +46,9 @@ class BoundRun {
 using MemoryInfo = std::unique_ptr<OrtMemoryInfo, Releaser<OrtMemoryInfo, &OrtApi::ReleaseMemoryInfo>>;
 using RunOptions = std::unique_ptr<OrtRunOptions, Releaser<OrtRunOptions, &OrtApi::ReleaseRunOptions>>;
 
-/// Throws Error "MODEL_RUN".
+/// Both throw Error "MODEL_RUN".
 MemoryInfo memoryOf(const Device& device);
+MemoryInfo hostMemory();
 /// Of runs on `device`; `cudaGraph` is the number that ONNX Runtime knows the run's CUDA graph by, where the session
 /// has any, −1 for none. Throws Error "MODEL_RUN".
 RunOptions runOptionsOf(const Device& device, std::optional<int> cudaGraph);
@@ -64,7 +68,8 @@ class CudaGraphs {
   CudaGraphs(OrtSession* session, std::shared_ptr<Device> device);
 
   /// Runs the session's graph, which ONNX Runtime captures the first time. The message that it failed with, empty when
-  /// it ran, and nothing where these shapes get no graph. Throws Error "OUT_OF_MEMORY", or "MODEL_RUN".
+  /// it ran, and nothing where these shapes get no graph, nor inputs that are read on the host, which a replay would
+  /// not. Throws Error "OUT_OF_MEMORY", or "MODEL_RUN".
   std::optional<std::string> run(std::span<const BoundTensor> tensors);
 
   /// How many were captured.

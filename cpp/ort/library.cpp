@@ -41,6 +41,8 @@ Library load(const std::filesystem::path& path) {
   } catch (const std::runtime_error& error) {
     throw Error("ORT_NOT_FOUND", "ONNX Runtime could not be opened (" + std::string(error.what()) + ")" + kRemedy);
   }
+  // The onnxruntime-node of another package may be of another release: its binding must get its own library.
+  platform::yieldName(handle);
   const auto getApiBase = reinterpret_cast<decltype(&OrtGetApiBase)>(platform::findSymbol(handle, "OrtGetApiBase"));
   if (getApiBase == nullptr) {
     throw Error("ORT_NOT_FOUND", toUtf8(path) + " is not ONNX Runtime: it has no OrtGetApiBase" + kRemedy);
@@ -65,7 +67,7 @@ void open(const std::filesystem::path& path) {
   if (library.api != nullptr) {
     if (library.canonical == canonicalOf(path)) return;
     throw Error("ORT_VERSION", "ONNX Runtime " + library.version + " is already open from " + toUtf8(library.path) +
-                                   ", and a process can hold one: " + toUtf8(path) + " was asked for");
+                                   ", and all engines of a process run on one: " + toUtf8(path) + " was asked for");
   }
   // ONNX Runtime 1.29's telemetry: a database in the home folder, a log in /tmp for each process, and a thread that
   // reads freed memory as the process exits. A user's own setting stands.

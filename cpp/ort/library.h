@@ -1,4 +1,4 @@
-// The one libonnxruntime of the process.
+// The libonnxruntime that the engines of the process run on.
 #pragma once
 #include <filesystem>
 #include <string>
@@ -9,7 +9,7 @@
 namespace fkinv::ort {
 
 /// Opens `path` (a libonnxruntime) at the first call, and never closes it: another user of the same file may be in this
-/// process, and two versions of ONNX Runtime in one process collide. The environment is ORT's own process-wide,
+/// process. Its name is left to other releases that others open (platform::yieldName). The environment is ORT's own,
 /// reference-counted one, leaked on purpose. Throws Error "ORT_NOT_FOUND" or "ORT_VERSION"; a second file is an error
 /// too, by another path the same one is none.
 void open(const std::filesystem::path& path);

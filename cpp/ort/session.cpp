@@ -77,6 +77,19 @@ Options makeOptions(GraphOptimizationLevel optimization, const Device& device, b
   return options;
 }
 
+std::set<std::string> hostInputs(const OrtSession* session, const std::vector<TensorInfo>& inputs) {
+  constexpr const char* kWhat = "asking where the graph's inputs are read";
+  std::vector<const OrtMemoryInfo*> memory(inputs.size());
+  check(api().SessionGetMemoryInfoForInputs(session, memory.data(), memory.size()), kCode, kWhat);
+  std::set<std::string> names;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    OrtMemoryInfoDeviceType type;
+    api().MemoryInfoGetDeviceType(memory[i], &type);
+    if (type == OrtMemoryInfoDeviceType_CPU) names.insert(inputs[i].name);
+  }
+  return names;
+}
+
 // Null where the device has no such memory.
 OrtAllocator* pinnedAllocator(const OrtSession* session, const Device& device) {
   if (device.pinnedMemoryName() == nullptr) return nullptr;
@@ -128,6 +141,7 @@ Session::Session(const std::filesystem::path& path, GraphOptimizationLevel optim
       describeAll(raw, &OrtApi::SessionGetInputCount, &OrtApi::SessionGetInputName, &OrtApi::SessionGetInputTypeInfo);
   outputs_ = describeAll(raw, &OrtApi::SessionGetOutputCount, &OrtApi::SessionGetOutputName,
                          &OrtApi::SessionGetOutputTypeInfo);
+  if (!device_->isHost()) hostInputs_ = hostInputs(raw, inputs_);
 }
 
 // A session of the CUDA provider leaves pinned buffers that a callback of the stream gives back, the last of them as

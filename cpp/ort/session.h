@@ -4,12 +4,13 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
-#include "engine/cancel.h"
-#include "device/device.h"
 #include "cuda_graphs.h"
+#include "device/device.h"
+#include "engine/cancel.h"
 #include "library.h"
 
 namespace fkinv::ort {
@@ -40,6 +41,9 @@ class Session {
   const std::vector<TensorInfo>& outputs() const { return outputs_; }
   /// Type of the input or output `name`.
   ONNXTensorElementDataType typeOf(const std::string& name) const;
+  /// Whether ONNX Runtime reads the input `name` on the host though the device's memory is not that: where a node runs
+  /// on the CPU that has it. What is bound in the device's memory it would copy as it is bound, not as it is run.
+  bool readsOnHost(const std::string& name) const { return hostInputs_.count(name) == 1; }
   const std::filesystem::path& path() const { return path_; }
   OrtSession* handle() const { return session_.get(); }
   /// Null where its runs are not captured.
@@ -53,6 +57,7 @@ class Session {
   std::unique_ptr<OrtSession, Releaser<OrtSession, &OrtApi::ReleaseSession>> session_;
   std::unique_ptr<CudaGraphs> cudaGraphs_;
   std::vector<TensorInfo> inputs_, outputs_;
+  std::set<std::string> hostInputs_;
 };
 
 }  // namespace fkinv::ort

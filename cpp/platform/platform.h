@@ -11,6 +11,11 @@ namespace fkinv::platform {
 /// std::runtime_error with the system's reason, which names the path.
 void* openLibrary(const std::filesystem::path& path);
 
+/// Keeps the loader from taking an open library for another one of the same name: from then on what asks for that name
+/// gets the file beside it, as it would without us. Systems whose loader goes by paths need nothing done; on Windows,
+/// whose loader goes by names, nothing can be.
+void yieldName(void* library);
+
 /// The address of `name` in a library that is open; null where it has none.
 void* findSymbol(void* library, const char* name);
 

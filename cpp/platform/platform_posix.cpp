@@ -3,10 +3,15 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#if defined(__GLIBC__)
+#include <link.h>
+#endif
 
 #include <cerrno>
+#include <cstdint>
 #include <cstdlib>
 #include <stdexcept>
 #include <system_error>
@@ -21,6 +26,55 @@ void* openLibrary(const std::filesystem::path& path) {
   if (library == nullptr) throw std::runtime_error(dlerror());
   return library;
 }
+
+#if defined(__GLIBC__)
+
+namespace {
+
+/// The first and the last byte of a library that become read-only once it is relocated.
+struct ReadOnly {
+  ElfW(Addr) base, first, last;
+};
+
+int findReadOnly(dl_phdr_info* info, std::size_t, void* data) {
+  auto& found = *static_cast<ReadOnly*>(data);
+  if (info->dlpi_addr != found.base) return 0;
+  for (int i = 0; i < info->dlpi_phnum; ++i) {
+    const auto& segment = info->dlpi_phdr[i];
+    if (segment.p_type != PT_GNU_RELRO) continue;
+    found.first = info->dlpi_addr + segment.p_vaddr;
+    found.last = found.first + segment.p_memsz - 1;
+  }
+  return 1;
+}
+
+}  // namespace
+
+// glibc takes any library of the process whose DT_SONAME is the name that is looked for. Ours becomes the empty name,
+// which is what offset 0 of every string table is: in this process's memory, never in the file.
+void yieldName(void* library) {
+  link_map* map = nullptr;
+  if (dlinfo(library, RTLD_DI_LINKMAP, &map) != 0) return;
+  auto* entry = map->l_ld;
+  while (entry->d_tag != DT_NULL && entry->d_tag != DT_SONAME) ++entry;
+  if (entry->d_tag != DT_SONAME || entry->d_un.d_val == 0) return;
+  ReadOnly readOnly = {map->l_addr, 0, 0};
+  dl_iterate_phdr(&findReadOnly, &readOnly);
+  const auto address = reinterpret_cast<ElfW(Addr)>(entry);
+  const bool isReadOnly = readOnly.first <= address && address <= readOnly.last;
+  const auto page = static_cast<ElfW(Addr)>(sysconf(_SC_PAGESIZE));
+  void* start = reinterpret_cast<void*>(address / page * page);
+  const std::size_t bytes = address % page + sizeof *entry;
+  if (isReadOnly && mprotect(start, bytes, PROT_READ | PROT_WRITE) != 0) return;
+  entry->d_un.d_val = 0;
+  if (isReadOnly) mprotect(start, bytes, PROT_READ);
+}
+
+#else
+
+void yieldName(void*) {}
+
+#endif
 
 void* findSymbol(void* library, const char* name) { return dlsym(library, name); }
 

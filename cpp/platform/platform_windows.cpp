@@ -40,6 +40,8 @@ void* openLibrary(const std::filesystem::path& path) {
   throw std::runtime_error(toUtf8(path) + ": " + describe(error) + (isAnother ? kLacksAnother : ""));
 }
 
+void yieldName(void*) {}
+
 void* findSymbol(void* library, const char* name) {
   return reinterpret_cast<void*>(GetProcAddress(static_cast<HMODULE>(library), name));
 }

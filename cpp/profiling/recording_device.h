@@ -17,6 +17,8 @@ class RecordingDevice final : public Device {
 
   const char* memoryName() const override { return device_->memoryName(); }
   int memoryIndex() const override { return device_->memoryIndex(); }
+  bool isHost() const override { return device_->isHost(); }
+  int maxPositions() const override { return device_->maxPositions(); }
   const char* pinnedMemoryName() const override { return device_->pinnedMemoryName(); }
   void configure(OrtSessionOptions* options, bool cudaGraphs) const override {
     device_->configure(options, cudaGraphs);

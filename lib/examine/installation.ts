@@ -11,7 +11,13 @@ import type { Place } from './graphs';
 import { examineFiles, type FilesReport, type ModelFile, type ModelKind } from './files';
 import { modelFolder, type ModelFolder } from '../models/model-folder';
 import type { NativeBuild, NativeCuda } from '../native/addon';
-import { findCudaProvider, findOnnxRuntime } from '../native/onnxruntime';
+import {
+  besideOnnxRuntime,
+  findCudaProvider,
+  findOnnxRuntime,
+  otherOnnxRuntimes,
+  type OtherOnnxRuntime,
+} from '../native/onnxruntime';
 import type { Device, InvertOptions } from '../options';
 import { systemFacts, type SystemFacts } from './system';
 
@@ -48,6 +54,8 @@ interface OnnxRuntime {
   path: string;
   /** By its own word; null where the addon could not open it. */
   version: string | null;
+  /** Other releases that the working directory's packages use. */
+  others: OtherOnnxRuntime[];
 }
 
 /** The models, and what was found of their files. */
@@ -177,11 +185,10 @@ async function checkDevice(wanted: Device): Promise<Found<string>> {
 
 /** Opens it for a GPU first: where it was opened for the CPU, it does not find a provider that lies elsewhere. */
 async function openForGpu(wanted: Device): Promise<void> {
-  const { native } = await import('../native/addon.js');
-  const { gpusOf, openCuda } = await import('../native/devices.js');
+  const { cudaFacts, gpusOf, openCuda } = await import('../native/devices.js');
   try {
     if (wanted === 'cpu') return;
-    const facts = native.cuda();
+    const facts = cudaFacts();
     openCuda(gpusOf(wanted, facts)[0], facts);
   } catch (error) {
     if (!(error instanceof FkinvError)) throw error; // the check of the device says it again
@@ -191,12 +198,14 @@ async function openForGpu(wanted: Device): Promise<void> {
 async function checkOnnxRuntime(hasAddon: boolean, wanted: Device): Promise<Found<OnnxRuntime>> {
   try {
     const file = findOnnxRuntime();
-    if (!hasAddon) return [`${fromHere(file)}, not opened: addon comes first`, { path: file, version: null }];
+    const others = otherOnnxRuntimes(file);
+    if (!hasAddon) return [`${fromHere(file)}, not opened: addon comes first`, { path: file, version: null, others }];
     const { native } = await import('../native/addon.js');
     await openForGpu(wanted);
     await new native.Engine(file, 1, 'baseline', 'cpu').dispose();
     const version = native.onnxRuntimeVersion();
-    return [`${version}, ${fromHere(file)}`, { path: file, version }];
+    const beside = others.map((other) => `; ${besideOnnxRuntime({ ...other, folder: fromHere(other.folder) })}`);
+    return [`${version}, ${fromHere(file)}${beside.join('')}`, { path: file, version, others }];
   } catch (error) {
     if (environment.onnxruntime === undefined || !(error instanceof FkinvError)) throw error;
     const remedy = 'Unset FKINV_ONNXRUNTIME, or let it name a libonnxruntime as new as the one of onnxruntime-node.';

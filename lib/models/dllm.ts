@@ -70,6 +70,8 @@ export class Dllm {
     readonly maxLength: number,
     /** The only number of prompt positions it takes, where the graph fixes it. */
     readonly fixedLength: number | undefined,
+    /** What it was loaded onto, and the most positions that this takes, whatever the model does. */
+    readonly engine: Pick<NativeEngine, 'device' | 'maxPositions'>,
   ) {
     this.maskId = tokens.maskId;
     this.stops = tokens.stops;
@@ -108,7 +110,8 @@ export class Dllm {
     const around = tokens.prefix.length + imageLength(tokens, tower) + tokens.suffix.length;
     const maxLength = lengthOf(folder, positionsOf(folder, config, manifest, fixed), around, manifest.defaults);
     const fixedLength = fixed === undefined ? undefined : maxLength;
-    return new Dllm(model, tokenizer, manifest, tokens, tower, condition, vocab, suppressed, maxLength, fixedLength);
+    const limits = [maxLength, fixedLength, engine] as const;
+    return new Dllm(model, tokenizer, manifest, tokens, tower, condition, vocab, suppressed, ...limits);
   }
 
   /**

@@ -100,6 +100,8 @@ export interface NativeLimits {
 export interface NativeEngine {
   /** `cpu` or `cuda:0`, `cuda:1`, …; what it was made with. */
   readonly device: string;
+  /** The most prompt positions that its kernels take: a GPU's have a limit, those of the processor none that matters. */
+  readonly maxPositions: number;
   /** `optimization`: ONNX Runtime's GraphOptimizationLevel, 0 none, 1 basic, 2 extended, 99 all. With `cudaGraphs` a GPU captures its runs. */
   load(path: string, optimization: number, cudaGraphs?: boolean): Promise<NativeSession>;
   /** Measures them now, with the engine's threads, in about half a second. */

@@ -1,5 +1,5 @@
 import { openForCpu } from './cuda-provider';
-import { gpusOf, hasGpu, openCuda } from './devices';
+import { cudaFacts, gpusOf, hasGpu, openCuda } from './devices';
 import { environment } from '../util/environment';
 import { FkinvError } from '../errors';
 import { native, type NativeEngine } from './addon';
@@ -44,7 +44,7 @@ export function createEngines(
 ): [NativeEngine, ...NativeEngine[]] {
   const onCpu = (): [NativeEngine] => [new native.Engine(openForCpu(), threads, instructionSet(), 'cpu')];
   if (device === 'cpu') return onCpu();
-  const facts = native.cuda();
+  const facts = cudaFacts();
   if (device === 'auto' && !hasGpu(facts)) return onCpu();
   const engines: NativeEngine[] = [];
   const onGpu = (gpu: number): NativeEngine => {

@@ -79,7 +79,7 @@ function whyNot(reason: string): string {
   if (missing.startsWith('libcuda.so')) return `${missing} is missing, which comes with NVIDIA’s driver: install that`;
   const [, release = '13'] = /\.so\.(1[2-9])$/.exec(missing) ?? [];
   return (
-    `${missing} is missing (${reason}): install the runtime libraries of CUDA ${release} (cudart, cublas, cufft, curand, ` +
-    'nvrtc) and cuDNN 9, and have LD_LIBRARY_PATH name their folders before Node starts'
+    `${missing} is missing (${reason}): install the runtime libraries of CUDA ${release} (cudart, cublas, curand) and ` +
+    'cuDNN 9, and have LD_LIBRARY_PATH name their folders before Node starts'
   );
 }

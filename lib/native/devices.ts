@@ -1,13 +1,27 @@
 import { openWithCudaProvider } from './cuda-provider';
 import { FkinvError } from '../errors';
-import type { NativeCuda } from './addon';
+import { native, type NativeCuda } from './addon';
+import { findInstalledProvider, findOnnxRuntime } from './onnxruntime';
 import type { Device } from '../options';
+
+/** What of CUDA is here, and what the provider that engines would load was built for. */
+export interface CudaFacts extends NativeCuda {
+  /** As {@link CudaProvider.architectures}. */
+  providerArchitectures?: string | undefined;
+}
+
+/** Asks the driver, and looks for the provider. Throws `ORT_NOT_FOUND`. */
+export function cudaFacts(): CudaFacts {
+  const facts = native.cuda();
+  if (!hasGpu(facts)) return facts;
+  return { ...facts, providerArchitectures: findInstalledProvider(findOnnxRuntime())?.architectures };
+}
 
 /**
  * Numbers of the GPUs that `device` is: of `cuda` and `auto` all that can be used, or the first where none can. That one
  * then says why.
  */
-export function gpusOf(device: Device, facts: NativeCuda): [number, ...number[]] {
+export function gpusOf(device: Device, facts: CudaFacts): [number, ...number[]] {
   const [, index] = device.split(':');
   if (index !== undefined) return [Number(index)];
   const [first = 0, ...others] = [...facts.gpus.keys()].filter((gpu) => faultOf(facts, gpu) === undefined);
@@ -18,7 +32,7 @@ export function gpusOf(device: Device, facts: NativeCuda): [number, ...number[]]
  * Opens all that an engine on GPU `index` needs, and gives the path of ONNX Runtime. Throws `CUDA_UNAVAILABLE`, which
  * says why it cannot be used and what to do.
  */
-export function openCuda(index: number, facts: NativeCuda): string {
+export function openCuda(index: number, facts: CudaFacts): string {
   const fault = faultOf(facts, index);
   if (fault !== undefined) throw new FkinvError('CUDA_UNAVAILABLE', `device cuda:${index}: ${fault}`);
   return openWithCudaProvider();
@@ -32,8 +46,8 @@ export function hasGpu({ driverServes, fault, gpus }: NativeCuda): boolean {
 /** What CUDA 13 needs. */
 const neededDriver = 'one of release 580 or later';
 
-/** Why GPU `index` cannot be used, as far as its driver and this build tell; undefined where it can. */
-export function faultOf(facts: NativeCuda, index: number): string | undefined {
+/** Why GPU `index` cannot be used, as far as its driver, this build and the provider tell; undefined where it can. */
+export function faultOf(facts: CudaFacts, index: number): string | undefined {
   const { architectures, runtime, driver, driverServes, fault, gpus } = facts;
   if (architectures === '') {
     return (
@@ -52,10 +66,18 @@ export function faultOf(facts: NativeCuda, index: number): string | undefined {
     const found = gpus.length === 0 ? 'no GPU' : `${gpus.length}, cuda:0 to cuda:${gpus.length - 1}`;
     return `there is no such GPU, CUDA finds ${found} (CUDA_VISIBLE_DEVICES limits what it looks at)`;
   }
-  if (hasKernels(architectures, gpu.computeCapability)) return undefined;
+  const { name, computeCapability } = gpu;
+  if (!hasKernels(architectures, computeCapability)) {
+    return (
+      `${name} has compute capability ${capabilityOf(computeCapability)}, and this build has kernels for ` +
+      `${architectures} alone: build it with FKINV_CUDA=1 on that machine, or use the device cpu`
+    );
+  }
+  const { providerArchitectures } = facts;
+  if (providerArchitectures === undefined || hasMachineCode(providerArchitectures, computeCapability)) return undefined;
   return (
-    `${gpu.name} has compute capability ${capabilityOf(gpu.computeCapability)}, and this build has kernels for ` +
-    `${architectures} alone: build it with FKINV_CUDA=1 on that machine, or use the device cpu`
+    `${name} has compute capability ${capabilityOf(computeCapability)}, and the installed CUDA provider of ONNX Runtime has ` +
+    `code for ${providerArchitectures} alone: put one that was built for it beside ONNX Runtime, or use the device cpu`
   );
 }
 
@@ -64,9 +86,17 @@ export function capabilityOf(computeCapability: number): string {
   return `${Math.floor(computeCapability / 10)}.${computeCapability % 10}`;
 }
 
-/** Machine code runs on GPUs of its own major version, from its minor on; that of the last architecture is there as PTX too. */
+/** Our kernels of the last architecture are there as PTX too, which the driver compiles for later ones. */
 function hasKernels(architectures: string, capability: number): boolean {
-  const built = architectures.split(', ').map(Number);
+  return capability >= Math.max(...listed(architectures)) || hasMachineCode(architectures, capability);
+}
+
+/** Machine code runs on GPUs of its own major version, from its minor on. */
+function hasMachineCode(architectures: string, capability: number): boolean {
   const major = Math.floor(capability / 10);
-  return capability >= Math.max(...built) || built.some((one) => Math.floor(one / 10) === major && one <= capability);
+  return listed(architectures).some((one) => Math.floor(one / 10) === major && one <= capability);
+}
+
+function listed(architectures: string): number[] {
+  return architectures.split(', ').map(Number);
 }

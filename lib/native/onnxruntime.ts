@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import path from 'node:path';
 import { familySync, MUSL } from 'detect-libc';
 import { environment } from '../util/environment';
@@ -35,8 +35,8 @@ export function shippedOnnxRuntime(platform: string, arch: string, libc: string 
 }
 
 /**
- * Path of the one libonnxruntime of the process: the very file that `onnxruntime-node` opens, so that both can be used
- * side by side (two versions in one process collide).
+ * Path of the libonnxruntime that engines run on: the very file that the pinned `onnxruntime-node` opens, so that a process
+ * with both has it once. Throws `ORT_NOT_FOUND`.
  */
 export function findOnnxRuntime(): string {
   const given = environment.onnxruntime;
@@ -61,6 +61,52 @@ export function findOnnxRuntime(): string {
   );
 }
 
+/** An `onnxruntime-node` of another release than ours, which other packages of the application use. */
+export interface OtherOnnxRuntime {
+  version: string;
+  /** Folder of its package. */
+  folder: string;
+}
+
+/**
+ * The other releases of `onnxruntime-node` that the working directory finds, by itself and through `@huggingface/transformers`:
+ * those that are likely to come into a process beside the library `own`.
+ */
+export function otherOnnxRuntimes(own: string): OtherOnnxRuntime[] {
+  const others = new Map<string, OtherOnnxRuntime>();
+  for (const folder of usersOfOnnxRuntime()) {
+    try {
+      const file = require.resolve('onnxruntime-node/package.json', { paths: [folder] });
+      const { version } = JSON.parse(readFileSync(file, 'utf8')) as { version: string };
+      const root = path.dirname(realpathSync(file));
+      if (!realpathSync(own).startsWith(root + path.sep)) others.set(root, { version, folder: root });
+    } catch {
+      // none there
+    }
+  }
+  return [...others.values()];
+}
+
+function usersOfOnnxRuntime(): string[] {
+  const folders = lookedFrom();
+  try {
+    return [...folders, path.dirname(require.resolve('@huggingface/transformers', { paths: folders }))];
+  } catch {
+    return folders; // it is not installed
+  }
+}
+
+/** What of a process with ONNX Runtime `own` and another release: only Windows, which finds libraries by name alone, limits it. */
+export function besideOnnxRuntime({ version, folder }: OtherOnnxRuntime, platform = process.platform): string {
+  const other = `onnxruntime-node ${version} in ${folder}`;
+  if (platform !== 'win32') return `${other} can be in the same process`;
+  const library = path.join(folder, shippedOnnxRuntime(platform, process.arch, null));
+  return (
+    `${other} fails in a process that has loaded an Inverter before it: Windows gives it our onnxruntime.dll. Import it ` +
+    `first, or have FKINV_ONNXRUNTIME name ${library} for both`
+  );
+}
+
 /** The libraries of ONNX Runtime's CUDA provider. */
 export const providerLibraries = ['libonnxruntime_providers_shared.so', 'libonnxruntime_providers_cuda.so'];
 const providerPackage = 'com.github.asus4.onnxruntime.linux-x64-gpu';
@@ -72,7 +118,15 @@ const install =
 export interface CudaProvider {
   folder: string;
   isBeside: boolean;
+  /**
+   * Compute capabilities that it has machine code for, `75, 80`, where that is known: then it has none that a driver could
+   * compile for others.
+   */
+  architectures?: string;
 }
+
+/** Of all the machine code in the package's library, release 0.4.9; it has no PTX. */
+const packagedArchitectures = '75, 80, 86, 89, 90, 120';
 
 /**
  * The CUDA provider for the ONNX Runtime `library`: beside it, or in the npm package that has it, where this package or the
@@ -93,7 +147,7 @@ export function findInstalledProvider(library: string): CudaProvider | undefined
   const beside = path.dirname(library);
   if (hasProviders(beside)) return { folder: beside, isBeside: true };
   const folder = packagedProviders();
-  return folder === undefined ? undefined : { folder, isBeside: false };
+  return folder === undefined ? undefined : { folder, isBeside: false, architectures: packagedArchitectures };
 }
 
 /** Whether a folder has the CUDA provider. */

@@ -46,6 +46,8 @@ export function resolveOptions(options: InvertOptions, dllm: Dllm): ResolvedOpti
     resolved.template === undefined ? undefined : parseTemplate(resolved.template, dllm.tokenizer, dllm.maxLength);
   const length = template?.length ?? resolved.length;
   if (length > dllm.maxLength) fail(`length: ${length} is over the model's limit of ${dllm.maxLength} positions`);
+  const { device, maxPositions } = dllm.engine;
+  if (length > maxPositions) fail(`length: ${length} is over the ${maxPositions} positions that ${device} takes`);
   if (dllm.fixedLength !== undefined && length !== dllm.fixedLength) {
     fail(`length: ${length} is not ${dllm.fixedLength}, the only one the model takes`);
   }

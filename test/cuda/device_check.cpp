@@ -18,8 +18,8 @@
 #include <vector>
 
 #include "../long/demo.h"
-#include "device/cpu_device.h"
 #include "cuda_device.h"
+#include "device/cpu_device.h"
 #ifdef FKINV_EMULATED
 #include "emulator.h"
 #endif
@@ -31,10 +31,12 @@
 namespace fkinv {
 namespace {
 
-// Its memory is the host's, too, and ONNX Runtime runs there.
+// Its memory is the host's, too, and ONNX Runtime runs there; where `isHost` is false it is treated as memory that the
+// host cannot read, as that of a graph whose inputs all go to nodes on the CPU.
 class GraphsOnHost final : public CudaDevice {
  public:
-  GraphsOnHost() : CudaDevice(0) {}
+  explicit GraphsOnHost(bool isHost = true) : CudaDevice(0), isHost_(isHost) {}
+  bool isHost() const override { return isHost_; }
   const char* memoryName() const override { return host_.memoryName(); }
   int memoryIndex() const override { return host_.memoryIndex(); }
   const char* pinnedMemoryName() const override { return host_.pinnedMemoryName(); }
@@ -52,6 +54,7 @@ class GraphsOnHost final : public CudaDevice {
   void release(void* memory) noexcept override { cuda::check::release(memory); }
 
  private:
+  const bool isHost_;
   CpuDevice host_{1};
 };
 
@@ -185,6 +188,57 @@ void checkCudaGraphs(const std::string& models, const std::shared_ptr<Device>& d
 #endif
 }
 
+// What ONNX Runtime reads on the host is that of each run, not of the first one: texts that change between the runs of
+// one binding, of which no CUDA graph is made.
+void checkHostInputs(const std::string& models) {
+  constexpr int kWidth = 6, kEmbedSize = 256;
+  CancelToken never;
+  const auto embed = [&](ort::Binding& binding, Device& device, int64_t first) {
+    std::vector<int64_t> ids(kWidth);
+    std::iota(ids.begin(), ids.end(), first);
+    std::vector<float> embedding(kEmbedSize);
+    void* there = binding.input("input_ids", ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64, 1, {kWidth});
+    device.upload(there, ids.data(), ids.size() * sizeof(int64_t));
+    const void* given = binding.output("text_embeds", ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, 1, {kEmbedSize});
+    expect(binding.run(1, never).empty(), "a text does not run");
+    device.download(embedding.data(), given, embedding.size() * sizeof(float));
+    return embedding;
+  };
+  const std::string file = models + "/clip/text_model.onnx";
+  const auto cpu = std::make_shared<CpuDevice>(1);
+  const auto gpu = std::make_shared<GraphsOnHost>(false);
+  const auto onCpu = std::make_shared<ort::Session>(file, ORT_ENABLE_ALL, cpu, never);
+  const auto onGpu = std::make_shared<ort::Session>(file, ORT_ENABLE_ALL, gpu, never, true);
+  expect(onGpu->readsOnHost("input_ids") && !onCpu->readsOnHost("input_ids"), "where the ids are read");
+  ort::Binding plain(onCpu, cpu, ""), copied(onGpu, gpu, "");
+  for (const int64_t first : {1, 20, 3}) {
+    expect(embed(copied, *gpu, first) == embed(plain, *cpu, first), "an input is that of an earlier run");
+  }
+  expect(onGpu->cudaGraphs()->size() == 0, "an input on the host is captured");
+}
+
+#ifdef FKINV_EMULATED
+// Threads that are not the engine's keep the GPU that they had chosen.
+void checkCurrentGpu() {
+  constexpr int kTheirs = 1;
+  const auto theirs = [] {
+    int current = 0;
+    cudaGetDevice(&current);
+    return current == kTheirs;
+  };
+  cudaSetDevice(kTheirs);
+  CudaDevice device(0);
+  expect(theirs(), "a device that is made changes the thread's GPU");
+  void* memory = device.allocate(1);
+  cudaSetDevice(kTheirs);
+  device.release(memory);
+  device.wait();
+  expect(device.mark() != nullptr && theirs(), "what others may call changes the thread's GPU");
+  cudaSetDevice(0);
+  expect(device.maxPositions() == 128, "the kernels' limit");
+}
+#endif
+
 // The ranges that are entered, as a profiler is told of them.
 struct Ranges {
   std::vector<std::string> open;
@@ -280,6 +334,10 @@ int main(int argc, char** argv) {
     std::shared_ptr<Device> device = std::make_shared<GraphsOnHost>();
     if (argc == 4) device = std::make_shared<CudaDevice>(0);
     checkCudaGraphs(argv[2], device);
+    if (argc == 3) checkHostInputs(argv[2]);
+#ifdef FKINV_EMULATED
+    checkCurrentGpu();
+#endif
   } catch (const Error& error) {
     std::fprintf(stderr, "%s: %s\n", error.code, error.what());
     return 1;

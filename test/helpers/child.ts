@@ -28,6 +28,11 @@ export function run(file: string, args: string[], env: NodeJS.ProcessEnv = {}): 
 }
 
 /** Runs a script of test/fixtures/process. */
-export function runScript(script: string, args: string[], flags: string[] = []): Promise<Ended> {
-  return run(process.execPath, [...flags, path.join(root, 'test', 'fixtures', 'process', script), ...args]);
+export function runScript(
+  script: string,
+  args: string[],
+  flags: string[] = [],
+  env: NodeJS.ProcessEnv = {},
+): Promise<Ended> {
+  return run(process.execPath, [...flags, path.join(root, 'test', 'fixtures', 'process', script), ...args], env);
 }

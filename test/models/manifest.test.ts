@@ -757,6 +757,7 @@ function watched(): { watching: NativeEngine; loads: [file: string, optimization
   const loads: [string, number][] = [];
   const watching: NativeEngine = {
     device: engine.device,
+    maxPositions: engine.maxPositions,
     load: (file, optimization) => {
       loads.push([file, optimization]);
       return engine.load(file, optimization);

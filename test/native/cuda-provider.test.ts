@@ -1,5 +1,5 @@
 // ONNX Runtime's CUDA provider: where it is looked for, and what is said where it is not, or does not load. The stand-ins are
-// real libraries that lack what a machine without CUDA lacks. A process can hold one ONNX Runtime: each is of its own.
+// real libraries that lack what a machine without CUDA lacks. All engines of a process run on one ONNX Runtime: each is of its own.
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, realpath, rm, symlink, writeFile } from 'node:fs/promises';

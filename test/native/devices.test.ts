@@ -57,6 +57,21 @@ test('kernels run on GPUs of their own major version, and the last ones on all t
   t.is(capabilityOf(120), '12.0');
 });
 
+test('a GPU that the provider has no code for cannot be used, is not among those of auto, and is told why', (t) => {
+  const b200 = { ...h100, name: 'NVIDIA B200', computeCapability: 100 };
+  const facts = { ...usable, providerArchitectures: '75, 80, 86, 89, 90, 120' };
+  const fits = (computeCapability: number): boolean =>
+    faultOf({ ...facts, gpus: [{ ...h100, computeCapability }] }, 0) === undefined;
+  for (const capability of [75, 80, 86, 87, 89, 90, 120, 121]) t.true(fits(capability), String(capability));
+  for (const capability of [100, 103, 110, 130]) t.false(fits(capability), String(capability));
+  for (const device of ['auto', 'cuda'] as const) t.deepEqual(gpusOf(device, { ...facts, gpus: [b200, h100] }), [1]);
+  t.deepEqual(gpusOf('auto', { ...usable, gpus: [b200, h100] }), [0, 1]); // a provider of which nothing is known
+  const fault = faultOf({ ...facts, gpus: [b200] }, 0) ?? '';
+  for (const name of ['NVIDIA B200', '10.0', 'CUDA provider', facts.providerArchitectures, 'device cpu']) {
+    t.true(fault.includes(name), fault);
+  }
+});
+
 test('a GPU that cannot be used is worth a warning, and none is not', (t) => {
   t.true(hasGpu(usable));
   t.true(hasGpu({ ...usable, architectures: '' }));

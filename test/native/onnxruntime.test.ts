@@ -1,14 +1,21 @@
 import { execFile } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
+import { familySync, MUSL } from 'detect-libc';
 import { FkinvError } from '../../lib/errors';
-import { findOnnxRuntime, shippedOnnxRuntime } from '../../lib/native/onnxruntime';
+import {
+  besideOnnxRuntime,
+  findOnnxRuntime,
+  otherOnnxRuntimes,
+  shippedOnnxRuntime,
+} from '../../lib/native/onnxruntime';
+import { needs } from '../helpers/needs';
 
-// A process can hold one ONNX Runtime, so each of these is of a process of its own.
+// An engine can open one ONNX Runtime in a process, so each of these is of a process of its own.
 
 const run = promisify(execFile);
 const root = path.join(__dirname, '..', '..');
@@ -278,4 +285,86 @@ test('onnxruntime-node opens the same library beside us in one process', async (
   const [result, dims] = (await node(script)) as [unknown, unknown];
   t.is(typeof (result as { prompt?: unknown }).prompt, 'string', JSON.stringify(result));
   t.deepEqual(dims, [1, 256]);
+});
+
+/**
+ * An addon as the onnxruntime-node of another package has it: bound to a libonnxruntime.so.1 beside it of a release of its own,
+ * whose symbols carry that release's version. What it exports is what the library answers.
+ */
+async function otherBinding(): Promise<string> {
+  const at = path.join(folder, 'another release');
+  await mkdir(at);
+  const name = 'libonnxruntime.so.1';
+  const [code, versions] = [path.join(at, 'code.c'), path.join(at, 'versions')];
+  const addon = path.join(at, 'binding.node');
+  await writeFile(versions, 'VERS_1.99.0 { global: OrtGetApiBase; local: *; };');
+  await writeFile(code, 'int OrtGetApiBase(void) { return 199; }');
+  const script = `-Wl,--version-script=${versions}`;
+  await run('cc', ['-shared', '-fPIC', '-o', path.join(at, name), `-Wl,-soname,${name}`, script, code]);
+  await writeFile(
+    code,
+    `
+    typedef void* Value;
+    int OrtGetApiBase(void);
+    int napi_create_int32(void* env, int number, Value* value);
+    __attribute__((visibility("default"))) Value napi_register_module_v1(void* env, Value exports) {
+      Value value;
+      return napi_create_int32(env, OrtGetApiBase(), &value) == 0 ? value : exports;
+    }
+    `,
+  );
+  await run('cc', ['-shared', '-fPIC', '-o', addon, '-Wl,-rpath,$ORIGIN', code, path.join(at, name)]);
+  return addon;
+}
+
+const glibc = needs(process.platform === 'linux' && familySync() !== MUSL, 'glibc, which goes by names');
+
+glibc('another release of ONNX Runtime is loaded beside ours, before or after it, in a worker too', async (t) => {
+  const addon = JSON.stringify(await otherBinding());
+  const inWorker = JSON.stringify(`require('node:worker_threads').parentPort.postMessage(require(${addon}))`);
+  const others = {
+    'this thread': `Promise.resolve(require(${addon}))`,
+    'a worker': `require('node:events').once(new (require('node:worker_threads').Worker)(${inWorker}, { eval: true }), 'message')`,
+  };
+  for (const [where, other] of Object.entries(others)) {
+    const orders = [`[await load(), await ${other}]`, `[await ${other}, await load()].reverse()`];
+    for (const order of orders) {
+      const [ours, theirs] = (await node(`${load} (async () => print(${order}))();`)) as [unknown, unknown];
+      t.is(typeof (ours as { prompt?: unknown }).prompt, 'string', JSON.stringify(ours));
+      t.is(String(theirs), '199', `${where}: ${order}`);
+    }
+  }
+});
+
+glibc('onnxruntime-node that comes after ours still gets the file that both use', async (t) => {
+  const script = `${load} (async () => {
+    const result = await load();
+    process.env.ORT_DISABLE_TELEMETRY = '1';
+    require('onnxruntime-node');
+    const { readFileSync, realpathSync } = require('node:fs');
+    const mapped = readFileSync('/proc/self/maps', 'utf8').match(/\\/.*libonnxruntime\\b.*/g);
+    print([result, [...new Set(mapped.map((file) => realpathSync(file)))]]);
+  })();`;
+  const [result, files] = (await node(script)) as [{ prompt?: unknown }, string[]];
+  t.is(typeof result.prompt, 'string', JSON.stringify(result));
+  t.deepEqual(files, [findOnnxRuntime()]);
+});
+
+test('another release in the application is told of, and what Windows makes of it', async (t) => {
+  const app = path.join(folder, 'app of two');
+  const transformers = path.join(app, 'node_modules', '@huggingface', 'transformers');
+  const nested = path.join(transformers, 'node_modules', 'onnxruntime-node');
+  await mkdir(nested, { recursive: true });
+  await writeFile(path.join(nested, 'package.json'), JSON.stringify({ version: '1.99.0' }));
+  await writeFile(path.join(transformers, 'package.json'), JSON.stringify({ main: 'index.js' }));
+  await writeFile(path.join(transformers, 'index.js'), '');
+  const script = `
+    const { findOnnxRuntime, otherOnnxRuntimes } = require(${JSON.stringify(path.join(root, 'dist', 'native', 'onnxruntime.js'))});
+    console.log(JSON.stringify(otherOnnxRuntimes(findOnnxRuntime())));`;
+  const { stdout } = await run(process.execPath, ['-e', script], { cwd: app });
+  const other = { version: '1.99.0', folder: realpathSync(nested) };
+  t.deepEqual(JSON.parse(stdout), [other]);
+  t.deepEqual(otherOnnxRuntimes(findOnnxRuntime()), []);
+  t.regex(besideOnnxRuntime(other, 'linux'), /^onnxruntime-node 1\.99\.0 in .* can be in the same process$/);
+  t.regex(besideOnnxRuntime(other, 'win32'), /Import it first, or have FKINV_ONNXRUNTIME name .*onnxruntime\.dll/);
 });

@@ -64,6 +64,17 @@ function logWeightsAlongAncestors(trace: TraceStep[], slot: number): number {
   return sum;
 }
 
+test('a length over what the device takes is refused with the options, whatever the model takes', (t) => {
+  t.true(models.engine.maxPositions >= 2 ** 31 - 1); // the processor's kernels have no limit
+  const engine = { device: 'cuda:0', maxPositions: 10 };
+  const limited = Object.create(models.dllm, { engine: { value: engine } }) as Models['dllm'];
+  t.is(resolveOptions({ length: 10 }, limited).length, 10);
+  t.throws(() => resolveOptions({ length: 11 }, limited), {
+    code: 'INVALID_OPTION',
+    message: 'options of invert: length: 11 is over the 10 positions that cuda:0 takes',
+  });
+});
+
 const described = (options: InvertOptions): string =>
   JSON.stringify(options, (_, v: unknown) => (typeof v === 'bigint' ? String(v) : v));
 

@@ -2,8 +2,12 @@ import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
 import { FkinvError } from '../errors';
 import { native, type NativeFileLock } from '../native/addon';
-import { outputFailed, replaceFile, syncFolderOf, writeAll } from './files';
-import { differenceOf, recordSchema, type ImageRecord, type Provenance } from './record';
+import { outputFailed, syncFolderOf, writeAll } from '../files/disk';
+import { checkRegular, holdFile, replaceFile } from '../files/write-file';
+import { differenceOf, isOfRecords, recordSchema, type ImageRecord, type Provenance } from './record';
+
+/** What is to be done where the results cannot go. */
+const remedy = 'give another --out, as a rerun goes on from it';
 
 /** Records that are written together; what a crash leaves half written is of one such group. */
 export const groupSize = 64;
@@ -21,6 +25,8 @@ export class Journal {
   readonly last: ImageRecord[] = [];
   /** Where the next record goes. */
   #end = 0;
+  /** Until then nothing else that is written may take the place of the file. */
+  #release: () => void = () => undefined;
 
   private constructor(
     readonly file: string,
@@ -33,10 +39,12 @@ export class Journal {
    * `INVALID_OPTION` where it is another file, or was made otherwise.
    */
   static async open(file: string, provenance: Provenance, { retryFailed = false } = {}): Promise<Journal> {
-    const handle = await openFile(file);
+    await checkRegular(file, remedy);
+    const handle = await open(file, constants.O_RDWR | constants.O_CREAT).catch(outputFailed('write', file));
     let journal: Journal | undefined;
     try {
       journal = new Journal(file, handle, lockOn(file));
+      journal.#release = await holdFile(handle, file);
       await syncFolderOf(file).catch(outputFailed('write', file));
       await journal.#read(provenance);
       if (retryFailed && journal.failed > 0) await journal.#dropFailed();
@@ -72,6 +80,7 @@ export class Journal {
   }
 
   async close(): Promise<void> {
+    this.#release();
     this.lock.release();
     await this.handle.close();
   }
@@ -122,39 +131,31 @@ export class Journal {
   /** Leaves the records of failed images out, so that they are done again. */
   async #dropFailed(): Promise<void> {
     let lock: NativeFileLock | undefined;
-    await replaceFile(this.file, async (handle) => {
-      lock = new native.FileLock(`${this.file}.part`); // before anybody can find it under its name
-      let end = 0;
-      let lines: string[] = [];
-      const flush = async (): Promise<void> => {
-        const data = Buffer.from(lines.join(''));
-        await writeAll(handle, data, end);
-        end += data.length;
-        lines = [];
-      };
+    let end = 0;
+    const records = async function* (this: Journal): AsyncGenerator<string, void, undefined> {
       for await (const record of this.records()) {
-        if ('error' in record) this.#images.delete(record.image);
-        else lines.push(`${JSON.stringify(record)}\n`);
-        if (lines.length === groupSize) await flush();
+        if ('error' in record) {
+          this.#images.delete(record.image);
+          continue;
+        }
+        const line = `${JSON.stringify(record)}\n`;
+        end += Buffer.byteLength(line);
+        yield line;
       }
-      await flush();
-      this.#end = end;
-    });
+    };
+    this.#release();
+    const kind = { name: 'results of fkinv batch', remedy, isOwn: isOfRecords, goesToStreams: false };
+    // The lock is there before anybody can find the file under its name.
+    await replaceFile(this.file, kind, records.call(this), (created) => (lock = new native.FileLock(created)));
     await this.handle.close();
     this.lock.release();
-    this.handle = await open(this.file, 'r+').catch(outputFailed('write', this.file));
     if (lock !== undefined) this.lock = lock;
+    this.handle = await open(this.file, 'r+').catch(outputFailed('write', this.file));
+    this.#release = await holdFile(this.handle, this.file);
+    this.#end = end;
     this.failed = 0;
     this.last.splice(0, Infinity, ...this.last.filter((record) => !('error' in record)));
   }
-}
-
-async function openFile(file: string): Promise<FileHandle> {
-  const handle = await open(file, constants.O_RDWR | constants.O_CREAT).catch(outputFailed('write', file));
-  const isFile = await handle.stat().then((found) => found.isFile());
-  if (isFile) return handle;
-  await handle.close();
-  throw new FkinvError('INVALID_OPTION', `--out: ${file} is no regular file: it is what a rerun goes on from`);
 }
 
 function lockOn(file: string): NativeFileLock {

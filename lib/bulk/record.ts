@@ -98,3 +98,8 @@ export function differenceOf(found: Provenance, wanted: Provenance): string | un
   const differs = (name: string): boolean => JSON.stringify(other.get(name)) !== JSON.stringify(mine.get(name));
   return [...new Set([...mine.keys(), ...other.keys()])].find(differs);
 }
+
+/** Whether a file that begins so is one of records: each is a line that begins with its image. */
+export function isOfRecords(beginning: string): boolean {
+  return beginning.startsWith('{"image":');
+}

@@ -1,6 +1,7 @@
-import { access, readdir, readFile } from 'node:fs/promises';
+import { lstat, readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
-import { outputFailed, replaceFile } from './files';
+import { outputFailed } from '../files/disk';
+import { checkRegular, replaceFile, type FileKind } from '../files/write-file';
 import { isImage } from './inputs';
 import type { ImageRecord } from './record';
 
@@ -9,6 +10,13 @@ export const existingModes = ['skip', 'overwrite', 'append', 'prepend'] as const
 
 /** One of {@link existingModes}. */
 export type Existing = (typeof existingModes)[number];
+
+const kind: FileKind = {
+  name: 'side-car',
+  remedy: 'move it away, or leave --sidecars out',
+  isOwn: () => true, // --existing says what is done with one of somebody else
+  goesToStreams: false,
+};
 
 /** Folders whose names are remembered: images come folder by folder. */
 const mostFolders = 8;
@@ -33,9 +41,10 @@ export class Sidecars {
   async write(record: ImageRecord): Promise<void> {
     if ('error' in record) return;
     const file = await this.#fileOf(record.image);
+    await checkRegular(file, kind.remedy); // a pipe would be read for ever
     const before = this.existing === 'append' || this.existing === 'prepend' ? await textOf(file) : '';
     const text = this.#joined(before, record.prompt);
-    await replaceFile(file, (handle) => handle.writeFile(`${text}\n`));
+    await replaceFile(file, kind, `${text}\n`);
   }
 
   /** Writes those of records that are done and have none, as a crash came between. */
@@ -51,7 +60,8 @@ export class Sidecars {
   }
 
   async #exists(image: string): Promise<boolean> {
-    return access(await this.#fileOf(image)).then(
+    // A link that leads to nothing is something that is there: none is written where it leads to.
+    return lstat(await this.#fileOf(image)).then(
       () => true,
       () => false,
     );

@@ -1,6 +1,5 @@
-import { open, type FileHandle } from 'node:fs/promises';
 import { stringify } from 'csv-stringify/sync';
-import { outputFailed, replaceFile, writeAll } from './files';
+import { OutputFile, type FileKind } from '../files/write-file';
 import { groupSize, type Journal } from './journal';
 import type { ImageRecord } from './record';
 
@@ -24,49 +23,42 @@ function rowOf(record: ImageRecord): (string | number)[] {
   return [image, prompt, rewardClip, rewardEdit, reward, logProb, seed, warnings.join(' '), '', ''];
 }
 
+const kind: FileKind = {
+  name: 'table of fkinv batch',
+  remedy: 'give another --csv, or remove it first',
+  // By the ends of its names: another version has others between them.
+  isOwn: (beginning) => /^\uFEFF?image,prompt,.*,error,message\r?\n/.test(beginning),
+  goesToStreams: true,
+};
+
 /**
  * The results as CSV, a row an image under a row of names. It follows the journal: written whole when it is begun, then row by
  * row; what a crash leaves out or half written is there after the next start.
  */
 export class Table {
-  private constructor(
-    private readonly file: string,
-    private readonly handle: FileHandle,
-    private end: number,
-  ) {}
+  private constructor(private readonly output: OutputFile) {}
 
-  /** Throws `OUTPUT_FAILED`. */
+  /** Throws `INVALID_OPTION` where something else than such a table is there, and `OUTPUT_FAILED`. */
   static async begin(file: string, journal: Journal): Promise<Table> {
-    let end = 0;
-    await replaceFile(file, async (handle) => {
-      let rows: (string | number)[][] = [columns];
-      const flush = async (): Promise<void> => {
-        const data = Buffer.from(stringify(rows));
-        await writeAll(handle, data, end);
-        end += data.length;
-        rows = [];
-      };
-      for await (const record of journal.records()) {
-        rows.push(rowOf(record));
-        if (rows.length >= groupSize) await flush();
-      }
-      await flush();
-    });
-    return new Table(file, await open(file, 'r+').catch(outputFailed('write', file)), end);
+    return new Table(await OutputFile.begin(file, kind, wholeOf(journal)));
   }
 
   /** Throws `OUTPUT_FAILED`. */
   async append(records: readonly ImageRecord[]): Promise<void> {
-    const data = Buffer.from(stringify(records.map(rowOf)));
-    await writeAll(this.handle, data, this.end).catch(outputFailed('write', this.file));
-    this.end += data.length;
+    await this.output.append(stringify(records.map(rowOf)));
   }
 
   /** Makes it last. Throws `OUTPUT_FAILED`. */
   async close(): Promise<void> {
-    await this.handle
-      .datasync()
-      .catch(outputFailed('write', this.file))
-      .finally(() => this.handle.close());
+    await this.output.close();
   }
+}
+
+async function* wholeOf(journal: Journal): AsyncGenerator<string, void, undefined> {
+  const rows: (string | number)[][] = [columns];
+  for await (const record of journal.records()) {
+    rows.push(rowOf(record));
+    if (rows.length >= groupSize) yield stringify(rows.splice(0));
+  }
+  yield stringify(rows);
 }

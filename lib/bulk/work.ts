@@ -1,5 +1,4 @@
-import { randomUUID } from 'node:crypto';
-import { mkdir, type FileHandle } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import type { Job, Worker } from 'bullmq';
 import { FkinvError } from '../errors';
@@ -7,9 +6,10 @@ import type { Inversion, TraceStep } from '../inversion';
 import type { Inverter } from '../inverter';
 import type { ImageOptions } from '../options';
 import { validate } from '../util/validate';
-import { outputFailed, replaceFile } from './files';
+import { outputFailed } from '../files/disk';
+import { replaceFile } from '../files/write-file';
 import { jobSchema, loadBullmq, type JobData, type QueueAddress } from './queue';
-import { provenanceOf, recordOf, type ImageRecord, type Provenance } from './record';
+import { isOfRecords, provenanceOf, recordOf, type ImageRecord, type Provenance } from './record';
 
 /** How a worker works. */
 export interface WorkOptions extends QueueAddress {
@@ -115,6 +115,7 @@ function fileOf(folder: string, { id = '' }: Job): string {
 /** Written whole, and by whoever does the job again in the same way, maybe at the same time. */
 async function writeResult(folder: string, job: Job, record: ImageRecord): Promise<void> {
   const file = fileOf(folder, job);
-  const write = (handle: FileHandle): Promise<void> => handle.writeFile(`${JSON.stringify(record)}\n`);
-  await replaceFile(file, write, `${file}.${randomUUID()}.part`);
+  const remedy = 'give another --results';
+  const kind = { name: 'result of fkinv worker', remedy, isOwn: isOfRecords, goesToStreams: false };
+  await replaceFile(file, kind, `${JSON.stringify(record)}\n`);
 }

@@ -1,7 +1,6 @@
-import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import type { Command } from 'commander';
-import { FkinvError, messageOf } from '../errors';
+import { replaceFile, type FileKind } from '../files/write-file';
 import type { Profile, ProfileCopies, ProfileEntry, ProfileParts } from '../profiling/profile';
 import { chromeTrace } from '../profiling/trace';
 import { coloursOf } from './colours';
@@ -64,7 +63,9 @@ async function profile(image: string, flags: Flags): Promise<number> {
       bar.finish(0);
       if (json === true) printLine({ image, ...result });
       else process.stdout.write(textOf(result));
-      if (trace !== undefined) await writeTrace(trace, result); // behind what is printed, which is not lost with it
+      if (trace === undefined) return exitCodes.done;
+      const text = JSON.stringify(chromeTrace(result));
+      await replaceFile(trace, traceKind, text); // behind what is printed, which is not lost with it
       return exitCodes.done;
     });
   } catch (error) {
@@ -75,13 +76,12 @@ async function profile(image: string, flags: Flags): Promise<number> {
   }
 }
 
-async function writeTrace(file: string, result: Profile): Promise<void> {
-  try {
-    await writeFile(file, JSON.stringify(chromeTrace(result)));
-  } catch (cause) {
-    throw new FkinvError('OUTPUT_FAILED', `cannot write the trace: ${messageOf(cause)}`, { cause });
-  }
-}
+const traceKind: FileKind = {
+  name: 'trace of fkinv profile',
+  remedy: 'give another --trace, or remove it first',
+  isOwn: (beginning) => beginning.startsWith('{"traceEvents":[') && beginning.includes('"name":"fkinv-native"'),
+  goesToStreams: true,
+};
 
 const headings = { model: 'model runs', kernel: 'kernels', text: 'text', image: 'image' } as const;
 const kinds = Object.keys(headings) as (keyof typeof headings)[];

@@ -3,12 +3,16 @@ import { execFile, spawn, spawnSync, type ChildProcess } from 'node:child_proces
 import { once } from 'node:events';
 import {
   appendFile,
+  chmod,
+  chown,
   copyFile,
   cp,
+  lstat,
   mkdir,
   mkdtemp,
   readdir,
   readFile,
+  rename,
   rm,
   stat,
   symlink,
@@ -246,6 +250,73 @@ test('CSV follows the records, whatever was there', async (t) => {
   const after = await readFile(path.join(at, 'r.csv'), 'utf8');
   t.true(after.startsWith(csv));
   t.is(after.trimEnd().split('\n').length, 6);
+});
+
+test('nothing is replaced that fkinv did not make, by whatever flag; links, modes and owners stay', async (t) => {
+  const at = await workspace(t, 1);
+  const inAt = (name: string): string => path.join(at, name);
+  await rename(inAt('photos/000.png'), inAt('photos/cat.png'));
+  const photo = await readFile(inAt('photos/cat.png'));
+  await writeFile(inAt('mine.csv'), 'image,text\n');
+  await writeFile(inAt('r.csv.part'), 'of mine');
+  await symlink('r.jsonl', inAt('link.csv'));
+  const run = (...flags: string[]): string[] => ['batch', 'photos', ...quick, ...flags];
+  const refusals: [string[], RegExp][] = [
+    [
+      run('--out', 'r.jsonl', '--csv', 'photos/cat.png'),
+      /photos\/cat\.png is no table of fkinv batch: give another --csv/,
+    ],
+    [run('--out', 'r.jsonl', '--csv', 'mine.csv'), /mine\.csv is no table of fkinv batch/],
+    [run('--out', 'r.jsonl', '--csv', 'link.csv'), /link\.csv is the file of r\.jsonl, which is being written/],
+    [run('--out', 'photos/cat.png'), /photos\/cat\.png: line 1 is no record of fkinv batch/],
+    [
+      run('--out', 'photos/cat.txt', '--sidecars', '--existing', 'overwrite'),
+      /photos\/cat\.txt is the file of photos\/cat\.txt, which is being written/,
+    ],
+  ];
+  const outcomes = await fkinvEach(
+    refusals.map(([args]) => args),
+    at,
+  );
+  for (const [i, [args, message]] of refusals.entries()) {
+    const { code, stderr } = outcomes[i] ?? t.fail();
+    t.is(code, 2, args.join(' '));
+    t.regex(stderr, message);
+  }
+  t.deepEqual(await readFile(inAt('photos/cat.png')), photo);
+  t.is(await readFile(inAt('mine.csv'), 'utf8'), 'image,text\n');
+  await rm(inAt('photos/cat.txt'));
+
+  // Results behind a link, of another mode, one of them failed: --retry-failed leaves link and mode.
+  await writeFile(inAt('photos/broken.png'), '');
+  await mkdir(inAt('disk'));
+  await symlink(path.join('disk', 'r.jsonl'), inAt('l.jsonl'));
+  await symlink(path.join('disk', 'r.csv'), inAt('l.csv'));
+  const first = run('--out', 'l.jsonl', '--csv', 'l.csv', '--sidecars');
+  await fkinvEach([first], at);
+  const kept = ['disk/r.jsonl', 'disk/r.csv', 'photos/cat.txt'];
+  const owner = process.getuid?.() === 0 ? 1234 : (process.getuid?.() ?? 0);
+  for (const name of kept) {
+    await chmod(inAt(name), 0o600);
+    if (process.getuid?.() === 0) await chown(inAt(name), owner, owner);
+  }
+  await copyFile(bells, inAt('photos/broken.png'));
+  const again = run('--out', 'l.jsonl', '--csv', 'l.csv', '--retry-failed');
+  const other = run('--out', 'other.jsonl', '--sidecars', '--existing', 'overwrite');
+  const [retried] = await fkinvEach([again, other], at);
+  t.regex(retried?.stdout ?? '', /^1 done {2}1 skipped {2}0 failed /);
+  for (const name of ['l.jsonl', 'l.csv']) t.true((await lstat(inAt(name))).isSymbolicLink(), name);
+  for (const name of kept) {
+    const { mode, uid } = await stat(inAt(name));
+    if (process.platform !== 'win32') t.deepEqual([mode & 0o777, uid], [0o600, owner], name);
+  }
+  t.is((await linesOf(inAt('disk/r.jsonl'))).length, 2);
+  t.is((await readFile(inAt('disk/r.csv'), 'utf8')).trimEnd().split('\n').length, 3);
+  t.is(await readFile(inAt('r.csv.part'), 'utf8'), 'of mine');
+  t.deepEqual(
+    (await readdir(at, { recursive: true })).filter((name) => name.endsWith('.part')),
+    ['r.csv.part'],
+  );
 });
 
 /** The records of two scenes, and what they were made with. */

@@ -1,5 +1,5 @@
 // fkinv profile: its table, --json, --trace, and what goes wrong.
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, lstatSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'ava';
@@ -73,8 +73,25 @@ test('a trace that cannot be written is an error, and what is printed is not los
   ]);
   t.is(code, 1);
   t.regex(stdout, /\nlimits measured with .*\n$/);
-  t.regex(stderr, /^error: cannot write the trace: ENOENT.*missing.* \(OUTPUT_FAILED\)\n$/);
+  t.regex(stderr, /^error: cannot write .*trace\.json: ENOENT.*missing.* \(OUTPUT_FAILED\)\n$/);
   t.regex(verbose.stderr, /^error: .*\nFkinvError: /);
+});
+
+test('a trace replaces a trace, and nothing else; it goes where a link leads, and into a device', async (t) => {
+  const [mine, link, target] = ['mine.json', 'link.json', 'target.json'].map((name) => path.join(folder, name));
+  if (mine === undefined || link === undefined || target === undefined) return t.fail();
+  writeFileSync(mine, '{"mine":true}');
+  symlinkSync(target, link);
+  const traces = [mine, link, link, '/dev/null'];
+  const [foreign, first, second, device] = await fkinvEach(
+    traces.map((trace) => ['profile', bells, '--trace', trace, ...quick]),
+  );
+  t.is(foreign?.code, 2);
+  t.regex(foreign?.stderr ?? '', /mine\.json is no trace of fkinv profile: give another --trace, or remove it first/);
+  t.is(readFileSync(mine, 'utf8'), '{"mine":true}');
+  t.deepEqual([first?.code, second?.code, device?.code], [0, 0, 0]);
+  t.true(lstatSync(link).isSymbolicLink() && !lstatSync('/dev/null').isFile());
+  t.true((JSON.parse(readFileSync(target, 'utf8')) as ChromeTrace).traceEvents.length > 10);
 });
 
 test('an image that fails gives no trace; a wrong option exits with 2', async (t) => {

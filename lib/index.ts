@@ -4,8 +4,8 @@
  */
 export { FkinvError, errorCodes, type ErrorCode } from './errors';
 export type { ImageInput, RawImage } from './images/image';
-export type { Coupling, Inversion, Particle, Timings, TraceStep } from './inversion';
-export { Inverter, type Finished, type LoadOptions } from './inverter';
+export type { Coupling, Finished, Inversion, Particle, Timings, TraceStep } from './inversion';
+export { Inverter, type LoadOptions } from './inverter';
 export type { ImageItem, ImageItems, ImageJob } from './scheduling/invert-all';
 export type { AsFinishedOptions, Device, ImageOptions, InvertAllOptions, InvertOptions } from './options';
 export type {

@@ -1,3 +1,5 @@
+import type { FkinvError } from './errors';
+
 /** What {@link Inverter.invert} resolves to. Plain data: `JSON.stringify` keeps all of it (a bigint seed excepted). */
 export interface Inversion {
   /** The recovered prompt T*: the text of the best particle. */
@@ -24,6 +26,14 @@ export interface Inversion {
   timings: Timings;
   /** What a user should know, such as a prompt longer than CLIP reads; empty when all is well. */
   warnings: string[];
+}
+
+/** What {@link Inverter.invertAll} gives for an image with `ordered: false`. */
+export interface Finished {
+  /** The image's place in the iterable. */
+  index: number;
+  /** What it came to. */
+  result: Inversion | FkinvError;
 }
 
 /** Token-to-token similarity: which words of the prompt are coupled, and which are safe to swap. */

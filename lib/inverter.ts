@@ -8,20 +8,21 @@ import { createEngines } from './native/create-engines';
 import { Replicas } from './models/replicas';
 import { FkinvError, messageOf } from './errors';
 import type { ImageInput } from './images/image';
-import type { Inversion, TraceStep } from './inversion';
+import type { Finished, Inversion } from './inversion';
 import { manifestName } from './models/manifest';
 import { ModelFolder } from './models/model-folder';
 import type { NativeEngine } from './native/addon';
 import { invertAll, picturesOf, type ImageItems } from './scheduling/invert-all';
 import {
   deviceSchema,
-  invertAllSchema,
+  threadsSchema,
   type AsFinishedOptions,
   type Device,
   type InvertAllOptions,
   type InvertOptions,
 } from './options';
-import { resolveOptions, rowsOfForward, sharingKey, type ResolvedOptions } from './sampling/resolved-options';
+import { Listener } from './sampling/listener';
+import { resolveCallOptions, resolveOptions, rowsOfForward, type ResolvedOptions } from './sampling/resolved-options';
 import { profileOf, type Profile } from './profiling/profile';
 import { Recording } from './profiling/recording';
 import type { Models } from './models/replicas';
@@ -53,14 +54,6 @@ export interface LoadOptions {
   onWarning?: (message: string) => void;
 }
 
-/** What {@link Inverter.invertAll} gives for an image with `ordered: false`. */
-export interface Finished {
-  /** The image's place in the iterable. */
-  index: number;
-  /** What it came to. */
-  result: Inversion | FkinvError;
-}
-
 const folder = z.unknown().transform((given, context) => {
   const at = pathOf(given);
   if (at !== undefined && at !== '') return new ModelFolder(path.resolve(at));
@@ -71,7 +64,7 @@ const embedded = path.join(__dirname, '..', 'models');
 const loadSchema = z.strictObject({
   dllm: folder.prefault(path.join(embedded, 'dllm')),
   clip: folder.prefault(path.join(embedded, 'clip')),
-  threads: integer(1, 256).default(() => Math.min(availableParallelism(), 8)),
+  threads: threadsSchema.default(() => Math.min(availableParallelism(), 8)),
   device: deviceSchema.default('auto'),
   cudaGraphs: z.boolean({ error: 'must be true or false' }).default(false),
   maxQueue: integer(1, 1_000_000).default(1000),
@@ -158,6 +151,7 @@ export class Inverter {
     const resolved = resolveOptions(options, dllm);
     const { seed, signal, onStep } = resolved;
     const rows = rowsOfForward(undefined, resolved.particles, dllm);
+    const listener = new Listener(onStep && ((step) => onStep(step, 0)));
     const pictures = picturesOf(image);
     const call = new Call(this.#scheduler, {
       rows,
@@ -166,9 +160,7 @@ export class Inverter {
       ...(recording !== undefined && { recording }),
     });
     try {
-      const listener = { signal: call.signal, onStep: onStep && ((step: TraceStep) => onStep(step, 0)) };
-      const work = { job: { pictures, seed, listener }, options: resolved, key: sharingKey(resolved) };
-      const result = await this.#guard(signal, () => call.invert(work));
+      const result = await this.#guard(signal, () => call.invert({ pictures, seed, options: resolved, listener }));
       if (result instanceof FkinvError) throw result;
       return result;
     } finally {
@@ -223,11 +215,14 @@ export class Inverter {
     options: InvertAllOptions | AsFinishedOptions = {},
   ): AsyncGenerator<Finished | Inversion | FkinvError, void, undefined> {
     this.#checkDisposed();
-    const { signal, ordered } = validate(invertAllSchema, options, 'options of invertAll');
-    const ended = AbortSignal.any(signal === undefined ? [this.#end.signal] : [signal, this.#end.signal]);
     const { all } = this.#engines;
-    const models = { dllm: all[0].dllm, engines: all.length };
-    const results = invertAll(this.#scheduler, models, images, { ...options, ordered }, ended);
+    const [{ dllm }] = all;
+    const resolved = resolveCallOptions(options, dllm);
+    const { ordered } = resolved;
+    const { signal } = resolved.options;
+    const ended = AbortSignal.any(signal === undefined ? [this.#end.signal] : [signal, this.#end.signal]);
+    const call = { ...resolved, given: { ...options }, dllm, engines: all.length, signal: ended };
+    const results = invertAll(this.#scheduler, images, call);
     return this.#guardEach(results, ({ index, result }) => (ordered ? result : { index, result }), signal);
   }
 

@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { instructionSet as resolveInstructionSet } from './native/create-engines';
 import { FkinvError } from './errors';
 import { native } from './native/addon';
+import { invertSchema } from './options';
 import {
   instructionSets,
   logitsTypes,
@@ -123,15 +124,9 @@ const uniformsSchema = z
   .refine((u) => u.every((x) => x >= 0 && x < 1), 'must lie in [0, 1)');
 const drawSchema = z.strictObject({
   vocab: integer(1, 2 ** 24),
-  temperature: z
-    .number()
-    .refine((t) => t === 0 || (t >= 0.06 && t <= 10), 'must be 0 or a number from 0.06 to 10')
-    .default(1),
-  topK: integer(1, 2 ** 24).optional(),
-  topP: z
-    .number()
-    .refine((p) => p > 0 && p <= 1, 'must be a number above 0, to 1')
-    .default(1),
+  temperature: invertSchema.shape.temperature,
+  topK: invertSchema.shape.topK,
+  topP: invertSchema.shape.topP,
   type: typeSchema,
   u: uniformsSchema,
   uInside: uniformsSchema,

@@ -15,6 +15,9 @@ export const deviceSchema = z.custom<Device>(
   'must be auto, cpu, cuda or cuda:<number>',
 );
 
+/** @internal Threads of an engine. */
+export const threadsSchema = integer(1, 256);
+
 /** Options of one image. Defaults were chosen on the embedded demo models; a model's `fkinv.json` may have its own. */
 export interface ImageOptions {
   /**
@@ -62,7 +65,12 @@ export interface ImageOptions {
 export interface InvertOptions extends ImageOptions {
   /** Aborts the call: it rejects with code `ABORTED` and the signal's reason as its cause. */
   signal?: AbortSignal;
-  /** Called after each step of each image, T + 1 times, and awaited; `index` is the image's place in the call. What it throws rejects the call. */
+  /**
+   * Told of the steps of each image as they are done, in copies; `index` is the image's place in the call. Nothing waits for it:
+   * while the promise that it gave for an image is pending, only the newest step of that image is kept for it. So one that is quick hears
+   * of T + 1 steps, a slow one of fewer, and of the last as soon as it is free, which may be after the result. What it throws
+   * rejects the call while the image is not done, and is ignored afterwards.
+   */
   onStep?: (step: TraceStep, index: number) => unknown;
 }
 

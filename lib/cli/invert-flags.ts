@@ -1,6 +1,14 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { z } from 'zod';
 import type { LoadOptions } from '../inverter';
-import { deviceSchema, invertAllSchema, type Device, type ImageOptions, type InvertAllOptions } from '../options';
+import {
+  deviceSchema,
+  invertAllSchema,
+  threadsSchema,
+  type Device,
+  type ImageOptions,
+  type InvertAllOptions,
+} from '../options';
 
 type NumericOption =
   | 'length'
@@ -52,13 +60,37 @@ function defaultOf(name: NumericOption | ChoiceOption): string | undefined {
   return invertAllSchema.shape[name].safeParse(undefined).data?.toString();
 }
 
-/** A flag of the option `name`, held to the option's schema; `byDefault` is for one that has no default there. */
-function number(flags: string, name: NumericOption, what: string, range: string, byDefault = defaultOf(name)): Option {
-  return new Option(flags, `${what} (${range}; default ${byDefault})`).argParser((text: string) => {
-    const parsed = invertAllSchema.shape[name].safeParse(numberOf(text));
-    if (parsed.success) return parsed.data;
-    throw new InvalidArgumentError(`It ${parsed.error.issues[0]?.message ?? 'is invalid'}.`);
-  });
+/** What `schema` makes of a flag's value. */
+function checked<S extends z.ZodType>(schema: S, value: unknown): z.output<S> {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw new InvalidArgumentError(`It ${parsed.error.issues[0]?.message ?? 'is invalid'}.`);
+}
+
+/** The range of a number in its schema, as it tells it of what lies outside: `1 to 1024`, `above 0, to 1`. */
+function rangeOf(schema: z.ZodType): string {
+  const told = schema.safeParse(NaN).error?.issues[0]?.message ?? '';
+  return told
+    .replace(/^must be /, '')
+    .replace(/a (whole )?number (from )?/, '')
+    .replace(/ \(.*\)$/, '');
+}
+
+/**
+ * A flag of the option `name`, held to the option's schema. Those that fit themselves to other options or to a model have no
+ * default there, and a bound that is not there.
+ */
+function number(flags: string, name: NumericOption, what: string, fitted: Fitted = {}): Option {
+  const schema = invertAllSchema.shape[name];
+  const { range = rangeOf(schema), byDefault = defaultOf(name) } = fitted;
+  return new Option(flags, `${what} (${range}; default ${byDefault})`).argParser((text: string) =>
+    checked(schema, numberOf(text)),
+  );
+}
+
+interface Fitted {
+  range?: string;
+  byDefault?: string;
 }
 
 /** The same, of one that is one of a few words. */
@@ -74,23 +106,11 @@ function bannedOf(text: string): (string | number)[] {
   return entries.map((entry) => (/^#\d+$/.test(entry) ? Number(entry.slice(1)) : entry));
 }
 
-function threadsOf(text: string): number {
-  const threads = Number(text);
-  if (Number.isInteger(threads) && threads >= 1 && threads <= 256) return threads;
-  throw new InvalidArgumentError('It must be a whole number from 1 to 256.');
-}
-
-function deviceOf(text: string): Device {
-  const parsed = deviceSchema.safeParse(text);
-  if (parsed.success) return parsed.data;
-  throw new InvalidArgumentError(`It ${parsed.error.issues[0]?.message ?? 'is invalid'}.`);
-}
-
 /** The flag for the device, in every command that loads models. */
 export function deviceFlag(): Option {
   return new Option('--device <device>', 'what it runs on: auto (default; GPUs if there are any), cpu, cuda, cuda:1, …')
     .choices(['auto', 'cpu', 'cuda', 'cuda:1']) // for completion
-    .argParser(deviceOf);
+    .argParser((text: string): Device => checked(deviceSchema, text));
 }
 
 /** The flags that are for loading the models, and the others. */
@@ -123,7 +143,10 @@ export function addBulkFlags(command: Command): Command {
   return addImageFlags(command)
     .optionsGroup('Models:')
     .addOption(
-      number('--max-batch <rows>', 'maxBatch', 'the most particles in flight on an engine', 'particles to 65536', '64'),
+      number('--max-batch <rows>', 'maxBatch', 'the most particles in flight on an engine', {
+        range: rangeOf(invertAllSchema.shape.maxBatch).replace(/^1/, 'particles'),
+        byDefault: '64',
+      }),
     );
 }
 
@@ -137,7 +160,9 @@ export function addModelFlags(command: Command): Command {
   return command
     .option('--dllm <folder>', 'diffusion language model (default: the embedded demo model)')
     .option('--clip <folder>', 'CLIP (default: the embedded demo model)')
-    .option('--threads <n>', 'threads of the engine (1 to 256; default all, at most 8)', threadsOf)
+    .option('--threads <n>', `threads of the engine (${rangeOf(threadsSchema)}; default all, at most 8)`, (text) =>
+      checked(threadsSchema, Number(text)),
+    )
     .addOption(deviceFlag())
     .option('--cuda-graphs', 'a GPU replays the dLLM as CUDA graphs');
 }
@@ -146,26 +171,33 @@ export function addModelFlags(command: Command): Command {
 export function addSamplerFlags(command: Command): Command {
   return command
     .optionsGroup('Prompt:')
-    .addOption(number('--length <N>', 'length', 'the most tokens of the prompt', "1 to the model's limit"))
-    .addOption(number('--min-length <N>', 'minLength', 'positions that cannot end it', '1 to length', '4'))
+    .addOption(number('--length <N>', 'length', 'the most tokens of the prompt', { range: "1 to the model's limit" }))
+    .addOption(
+      number('--min-length <N>', 'minLength', 'positions that cannot end it', { range: '1 to length', byDefault: '4' }),
+    )
     .option('--template <text>', 'fixed text around spans of free tokens: "a photo of [6]"; write [[ for [')
     .option('--banned <list>', 'words that it never contains: "cat,hot dog"; #17 is a token id', bannedOf)
     .optionsGroup('Sampler:')
-    .addOption(number('--particles <K>', 'particles', 'prompts that are refined together', '1 to 1024'))
-    .addOption(number('--steps <T>', 'steps', 'denoising steps', '1 to 1000'))
-    .addOption(number('--seed <n>', 'seed', 'of every random draw', '0 to 2^64 − 1'))
+    .addOption(number('--particles <K>', 'particles', 'prompts that are refined together'))
+    .addOption(number('--steps <T>', 'steps', 'denoising steps'))
+    .addOption(number('--seed <n>', 'seed', 'of every random draw'))
     .addOption(choice('--order <order>', 'order', 'which positions open first'))
-    .addOption(number('--block-length <n>', 'blockLength', 'positions of a block', '1 to length', 'one block'))
-    .addOption(number('--guesses <φ>', 'guesses', 'clean guesses of a particle at each step', '1 to 64'))
-    .addOption(choice('--resampling <scheme>', 'resampling', 'how ancestors are drawn'))
     .addOption(
-      number('--ess-threshold <x>', 'essThreshold', 'resample below this share of K; 1 always, 0 never', '0 to 1'),
+      number('--block-length <n>', 'blockLength', 'positions of a block', {
+        range: '1 to length',
+        byDefault: 'one block',
+      }),
     )
-    .addOption(number('--temperature <τ>', 'temperature', 'of the draws', '0, or 0.06 to 10'))
-    .addOption(number('--top-k <k>', 'topK', 'draw from the k most probable tokens', '1 or more', 'all'))
-    .addOption(number('--top-p <p>', 'topP', 'draw from the fewest tokens of this mass', 'above 0, to 1'))
+    .addOption(number('--guesses <φ>', 'guesses', 'clean guesses of a particle at each step'))
+    .addOption(choice('--resampling <scheme>', 'resampling', 'how ancestors are drawn'))
+    .addOption(number('--ess-threshold <x>', 'essThreshold', 'resample below this share of K; 1 always, 0 never'))
+    .addOption(number('--temperature <τ>', 'temperature', 'of the draws'))
+    .addOption(
+      number('--top-k <k>', 'topK', 'draw from the k most probable tokens', { range: '1 or more', byDefault: 'all' }),
+    )
+    .addOption(number('--top-p <p>', 'topP', 'draw from the fewest tokens of this mass'))
     .optionsGroup('Rewards:')
-    .addOption(number('--lambda-clip <λ>', 'lambdaClip', 'weight of rewardClip; 0 is off', '0 to 10000'))
-    .addOption(number('--lambda-edit <λ>', 'lambdaEdit', 'weight of rewardEdit; 0 is off', '0 to 10000'))
+    .addOption(number('--lambda-clip <λ>', 'lambdaClip', 'weight of rewardClip; 0 is off'))
+    .addOption(number('--lambda-edit <λ>', 'lambdaEdit', 'weight of rewardEdit; 0 is off'))
     .addOption(choice('--coupling-over <which>', 'couplingOver', 'which positions count in rewardEdit'));
 }

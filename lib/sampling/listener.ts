@@ -1,16 +1,63 @@
 import type { FkinvError } from '../errors';
 import type { TraceStep } from '../inversion';
 
-/** Who hears of an image's steps, and can end it. */
-export interface Listener {
-  signal: AbortSignal | undefined;
-  /** Awaited after each of its steps; what it throws ends it. */
-  onStep: ((step: TraceStep) => unknown) | undefined;
-  /** Is told why it is left out as soon as it is: those that it shares forwards with may take long. */
-  onEnd?: (why: FkinvError | Ended) => void;
-}
-
 /** Why an image was left before it had a result: what its signal was aborted with, or what its `onStep` threw. */
 export class Ended {
   constructor(readonly reason: unknown) {}
+}
+
+/**
+ * Tells a caller of an image's steps, and the sampler of what the caller ends it with. Nothing waits for `onStep`: while a
+ * call of it is pending the newest step is kept for it, and those between are left out.
+ */
+export class Listener {
+  #ended: Ended | undefined;
+  #isDone = false;
+  #isTelling = false;
+  #newest: TraceStep | undefined;
+  /** Called as soon as the caller ends the image. */
+  onEnded: () => void = () => undefined;
+  /** Is told why the sampler leaves the image out as soon as it does: those that it shares forwards with may take long. */
+  onLeftOut: (why: FkinvError | Ended) => void = () => undefined;
+
+  constructor(private readonly onStep?: (step: TraceStep) => unknown) {}
+
+  /** What the caller has ended the image with. */
+  get ended(): Ended | undefined {
+    return this.#ended;
+  }
+
+  /** Ends the image, unless it is over: the first reason counts. */
+  end(reason: unknown): void {
+    if (this.#isDone || this.#ended !== undefined) return;
+    this.#ended = new Ended(reason);
+    this.#newest = undefined;
+    this.onEnded();
+  }
+
+  /** The image has its result: a step that is kept is still told, and what `onStep` throws from here on is swallowed. */
+  done(): void {
+    this.#isDone = true;
+  }
+
+  /** Tells of `step`, in a copy that is the caller's. What `onStep` throws ends the image. */
+  hear(step: TraceStep): void {
+    if (this.onStep === undefined || this.#ended !== undefined) return;
+    this.#newest = structuredClone(step);
+    if (!this.#isTelling) void this.#tell(this.onStep);
+  }
+
+  async #tell(onStep: (step: TraceStep) => unknown): Promise<void> {
+    this.#isTelling = true;
+    try {
+      while (this.#newest !== undefined) {
+        const step = this.#newest;
+        this.#newest = undefined;
+        await onStep(step);
+      }
+    } catch (thrown) {
+      this.end(thrown);
+    }
+    this.#isTelling = false;
+  }
 }

@@ -3,7 +3,13 @@ import { BanList } from './banned';
 import type { Dllm } from '../models/dllm';
 import { FkinvError } from '../errors';
 import type { NativeRestriction } from '../native/addon';
-import { invertSchema, type InvertOptions } from '../options';
+import {
+  invertAllSchema,
+  invertSchema,
+  type AsFinishedOptions,
+  type InvertAllOptions,
+  type InvertOptions,
+} from '../options';
 import { parseTemplate, type Template } from './template';
 import { validate } from '../util/validate';
 
@@ -12,6 +18,8 @@ const defaultRows = 64;
 
 /** {@link InvertOptions} with every default filled in, and what they come to for a model. */
 export type ResolvedOptions = z.output<typeof invertSchema> & {
+  /** Equal where images can share forwards: all options but those of an image alone, which are its seed and who hears of it. */
+  key: string;
   minLength: number;
   blockLength: number;
   /** [length] the fixed token of a position, −1 where it is free. */
@@ -26,25 +34,58 @@ function fail(message: string): never {
   throw new FkinvError('INVALID_OPTION', `options of invert: ${message}`);
 }
 
-/** `options` without the keys that are undefined. */
-export function given<T extends object>(options: T): Partial<T> {
-  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>;
+/** The options' schemas with a model's own defaults in place of the package's. */
+interface Schemas {
+  ofImage: typeof invertSchema;
+  ofCall: typeof invertAllSchema;
+}
+
+/** Of each model: a schema is compiled when it is used for the first time. */
+const schemas = new WeakMap<Dllm, Schemas>();
+
+function schemasOf(dllm: Dllm): Schemas {
+  const known = schemas.get(dllm);
+  if (known !== undefined) return known;
+  const defaults = { length: dllm.fixedLength ?? Math.min(28, dllm.maxLength), ...dllm.defaults };
+  const own = Object.entries(defaults).map(([name, value]) => {
+    const schema: z.ZodType = invertSchema.shape[name as keyof typeof defaults];
+    return [name, schema.default(value)];
+  });
+  const shape = Object.fromEntries(own) as Partial<typeof invertSchema.shape>;
+  const made = {
+    ofImage: invertSchema.extend(shape) as typeof invertSchema,
+    ofCall: invertAllSchema.extend(shape) as typeof invertAllSchema,
+  };
+  schemas.set(dllm, made);
+  return made;
 }
 
 /**
- * Validates `options` for a model, whose own defaults come before the package's. Throws `INVALID_OPTION`,
- * `TEMPLATE_INVALID` or `IDENTICAL_PARTICLES`.
+ * Validates `options` for a model: what is given comes before the model's own defaults, and these before the package's.
+ * Throws `INVALID_OPTION`, `TEMPLATE_INVALID` or `IDENTICAL_PARTICLES`.
  */
 export function resolveOptions(options: InvertOptions, dllm: Dllm): ResolvedOptions {
-  validate(invertSchema, options, 'options of invert');
+  return resolved(validate(schemasOf(dllm).ofImage, options, 'options of invert'), options, dllm);
+}
+
+/** The same of a call over many images, with what is of the call. Throws `BATCH_TOO_LARGE` too. */
+export function resolveCallOptions(
+  given: InvertAllOptions | AsFinishedOptions,
+  dllm: Dllm,
+): { options: ResolvedOptions; rows: number; ordered: boolean } {
+  const { maxBatch, ordered, ...parsed } = validate(schemasOf(dllm).ofCall, given, 'options of invertAll');
+  const options = resolved(parsed, given, dllm);
+  return { options, rows: rowsOfForward(maxBatch, options.particles, dllm), ordered };
+}
+
+/** What `parsed`, which has every default filled in, comes to for a model; `options` are those that were given. */
+function resolved(parsed: z.output<typeof invertSchema>, options: InvertOptions, dllm: Dllm): ResolvedOptions {
   if (options.template !== undefined && options.length !== undefined) {
     fail('length: cannot be given with template, which has a length of its own');
   }
-  const defaults = { length: dllm.fixedLength ?? Math.min(28, dllm.maxLength), ...dllm.defaults };
-  const resolved = invertSchema.parse({ ...defaults, ...given(options) });
   const template =
-    resolved.template === undefined ? undefined : parseTemplate(resolved.template, dllm.tokenizer, dllm.maxLength);
-  const length = template?.length ?? resolved.length;
+    parsed.template === undefined ? undefined : parseTemplate(parsed.template, dllm.tokenizer, dllm.maxLength);
+  const length = template?.length ?? parsed.length;
   if (length > dllm.maxLength) fail(`length: ${length} is over the model's limit of ${dllm.maxLength} positions`);
   const { device, maxPositions } = dllm.engine;
   if (length > maxPositions) fail(`length: ${length} is over the ${maxPositions} positions that ${device} takes`);
@@ -52,20 +93,19 @@ export function resolveOptions(options: InvertOptions, dllm: Dllm): ResolvedOpti
     fail(`length: ${length} is not ${dllm.fixedLength}, the only one the model takes`);
   }
   // Those that nobody gave fit themselves to the length.
-  const minLength = options.minLength ?? Math.min(resolved.minLength ?? 4, length);
-  const blockLength = options.blockLength ?? Math.min(resolved.blockLength ?? length, length);
+  const minLength = options.minLength ?? Math.min(parsed.minLength ?? 4, length);
+  const blockLength = options.blockLength ?? Math.min(parsed.blockLength ?? length, length);
   if (minLength > length) fail(`minLength: ${minLength} is over length, ${length}`);
-  checkBlocks(length, blockLength, resolved.steps);
-  checkParticlesDiffer(resolved);
-  const words = resolved.banned.filter((entry) => typeof entry === 'string');
+  checkBlocks(length, blockLength, parsed.steps);
+  checkParticlesDiffer(parsed);
+  const words = parsed.banned.filter((entry) => typeof entry === 'string');
   const pinned = template?.pinned ?? new Int32Array(length).fill(-1);
+  const fitted = { ...parsed, length, minLength, blockLength };
   const all = {
-    ...resolved,
-    length,
-    minLength,
-    blockLength,
+    ...fitted,
+    key: sharingKey(fitted),
     pinned,
-    suppressed: suppressedBy(resolved.banned, dllm),
+    suppressed: suppressedBy(parsed.banned, dllm),
     restrictions: restrictionsOf(dllm, pinned, minLength, template ?? { afterSpace: [] }),
     bans: words.length > 0 ? new BanList(words, dllm) : undefined,
   };
@@ -148,8 +188,7 @@ export function rowsOfForward(maxBatch: number | undefined, particles: number, d
   return rows;
 }
 
-/** What images must have in common to share forwards: all options but the seed. */
-export function sharingKey(options: ResolvedOptions): string {
+function sharingKey(options: z.output<typeof invertSchema>): string {
   const own = ['seed', 'signal', 'onStep'];
   const keys = Object.keys(invertSchema.shape).filter((key) => !own.includes(key));
   return JSON.stringify(options, keys);

@@ -47,14 +47,12 @@ export async function sample(
   options: ResolvedOptions,
   stopwatch: Stopwatch,
 ): Promise<(Sampled | FkinvError | Ended)[]> {
-  const signals = new Set(images.flatMap(({ listener }) => listener.signal ?? []));
   const sampling = new Sampling(models, images, options, stopwatch);
-  const abort = (): void => sampling.cancelIfAllEnded();
-  for (const signal of signals) signal.addEventListener('abort', abort);
+  for (const { listener } of images) listener.onEnded = () => sampling.cancelIfAllEnded();
   try {
     return await sampling.run();
   } finally {
-    for (const signal of signals) signal.removeEventListener('abort', abort);
+    for (const { listener } of images) listener.onEnded = () => undefined;
     sampling.release();
   }
 }
@@ -65,6 +63,8 @@ class Sampling {
   readonly #traces: TraceStep[][];
   /** Of each image, why it is left out. */
   readonly #failures: (FkinvError | Ended | undefined)[];
+  /** All images before this one are left out or ended, and stay so. */
+  #firstLeft = 0;
 
   constructor(
     private readonly models: Models,
@@ -79,9 +79,10 @@ class Sampling {
 
   /** Stops what the engine does for the images when none is left that anybody waits for. */
   cancelIfAllEnded(): void {
-    const isLeft = (image: Reference, i: number): boolean =>
-      this.#failures[i] === undefined && image.listener.signal?.aborted !== true;
-    if (!this.images.some(isLeft)) this.#particles.cancel();
+    const isOver = (image: number): boolean =>
+      this.#failures[image] !== undefined || this.images[image]?.listener.ended !== undefined;
+    while (this.#firstLeft < this.images.length && isOver(this.#firstLeft)) this.#firstLeft++;
+    if (this.#firstLeft === this.images.length) this.#particles.cancel();
   }
 
   release(): void {
@@ -92,29 +93,34 @@ class Sampling {
     this.cancelIfAllEnded(); // before now nobody listened
     try {
       await this.#steps();
-      this.#noteAborts();
+      this.#noteEnded();
       return await this.#collect();
     } catch (error) {
-      this.#noteAborts();
+      this.#noteEnded();
       if (!this.#allFailed() || !this.#failures.some((failure) => failure instanceof Ended)) throw error;
       return this.#failures.map((failure) => failure ?? lost()); // it was cancelled, and everything fails
     }
   }
 
-  /** The images that their signals end now. */
-  #noteAborts(): number[] {
-    return this.images.flatMap(({ listener: { signal } }, image) => {
-      if (signal?.aborted !== true || this.#failures[image] !== undefined) return [];
-      this.#leaveOut(image, new Ended(signal.reason));
+  /** Leaves out the images that their callers have ended, and gives them. */
+  #noteEnded(): number[] {
+    return this.images.flatMap(({ listener: { ended } }, image) => {
+      if (ended === undefined || this.#failures[image] !== undefined) return [];
+      this.#leaveOut(image, ended);
       return [image];
     });
+  }
+
+  /** The same, and the engine computes them no further. */
+  async #retireEnded(): Promise<void> {
+    for (const image of this.#noteEnded()) await this.#particles.retire(image);
   }
 
   /** The first reason is the image's result. */
   #leaveOut(image: number, why: FkinvError | Ended): void {
     if (this.#failures[image] !== undefined) return;
     this.#failures[image] = why;
-    this.images[image]?.listener.onEnd?.(why);
+    this.images[image]?.listener.onLeftOut(why);
   }
 
   async #steps(): Promise<void> {
@@ -130,7 +136,7 @@ class Sampling {
     );
     for (let step = 0; ; step++) {
       this.stopwatch.lap(`step ${step}`);
-      for (const image of this.#noteAborts()) await this.#particles.retire(image);
+      await this.#retireEnded();
       if (this.#allFailed()) break;
 
       // 1, 2. z = dLLM(x_t, c) once for each distinct state, none for those of the step before; S, row statistics and tile
@@ -161,7 +167,8 @@ class Sampling {
       const { proposal } = outcome;
       const { ancestors, resampled } = proposal ?? this.#identity();
 
-      await this.#record(texts, { step, states, outcome, ancestors, resampled });
+      this.#record(texts, { step, states, outcome, ancestors, resampled });
+      await this.#retireEnded();
       if (proposal === undefined || this.#allFailed()) break;
 
       const before = bans === undefined ? tokens : this.#gather(tokens, ancestors);
@@ -231,8 +238,8 @@ class Sampling {
     }
   }
 
-  /** A step of each image onto its trace. */
-  async #record(
+  /** Puts a step of each image onto its trace, and tells the image's listener of it. */
+  #record(
     texts: (string | undefined)[],
     now: {
       step: number;
@@ -241,7 +248,7 @@ class Sampling {
       ancestors: Int32Array;
       resampled: Uint8Array;
     },
-  ): Promise<void> {
+  ): void {
     const { particles: K, steps } = this.options;
     const P = this.images.length * K;
     const clip = meanOverGuesses(now.outcome.clip, P);
@@ -263,12 +270,7 @@ class Sampling {
       };
       entry.best = ofImage(texts)[ranking(entry, this.options)[0] ?? 0] ?? '';
       trace.push(entry);
-      try {
-        await this.images[image]?.listener.onStep?.(entry);
-      } catch (thrown) {
-        this.#leaveOut(image, new Ended(thrown));
-        await this.#particles.retire(image);
-      }
+      this.images[image]?.listener.hear(entry);
     }
   }
 

@@ -1,11 +1,6 @@
+import type { Finished } from '../inversion';
 import type { Result } from './scheduler';
 import type { Source } from './source';
-
-/** What came of an image, with its place in the call. */
-export interface Delivered {
-  index: number;
-  result: Result;
-}
 
 /** What came of an image, or what ended it. */
 type Outcome = { result: Result } | { reason: unknown };
@@ -36,7 +31,7 @@ export class Delivery {
   ) {}
 
   /** The next result, undefined after the last. Throws what ended the call, once the results that are done were given. */
-  async next(): Promise<Delivered | undefined> {
+  async next(): Promise<Finished | undefined> {
     for (;;) {
       this.#fill();
       const [slot] = this.#slots;

@@ -1,12 +1,20 @@
-import { Delivery, type Delivered } from './delivery';
+import { Delivery } from './delivery';
 import type { Dllm } from '../models/dllm';
 import { FkinvError, messageOf } from '../errors';
 import { isRaw, type ImageInput } from '../images/image';
-import { invertSchema, type ImageOptions, type InvertAllOptions, type InvertOptions } from '../options';
-import { given, resolveOptions, rowsOfForward, sharingKey, type ResolvedOptions } from '../sampling/resolved-options';
-import type { Result } from './scheduler';
-import { Call, type Scheduler, type Work } from './scheduler';
+import type { Finished } from '../inversion';
+import {
+  invertSchema,
+  type AsFinishedOptions,
+  type ImageOptions,
+  type InvertAllOptions,
+  type InvertOptions,
+} from '../options';
+import { Listener } from '../sampling/listener';
+import { resolveOptions, rowsOfForward, type ResolvedOptions } from '../sampling/resolved-options';
+import { Call, type Result, type Scheduler } from './scheduler';
 import { iterableSchema, Source } from './source';
+import type { Job } from './together';
 import { validate } from '../util/validate';
 
 /** An image of {@link Inverter.invertAll} with options of its own, which go before the call's. */
@@ -21,15 +29,18 @@ export type ImageItem = ImageInput | readonly ImageInput[] | ImageJob;
 /** Images, synchronous or asynchronous. */
 export type ImageItems = Iterable<ImageItem | PromiseLike<ImageItem>> | AsyncIterable<ImageItem>;
 
-/** What the images of a call have in common. */
-interface Shared {
-  dllm: Dllm;
+/** A call over many images: what its options come to, and what it runs on. */
+interface ManyImages {
   /** As they were given. */
-  given: InvertOptions;
+  given: InvertAllOptions | AsFinishedOptions;
   /** Of an image without options of its own. */
   options: ResolvedOptions;
-  key: string;
-  maxBatch: number | undefined;
+  /** The most rows in flight on an engine. */
+  rows: number;
+  ordered: boolean;
+  dllm: Dllm;
+  engines: number;
+  signal: AbortSignal;
 }
 
 /**
@@ -39,47 +50,40 @@ interface Shared {
 const readAhead = { ordered: 3, asFinished: 2 };
 
 /**
- * Inverts `items`, as many at a time as forwards have room for on `engines` engines. The source is closed when the consumer
- * stops, or when `signal` ends the call: then it rejects with the signal's reason, once the results that are done were given.
- * What the options of the call come to for the model is checked here, at once.
+ * Inverts `items`, as many at a time as forwards have room for. The source is closed when the consumer stops, or when the
+ * signal ends the call: then it rejects with the signal's reason, once the results that are done were given. Throws
+ * `INVALID_OPTION`, at once, where `items` cannot be iterated over.
  * @internal
  */
 export function invertAll(
   scheduler: Scheduler,
-  { dllm, engines }: { dllm: Dllm; engines: number },
   items: ImageItems,
-  options: Omit<InvertAllOptions, 'ordered'> & { ordered: boolean },
-  signal: AbortSignal,
-): AsyncGenerator<Delivered, void, undefined> {
-  const { maxBatch, ordered, ...rest } = options;
-  const left = new AbortController();
-  const ended = AbortSignal.any([signal, left.signal]);
-  const resolved = resolveOptions(rest, dllm);
-  const rows = rowsOfForward(maxBatch, resolved.particles, dllm);
-  const shared = { dllm, given: rest, options: resolved, key: sharingKey(resolved), maxBatch };
-  const source = new Source(validate(iterableSchema, items, 'images'), ended);
-  const limit = (ordered ? readAhead.ordered : readAhead.asFinished) * engines * Math.floor(rows / resolved.particles);
-  return generate(scheduler, { rows, signal: ended }, shared, { source, limit, ordered }, left);
+  many: ManyImages,
+): AsyncGenerator<Finished, void, undefined> {
+  return generate(scheduler, validate(iterableSchema, items, 'images'), many);
 }
 
 async function* generate(
   scheduler: Scheduler,
-  ofCall: { rows: number; signal: AbortSignal },
-  shared: Shared,
-  { source, limit, ordered }: { source: Source; limit: number; ordered: boolean },
-  left: AbortController,
-): AsyncGenerator<Delivered, void, undefined> {
-  const call = new Call(scheduler, ofCall);
+  items: object,
+  many: ManyImages,
+): AsyncGenerator<Finished, void, undefined> {
+  const { options, rows, ordered, engines } = many;
+  const left = new AbortController();
+  const signal = AbortSignal.any([many.signal, left.signal]);
+  const source = new Source(items, signal);
+  const call = new Call(scheduler, { rows, signal });
   const invert = async (item: unknown, index: number): Promise<Result> => {
-    const work = workOf(item, index, call.signal, shared);
-    return work instanceof FkinvError ? work : call.invert(work);
+    const job = jobOf(item, index, many);
+    return job instanceof FkinvError ? job : call.invert(job);
   };
+  const limit = (ordered ? readAhead.ordered : readAhead.asFinished) * engines * Math.floor(rows / options.particles);
   const delivery = new Delivery(source, invert, limit, ordered);
   try {
     for (;;) {
-      const delivered = await delivery.next();
-      if (delivered === undefined) return;
-      yield delivered;
+      const finished = await delivery.next();
+      if (finished === undefined) return;
+      yield finished;
     }
   } finally {
     const closing = source.close();
@@ -93,32 +97,39 @@ async function* generate(
 const seedSchema = invertSchema.pick({ seed: true });
 
 /** What is to be done of an item, or why it cannot be. */
-function workOf(item: unknown, index: number, signal: AbortSignal, shared: Shared): Work | FkinvError {
+function jobOf(item: unknown, index: number, { given, options, dllm }: ManyImages): Job | FkinvError {
   try {
     const { image, ...rest } = isJob(item) ? item : { image: item as ImageInput | readonly ImageInput[] };
-    const own = given(rest);
+    const own = withoutUndefined(rest);
     const pictures = picturesOf(image);
-    const { onStep } = shared.options;
-    const listener = { signal, onStep: onStep && ((step: Parameters<typeof onStep>[0]) => onStep(step, index)) };
+    const { onStep } = options;
+    const listener = new Listener(onStep && ((step) => onStep(step, index)));
     if (Object.keys(own).every((option) => option === 'seed')) {
-      const { seed } = validate(seedSchema, { seed: shared.options.seed, ...own }, 'options of an image');
-      return { job: { pictures, seed, listener }, options: shared.options, key: shared.key };
+      const { seed } = validate(seedSchema, { seed: options.seed, ...own }, 'options of an image');
+      return { pictures, seed, options, listener };
     }
     if ('signal' in own || 'onStep' in own) {
       throw new FkinvError('INVALID_OPTION', 'options of an image: signal and onStep are options of the call');
     }
-    const options = resolveOptions(overriding(shared.given, own), shared.dllm);
-    rowsOfForward(shared.maxBatch, options.particles, shared.dllm);
-    return { job: { pictures, seed: options.seed, listener }, options, key: sharingKey(options) };
+    const ownOptions = resolveOptions(overriding(given, own), dllm);
+    rowsOfForward(given.maxBatch, ownOptions.particles, dllm);
+    return { pictures, seed: ownOptions.seed, options: ownOptions, listener };
   } catch (cause) {
     if (cause instanceof FkinvError) return cause;
     return new FkinvError('INVALID_OPTION', `image: cannot be read: ${messageOf(cause)}`, { cause });
   }
 }
 
+function withoutUndefined<T extends object>(options: T): Partial<T> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>;
+}
+
 /** The options of an image over the call's. A template stands in place of a length, and the other way round. */
-function overriding(shared: InvertOptions, own: ImageOptions): InvertOptions {
-  const options = { ...shared, ...own };
+function overriding(given: ManyImages['given'], own: ImageOptions): InvertOptions {
+  const ofCall: Partial<InvertAllOptions | AsFinishedOptions> = { ...given };
+  delete ofCall.maxBatch;
+  delete ofCall.ordered;
+  const options: InvertOptions = { ...ofCall, ...own };
   if (own.template !== undefined && own.length === undefined) delete options.length;
   if (own.length !== undefined && own.template === undefined) delete options.template;
   return options;
@@ -128,9 +139,9 @@ function isJob(item: unknown): item is ImageJob {
   return typeof item === 'object' && item !== null && 'image' in item && !isRaw(item);
 }
 
-/** @internal The pictures of one reference. Throws `INVALID_OPTION` when there is none. */
+/** @internal The pictures of one reference: a copy, without holes. Throws `INVALID_OPTION` when there is none. */
 export function picturesOf(image: ImageInput | readonly ImageInput[]): readonly ImageInput[] {
-  const pictures = Array.isArray(image) ? (image as readonly ImageInput[]) : [image as ImageInput];
+  const pictures = Array.isArray(image) ? Array.from(image as readonly ImageInput[]) : [image as ImageInput];
   if (pictures.length > 0) return pictures;
   throw new FkinvError('INVALID_OPTION', 'image: must be an image, or a list of at least one');
 }

@@ -1,28 +1,22 @@
-import { setMaxListeners } from 'node:events';
 import type { Replicas } from '../models/replicas';
 import { FkinvError, messageOf } from '../errors';
 import type { Inversion } from '../inversion';
 import type { Recording } from '../profiling/recording';
-import type { ResolvedOptions } from '../sampling/resolved-options';
-import { Ended } from '../sampling/listener';
+import { Ended, type Listener } from '../sampling/listener';
 import type { Models } from '../models/replicas';
-import { invertTogether, prepare, type Job, type PreparedJob } from './together';
+import { onAbort } from '../util/abort';
+import { invertTogether, prepare, type Job, type Prepared } from './together';
 
 /** What an image comes to. */
 export type Result = Inversion | FkinvError;
 
-/** An image with its options; those of equal keys can share forwards. */
-export interface Work {
-  job: Job;
-  options: ResolvedOptions;
-  key: string;
-}
-
-/** An image on its way. */
-interface Ticket extends Work {
+/** A job on its way. */
+interface Ticket extends Job {
   call: Call;
+  /** Tickets of equal keys can share forwards. */
+  key: string;
   /** Once its pictures are decoded. */
-  prepared: PreparedJob | undefined;
+  prepared: Prepared | undefined;
   /** Whether they take long to decode: then nothing waits for it. */
   isSlow: boolean;
   resolve: (result: Result) => void;
@@ -52,7 +46,7 @@ interface Cohort {
 export interface CallOptions {
   /** The most rows in flight on an engine with its images among them. */
   rows: number;
-  /** Ends what of it has not begun; what is in flight listens itself. */
+  /** Ends all of its images. */
   signal?: AbortSignal;
   /** The most images of calls with such a limit that wait for their turn; one more is refused. */
   maxQueue?: number;
@@ -65,45 +59,47 @@ export class Call {
   static #profiles = 0;
   readonly waiting: Ticket[] = [];
   readonly ahead: Ticket[] = [];
-  readonly #controller = new AbortController();
+  /** Of its images that are not over. */
+  readonly #listeners = new Set<Listener>();
   readonly #scheduler: Scheduler;
+  readonly #stopWaiting: (() => void) | undefined;
 
   constructor(
     scheduler: Scheduler,
     readonly options: CallOptions,
   ) {
     this.#scheduler = scheduler;
-    setMaxListeners(0, this.signal); // one for each cohort
-    options.signal?.addEventListener('abort', this.#onAbort);
+    const { signal } = options;
+    this.#stopWaiting = signal && onAbort(signal, () => this.#abort(signal.reason));
   }
 
-  /** Its own, for its images: on the caller's, which may be of many calls, it listens once. */
-  get signal(): AbortSignal {
-    return this.#controller.signal;
+  #abort(reason: unknown): void {
+    for (const listener of this.#listeners) listener.end(reason);
+    this.#scheduler.drop(this, reason);
   }
-
-  readonly #onAbort = (): void => {
-    this.#controller.abort(this.options.signal?.reason);
-    this.#scheduler.drop(this, this.signal.reason);
-  };
 
   /**
    * Inverts an image when its turn comes. What is wrong with the image is a result; it rejects with what ended the call,
    * its image or all.
    */
-  invert(work: Work): Promise<Result> {
-    this.options.signal?.throwIfAborted();
-    return new Promise((resolve, reject) => {
-      // Calls that may have as many rows in flight share them.
-      const { recording, rows } = this.options;
-      const key = recording === undefined ? `${rows} ${work.key}` : `profile ${Call.#profiles++}`;
-      this.#scheduler.add({ ...work, key, call: this, prepared: undefined, isSlow: false, resolve, reject });
-    });
+  async invert(job: Job): Promise<Result> {
+    const { recording, rows, signal } = this.options;
+    signal?.throwIfAborted();
+    // Calls that may have as many rows in flight share them.
+    const key = recording === undefined ? `${rows} ${job.options.key}` : `profile ${Call.#profiles++}`;
+    this.#listeners.add(job.listener);
+    try {
+      return await new Promise((resolve, reject) => {
+        this.#scheduler.add({ ...job, key, call: this, prepared: undefined, isSlow: false, resolve, reject });
+      });
+    } finally {
+      this.#listeners.delete(job.listener);
+    }
   }
 
   /** No more images come. */
   close(): void {
-    this.options.signal?.removeEventListener('abort', this.#onAbort);
+    this.#stopWaiting?.();
   }
 }
 
@@ -136,7 +132,7 @@ export class Scheduler {
   add(ticket: Ticket): void {
     const refusal = this.#ended ?? this.#refusalOf(ticket);
     if (refusal !== undefined) {
-      ticket.reject(refusal);
+      settle(ticket, new Ended(refusal));
       return;
     }
     this.#count(ticket, 1);
@@ -157,7 +153,7 @@ export class Scheduler {
     const ahead = [...call.ahead];
     for (const ticket of ahead) this.#leave(ticket);
     for (const ticket of call.waiting) this.#count(ticket, -1);
-    for (const ticket of ahead.concat(call.waiting.splice(0))) ticket.reject(reason);
+    for (const ticket of ahead.concat(call.waiting.splice(0))) settle(ticket, new Ended(reason));
     this.#toDecode.delete(call);
     this.#pump();
   }
@@ -195,18 +191,18 @@ export class Scheduler {
   }
 
   async #decode(ticket: Ticket): Promise<void> {
-    const { call, job } = ticket;
+    const { call } = ticket;
     const models = this.#lanes[0]?.models;
     const timer = setTimeout(() => {
       ticket.isSlow = true;
       this.#pump();
     }, patience);
     try {
-      const prepared = models && (await prepare(models, job, call.options.recording));
+      const prepared = models && (await prepare(models, ticket, call.options.recording));
       if (!(prepared instanceof FkinvError)) ticket.prepared = prepared;
-      else if (this.#leave(ticket)) ticket.resolve(prepared);
+      else if (this.#leave(ticket)) settle(ticket, prepared);
     } catch (error) {
-      if (this.#leave(ticket)) ticket.reject(error);
+      if (this.#leave(ticket)) settle(ticket, new Ended(error));
     }
     clearTimeout(timer);
     ticket.isSlow = false;
@@ -290,12 +286,13 @@ export class Scheduler {
   async #run(cohort: Cohort): Promise<void> {
     const { lane, members, rows } = cohort;
     const [head] = members;
-    const jobs = members.flatMap(({ prepared, ...ticket }) => {
+    const jobs = members.flatMap((ticket) => {
+      const { prepared, seed, listener } = ticket;
       // One that memory ran out for may have another turn, which its cohort's end decides.
-      const onEnd = (why: FkinvError | Ended): void => {
+      listener.onLeftOut = (why) => {
         if (why instanceof Ended || why.code !== 'OUT_OF_MEMORY') settle(ticket, why);
       };
-      return prepared === undefined ? [] : [{ ...prepared, listener: { ...prepared.listener, onEnd } }];
+      return prepared === undefined ? [] : [{ prepared, seed, listener }];
     });
     let results: (Result | Ended)[];
     try {
@@ -334,7 +331,7 @@ export class Scheduler {
     }
     const retried = new Set<Ticket>();
     for (const ticket of short.reverse()) {
-      if (ticket.call.signal.aborted) continue;
+      if (ticket.listener.ended !== undefined) continue;
       this.#count(ticket, 1);
       this.#enter(ticket, 'unshift');
       retried.add(ticket);
@@ -343,10 +340,17 @@ export class Scheduler {
   }
 }
 
-/** Ends the wait for an image; the first time counts. */
-function settle({ resolve, reject }: Pick<Ticket, 'resolve' | 'reject'>, result: Result | Ended): void {
-  if (result instanceof Ended) reject(result.reason);
-  else resolve(result);
+/** Ends the wait for an image; the first time counts. What its caller ends it with goes before a result. */
+function settle({ listener, resolve, reject }: Ticket, result: Result | Ended): void {
+  const outcome = listener.ended ?? result;
+  if (outcome instanceof Ended) {
+    listener.end(outcome.reason);
+    reject(outcome.reason);
+    return;
+  }
+  if (outcome instanceof FkinvError) listener.end(outcome);
+  else listener.done();
+  resolve(outcome);
 }
 
 /** Of what is decoded ahead, in order, but for what takes long. */

@@ -9,27 +9,32 @@ import { Ended, type Listener } from '../sampling/listener';
 import type { Models } from '../models/replicas';
 import { Stopwatch } from '../profiling/stopwatch';
 
-/** One image of a call: one picture, or several as one reference. */
+/** What is to be inverted: one picture, or several as one reference. */
 export interface Job {
   pictures: readonly ImageInput[];
+  /** The job's own: those of one call may share options that have another. */
   seed: number | bigint;
+  options: ResolvedOptions;
   listener: Listener;
 }
 
-/** An image whose pictures are decoded: for CLIP, and for the dLLM's own tower, if it has one. */
-export interface PreparedJob extends Pick<Job, 'seed' | 'listener'> {
+/** A job's pictures as the models take them: as CLIP does, and as the dLLM's own tower does, if it has one. */
+export interface Prepared {
   pictures: PreparedImage[];
   own: PreparedImage | undefined;
   /** Milliseconds that it took. */
   ms: number;
 }
 
+/** A job whose pictures are decoded. */
+export type PreparedJob = Pick<Job, 'seed' | 'listener'> & { prepared: Prepared };
+
 /** Decodes a job's pictures, in threads of the image library. Resolves to the image's error where they cannot be. */
 export function prepare(
   { clip, dllm }: Models,
-  { pictures, seed, listener }: Job,
+  { pictures }: Job,
   recording?: Recording,
-): Promise<PreparedJob | FkinvError> {
+): Promise<Prepared | FkinvError> {
   const start = performance.now();
   return orError(async () => {
     const [own, ...prepared] = await Promise.all([
@@ -37,13 +42,13 @@ export function prepare(
       ...pictures.map((picture) => clip.prepare(picture)),
     ]);
     recording?.add('decodeImage', start);
-    return { own, pictures: prepared, seed, listener, ms: performance.now() - start };
+    return { own, pictures: prepared, ms: performance.now() - start };
   });
 }
 
 /**
  * Inverts images in flight together, with the same options but for their seeds and listeners. Results are in the order of
- * `jobs`; an image that fails gives its error in its place, one whose listener ended it {@link Ended}. What it does is added
+ * `jobs`; an image that fails gives its error in its place, one that its caller ended {@link Ended}. What it does is added
  * to `recording`. Throws what stops all of them.
  */
 export async function invertTogether(
@@ -58,12 +63,12 @@ export async function invertTogether(
     Promise.all(jobs.map((job) => orError(() => encode(models, job, recorder)))),
   );
   for (const [i, one] of encoded.entries()) {
-    if (one instanceof FkinvError) jobs[i]?.listener.onEnd?.(one);
+    if (one instanceof FkinvError) jobs[i]?.listener.onLeftOut(one);
   }
   const good = encoded.flatMap((one, i) => (one instanceof FkinvError ? [] : [i]));
   const references = encoded.flatMap((one) => (one instanceof FkinvError ? [] : [one]));
   const sampled = references.length > 0 ? await sample(models, references, options, stopwatch) : [];
-  const decoding = jobs.reduce((sum, { ms }) => sum + ms, 0);
+  const decoding = jobs.reduce((sum, { prepared }) => sum + prepared.ms, 0);
   const timings = {
     images: references.length,
     forwards: stopwatch.forwards,
@@ -71,7 +76,7 @@ export async function invertTogether(
   };
   const total = stopwatch.total;
   const byJob = new Map(good.map((job, i) => [job, sampled[i]]));
-  return jobs.map(({ seed, ms }, i) => {
+  return jobs.map(({ seed, prepared: { ms } }, i) => {
     const fault = encoded[i];
     if (fault instanceof FkinvError) return fault;
     const result = byJob.get(i) ?? new FkinvError('INTERNAL', 'the sampler lost an image');
@@ -82,7 +87,7 @@ export async function invertTogether(
 
 async function encode(
   { clip, dllm }: Models,
-  { own, pictures, seed, listener }: PreparedJob,
+  { prepared: { own, pictures }, seed, listener }: PreparedJob,
   recorder: NativeRecorder | undefined,
 ): Promise<Reference> {
   const [condition, ...embeds] = await Promise.all([

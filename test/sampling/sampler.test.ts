@@ -9,7 +9,7 @@ import type { NativeTensor } from '../../lib/native/addon';
 import { type InvertOptions } from '../../lib/options';
 import { resolveOptions, type ResolvedOptions } from '../../lib/sampling/resolved-options';
 import { sample, type Sampled } from '../../lib/sampling/sampler';
-import { Ended } from '../../lib/sampling/listener';
+import { Ended, Listener } from '../../lib/sampling/listener';
 import type { Models } from '../../lib/models/replicas';
 import { orders } from '../../lib/schemes';
 import { Stopwatch } from '../../lib/profiling/stopwatch';
@@ -41,8 +41,11 @@ async function sampleAll(
   options: InvertOptions,
   stopwatch = new Stopwatch(),
 ): Promise<Sampled[]> {
-  const listener = { signal: undefined, onStep: undefined };
-  const given = references.map(([pictures, seed]) => ({ embeds: pictures.map(embedsOf), seed, listener }));
+  const given = references.map(([pictures, seed]) => ({
+    embeds: pictures.map(embedsOf),
+    seed,
+    listener: new Listener(),
+  }));
   const results = await sample(models, given, resolve(options), stopwatch);
   return results.map((result) => {
     if (result instanceof FkinvError) throw result;

@@ -1,9 +1,8 @@
 // What the emulator of the CUDA kernels finds (cuda/planted.cu); the kernels themselves run on it by npm run test:cuda.
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { cudaHeaders } from './toolkit';
-import { root, run } from '../helpers/child';
+import { build } from '../helpers/build';
+import { run } from '../helpers/child';
 import { needs } from '../helpers/needs';
 
 const place = String.raw`kernel shift<bug>, block \(\d, 0, 0\), thread \(\d+, 0, 0\)`;
@@ -33,16 +32,7 @@ const bugs: [bug: string, foundAs: RegExp][] = [
 needs(cudaHeaders !== undefined, 'the headers of the CUDA toolkit')(
   'the emulator of the CUDA kernels finds each planted bug, and none where there is none',
   async (t) => {
-    const at = mkdtempSync(path.join(tmpdir(), 'fkinv-planted-'));
-    t.teardown(() => rmSync(at, { recursive: true, force: true }));
-    for (const args of [
-      ['-S', root, '-B', at, '-DFKINV_CHECK=ON', `-DFKINV_CUDA_INCLUDE=${cudaHeaders ?? ''}`],
-      ['--build', at, '--target', 'cuda_planted', '--parallel', '2'],
-    ]) {
-      const { code, stderr } = await run('cmake', args);
-      t.is(code, 0, stderr);
-    }
-    const program = path.join(at, 'cuda_planted');
+    const program = path.join(await build(t, ['cuda_planted']), 'cuda_planted');
     const none = await run(program, ['none']);
     t.like(none, { code: 0, stdout: '', stderr: '' });
     for (const [bug, foundAs] of bugs) {

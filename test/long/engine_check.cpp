@@ -1,4 +1,4 @@
-// Drives the engine without JavaScript, for sanitizers and valgrind (engine.long.ts):
+// Drives the engine without JavaScript, for sanitizers and valgrind (sanitizers.long.ts, valgrind.long.ts):
 //   engine_check all libonnxruntime models
 //   engine_check threads                     what needs no ONNX Runtime
 //   engine_check models libonnxruntime models

@@ -1,15 +1,14 @@
 // The kernels' tests in every instruction set that this processor has, kernels_check.cpp, and what the kernels' objects
 // share with the rest of the addon.
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import test from 'ava';
 import { native } from '../../lib/native/addon';
 import { instructionSets } from '../../lib/schemes';
+import { build } from '../helpers/build';
+import { passes, root, run } from '../helpers/child';
 import { needs } from '../helpers/needs';
-import { root, run } from '../helpers/child';
 
 // Those of the best set are npm test's.
 for (const set of instructionSets) {
@@ -25,18 +24,8 @@ for (const set of instructionSets) {
 }
 
 test('the kernels of every instruction set agree, their 2^x is within its bound, and no inline function of theirs is shared', async (t) => {
-  const at = mkdtempSync(path.join(tmpdir(), 'fkinv-kernels-'));
-  t.teardown(() => rmSync(at, { recursive: true, force: true }));
-  for (const args of [
-    ['-S', root, '-B', at, '-DFKINV_CHECK=ON', '-DCMAKE_BUILD_TYPE=Release'],
-    ['--build', at, '--target', 'kernels_check', '--parallel', '2'],
-  ]) {
-    const { code, stderr } = await run('cmake', args);
-    t.is(code, 0, stderr);
-  }
-  const { code, stdout, stderr } = await run(path.join(at, 'kernels_check'), []);
-  for (const line of stdout.trim().split('\n')) t.log(line);
-  t.is(code, 0, stderr);
+  const at = await build(t, ['kernels_check']);
+  const stdout = await passes(t, path.join(at, 'kernels_check'), []);
   for (const set of instructionSets) {
     if (!stdout.includes(`${set}: 2^x`)) t.log(`${set}: not run, this processor has no such instructions`);
   }

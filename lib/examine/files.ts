@@ -5,7 +5,7 @@ import { z } from 'zod';
 import type { Examination } from './checks';
 import { FkinvError } from '../errors';
 import { clipManifest, dllmManifest, fileName, manifestName } from '../models/manifest';
-import { sha256, unreadable, type ModelFolder } from '../models/model-folder';
+import { expectNoPointer, sha256, unreadable, type ModelFolder } from '../models/model-folder';
 
 // What lies in a model folder, without loading any of it.
 
@@ -71,7 +71,7 @@ export async function examineFiles(
     report.weightType = manifest.weightType ?? null;
     report.parityFile = manifest.parity ?? null;
     report.files = await filesOf(folder, manifest, Object.keys(sums));
-    compare(folder, report.files, sums);
+    await compare(folder, report.files, sums);
     return [summary(report.files, Object.keys(sums).length), undefined];
   });
   return report;
@@ -119,11 +119,12 @@ export async function hashOfModel(folder: ModelFolder, kind: ModelKind): Promise
   return createHash('sha256').update(list).digest('hex');
 }
 
-function compare(folder: ModelFolder, files: ModelFile[], sums: Record<string, string>): void {
+async function compare(folder: ModelFolder, files: ModelFile[], sums: Record<string, string>): Promise<void> {
   for (const [name, wanted] of Object.entries(sums)) {
     const found = files.find((file) => file.name === name)?.sha256;
     if (found === wanted) continue;
     const file = folder.file(name);
+    await expectNoPointer(file);
     throw found === undefined
       ? new FkinvError('MODEL_NOT_FOUND', `${file} is missing, and a SHA-256 is given for it`)
       : new FkinvError('MODEL_INVALID', `${file} has the SHA-256 ${found}, and ${wanted} is given for it`);

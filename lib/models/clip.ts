@@ -52,11 +52,14 @@ export class Clip {
     const { graphs, optimization } = await readManifest(folder, clipManifest);
     const tokenizer = await Tokenizer.load(folder);
     const maxWidth = limitOf(config, tokenizer, folder);
-    const load = (named: string | undefined, standard: string): Promise<Graph> =>
-      folder.graph(engine, { named, standard, optimization, needs });
-    const vision = await load(graphs.vision, 'vision_model.onnx');
+    const load = (tower: 'vision' | 'text'): Promise<Graph> => {
+      const manifestNaming = (file: string): object => ({ graphs: { [tower]: file } });
+      const standard = `${tower}_model.onnx`;
+      return folder.graph(engine, { named: graphs[tower], standard, optimization, needs, manifestNaming });
+    };
+    const vision = await load('vision');
     const embedSize = checkVision(vision, preprocessor, config);
-    const text = await load(graphs.text, 'text_model.onnx');
+    const text = await load('text');
     checkText(text, embedSize);
     return new Clip(vision, text, tokenizer, preprocessor, embedSize, maxWidth);
   }

@@ -100,6 +100,7 @@ export class Dllm {
       optimization: manifest.optimization,
       cudaGraphs,
       needs: 'a dLLM folder needs it, in itself or in its onnx/',
+      manifestNaming: (graph) => ({ graph }),
     });
     const tower = await loadTower(engine, folder, manifest);
     const condition = conditionOf(config, manifest);

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { access, constants, readFile } from 'node:fs/promises';
+import { access, constants, open, readdir, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { z } from 'zod';
 import { FkinvError, messageOf } from '../errors';
@@ -18,12 +18,17 @@ export interface GraphFile {
   cudaGraphs?: boolean;
   /** What the folder needs, for the error where the graph is missing. */
   needs: string;
+  /** The manifest that names `file` as this graph, for that error where there are graphs of other precisions. */
+  manifestNaming?: (file: string) => object;
 }
 
 /** The folder at `given`, by default that of the embedded demo model of this kind. */
 export function modelFolder(kind: 'dllm' | 'clip', given?: string): ModelFolder {
   return new ModelFolder(path.resolve(given ?? path.join(__dirname, '..', '..', 'models', kind)));
 }
+
+/** What a Git LFS pointer begins with: the few lines that stand for a large file in a clone made without git-lfs. */
+const pointerStart = 'version https://git-lfs.github.com/spec/';
 
 /** A folder of model files, laid out as Hugging Face does. */
 export class ModelFolder {
@@ -36,8 +41,8 @@ export class ModelFolder {
 
   /** The JSON file `name`, with the fields of `schema`. Throws `MODEL_NOT_FOUND` or `MODEL_INVALID`. */
   async json<S extends z.ZodType>(name: string, schema: S): Promise<z.output<S>> {
-    const file = this.file(name);
-    return parse(file, await readFile(file, 'utf8').catch(unreadable(file, ': a model folder needs it')), schema);
+    const text = await this.#text(name).catch((cause: unknown) => this.#unreadable(name, cause, ': a model folder needs it'));
+    return parse(this.file(name), text, schema);
   }
 
   /** The same of a file that need not be there; then it reads as `{}`. */
@@ -47,10 +52,35 @@ export class ModelFolder {
 
   /** The text of a file; undefined where there is none. Throws `MODEL_NOT_FOUND` where there is one that cannot be read. */
   async optionalText(name: string): Promise<string | undefined> {
-    const file = this.file(name);
-    return readFile(file, 'utf8').catch((cause: unknown) =>
-      (cause as NodeJS.ErrnoException).code === 'ENOENT' ? undefined : unreadable(file)(cause),
-    );
+    return this.#text(name).catch(async (cause: unknown) => {
+      if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') return this.#unreadable(name, cause);
+      await this.#expectFolder();
+      return undefined;
+    });
+  }
+
+  /** Text without the byte order mark that some editors put before it. */
+  async #text(name: string): Promise<string> {
+    return (await readFile(this.file(name), 'utf8')).replace(/^\ufeff/, '');
+  }
+
+  /** Throws `MODEL_NOT_FOUND` for what reading the file `name` failed with. */
+  async #unreadable(name: string, cause: unknown, need = ''): Promise<never> {
+    await this.#expectFolder();
+    return unreadable(this.file(name), need)(cause);
+  }
+
+  /** Throws `MODEL_NOT_FOUND` where the folder itself is what is missing. */
+  async #expectFolder(): Promise<void> {
+    const found = await stat(this.path).catch((cause: unknown) => {
+      throw new FkinvError(
+        'MODEL_NOT_FOUND',
+        `cannot read the model folder ${this.path} (${messageOf(cause)}): a model is a folder on this machine, not a name`,
+        { cause },
+      );
+    });
+    if (found.isDirectory()) return;
+    throw new FkinvError('MODEL_NOT_FOUND', `${this.path} is no folder: a model is a folder of files, name that`);
   }
 
   /** Holds files to their SHA-256, in hexadecimal, by name. Throws `MODEL_NOT_FOUND` or `MODEL_INVALID`. */
@@ -59,6 +89,7 @@ export class ModelFolder {
       const file = this.file(name);
       const found = await sha256(file);
       if (found !== wanted) {
+        await expectNoPointer(file);
         throw new FkinvError(
           'MODEL_INVALID',
           `${file} has the SHA-256 ${found}, the manifest says ${wanted}: fetch it again`,
@@ -68,13 +99,19 @@ export class ModelFolder {
   }
 
   /** The graph, loaded on the engine. Throws `MODEL_NOT_FOUND` or `MODEL_INVALID`. */
-  async graph(engine: NativeEngine, { named, standard, optimization, cudaGraphs, needs }: GraphFile): Promise<Graph> {
-    const names = named === undefined ? [standard, path.join('onnx', standard)] : [named];
-    const file = await this.#firstOf(names, needs);
-    return new Graph(file, await engine.load(file, optimization, cudaGraphs));
+  async graph(engine: NativeEngine, graph: GraphFile): Promise<Graph> {
+    const file = await this.#find(graph);
+    try {
+      return new Graph(file, await engine.load(file, graph.optimization, graph.cudaGraphs));
+    } catch (error) {
+      // The graph itself, or its external data.
+      for (const beside of await filesBeside(file)) await expectNoPointer(beside);
+      throw error;
+    }
   }
 
-  async #firstOf(names: string[], needs: string): Promise<string> {
+  async #find({ named, standard, needs, manifestNaming }: GraphFile): Promise<string> {
+    const names = named === undefined ? [standard, path.posix.join('onnx', standard)] : [named];
     const causes: unknown[] = [];
     for (const file of names.map((name) => this.file(name))) {
       try {
@@ -84,11 +121,60 @@ export class ModelFolder {
         causes.push(cause);
       }
     }
+    await this.#expectFolder();
     const reasons = causes.map(messageOf).join('; ');
-    throw new FkinvError('MODEL_NOT_FOUND', `cannot read ${this.file(names[0] ?? '')} (${reasons}): ${needs}`, {
+    const others = named === undefined && manifestNaming !== undefined ? await this.#otherPrecisions(names) : [];
+    const [first] = others;
+    const remedy =
+      first === undefined
+        ? ''
+        : `; there is ${others.join(', ')}: name the one to take in fkinv.json, such as ` +
+          JSON.stringify(manifestNaming?.(first));
+    throw new FkinvError('MODEL_NOT_FOUND', `cannot read ${this.file(names[0] ?? '')} (${reasons}): ${needs}${remedy}`, {
       cause: causes[0],
     });
   }
+
+  /** Graphs such as `onnx/model_fp16.onnx` and `onnx/model_quantized.onnx`, for graphs of these names. */
+  async #otherPrecisions(names: string[]): Promise<string[]> {
+    const found = names.map(async (name) => {
+      const { dir, name: stem } = path.posix.parse(name);
+      const files = await readdir(this.file(dir)).catch(() => []);
+      const others = files.filter((file) => file.startsWith(`${stem}_`) && file.endsWith('.onnx')).sort();
+      return others.map((file) => path.posix.join(dir, file));
+    });
+    return (await Promise.all(found)).flat();
+  }
+}
+
+/** Files whose name begins as that of the graph `file` does: itself and its external data. */
+async function filesBeside(file: string): Promise<string[]> {
+  const { dir, base } = path.parse(file);
+  const files = await readdir(dir).catch(() => []);
+  return files.filter((name) => name.startsWith(base)).map((name) => path.join(dir, name));
+}
+
+/** Throws `MODEL_INVALID` where a file is a Git LFS pointer in place of its content. */
+export async function expectNoPointer(file: string): Promise<void> {
+  const opened = await open(file).catch(() => undefined); // what reads it says why it cannot be read
+  if (opened === undefined) return;
+  try {
+    const { buffer } = await opened.read({ buffer: Buffer.alloc(pointerStart.length) });
+    if (buffer.toString('latin1') === pointerStart) refusePointer(file);
+  } catch (error) {
+    if (error instanceof FkinvError) throw error;
+  } finally {
+    await opened.close();
+  }
+}
+
+function refusePointer(file: string, cause?: unknown): never {
+  throw new FkinvError(
+    'MODEL_INVALID',
+    `${file} is a Git LFS pointer, not the file that it stands for: install git-lfs and run git lfs pull in the clone, or ` +
+      'download the file itself',
+    { cause },
+  );
 }
 
 function parse<S extends z.ZodType>(file: string, text: string, schema: S): z.output<S> {
@@ -96,6 +182,7 @@ function parse<S extends z.ZodType>(file: string, text: string, schema: S): z.ou
   try {
     value = JSON.parse(text);
   } catch (cause) {
+    if (text.startsWith(pointerStart)) refusePointer(file, cause);
     throw new FkinvError('MODEL_INVALID', `${file} is not JSON: ${messageOf(cause)}`, { cause });
   }
   return validate(schema, value, file, 'MODEL_INVALID');

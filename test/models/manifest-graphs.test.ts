@@ -192,6 +192,25 @@ test('the dLLM’s graph: in the folder, else in its onnx/, or where the manifes
   await fails(t, load(at), 'MODEL_NOT_FOUND', path.join(at, 'model.onnx'), path.join(at, 'onnx', 'model.onnx'));
 });
 
+test('a graph of another precision alone is told of, with how to take it', async (t) => {
+  const at = await folder('dllm');
+  await move(path.join(at, 'model.onnx'), path.join(at, 'onnx', 'model_fp16.onnx'));
+  await writeFile(path.join(at, 'onnx', 'model_quantized.onnx'), '');
+  const load = (): Promise<Dllm> => Dllm.load(engine, new ModelFolder(at), clip);
+  const manifest = '{"graph":"onnx/model_fp16.onnx"}';
+  const named = ['onnx/model_fp16.onnx, onnx/model_quantized.onnx', 'fkinv.json', manifest];
+  await fails(t, load(), 'MODEL_NOT_FOUND', path.join(at, 'model.onnx'), ...named);
+  await writeFile(path.join(at, 'fkinv.json'), manifest);
+  await t.notThrowsAsync(load());
+
+  const towers = await folder('clip');
+  await move(path.join(towers, 'text_model.onnx'), path.join(towers, 'text_model_fp16.onnx'));
+  const ofText = '{"graphs":{"text":"text_model_fp16.onnx"}}';
+  await fails(t, Clip.load(engine, new ModelFolder(towers)), 'MODEL_NOT_FOUND', ofText);
+  await writeFile(path.join(towers, 'fkinv.json'), ofText);
+  await t.notThrowsAsync(Clip.load(engine, new ModelFolder(towers)));
+});
+
 for (const kind of ['dllm', 'clip'] as const) {
   test(`${kind}: files are held to their SHA-256`, async (t) => {
     const at = await folder(kind);

@@ -43,12 +43,39 @@ const kinds = ['dllm', 'clip'] as const;
 for (const kind of kinds) {
   test(`${kind}: a folder that does not exist`, async (t) => {
     const missing = path.join(root, 'missing', kind);
-    await refusesToLoad(t, { [kind]: missing }, 'MODEL_NOT_FOUND', missing, 'config.json');
+    const error = await fails(t, Inverter.load({ [kind]: missing }), 'MODEL_NOT_FOUND', `the model folder ${missing} (`);
+    t.false(error.message.includes('config.json'), error.message);
+    await works(t);
   });
 
   test(`${kind}: a file where the folder should be`, async (t) => {
     const file = path.join(await folder(kind), 'config.json');
-    await refusesToLoad(t, { [kind]: file }, 'MODEL_NOT_FOUND', file);
+    await refusesToLoad(t, { [kind]: file }, 'MODEL_NOT_FOUND', `${file} is no folder`);
+  });
+
+  test(`${kind}: files with a byte order mark`, async (t) => {
+    const at = await folder(kind);
+    await writeFile(path.join(at, 'fkinv.json'), '{}');
+    for (const name of [...filesOf[kind], 'fkinv.json'].filter((file) => file.endsWith('.json'))) {
+      await writeFile(path.join(at, name), `\ufeff${await readFile(path.join(at, name), 'utf8')}`);
+    }
+    const inverter = await Inverter.load({ dllm: await folder('dllm'), clip: await folder('clip'), [kind]: at });
+    t.is((await inverter.invert(image(), short)).tokens.length, 6);
+    await inverter.dispose();
+  });
+
+  test(`${kind}: Git LFS pointers in place of files`, async (t) => {
+    const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${'0'.repeat(64)}\nsize 123\n`;
+    for (const name of filesOf[kind]) {
+      const at = await folder(kind);
+      await writeFile(path.join(at, name), pointer);
+      const folders = { dllm: await folder('dllm'), clip: await folder('clip'), [kind]: at };
+      await fails(t, Inverter.load(folders), 'MODEL_INVALID', `${path.join(at, name)} is a Git LFS pointer`, 'git lfs pull');
+      if (!name.endsWith('.onnx')) continue;
+      await writeFile(path.join(at, 'fkinv.json'), JSON.stringify({ files: { [name]: '0'.repeat(64) } }));
+      await fails(t, Inverter.load(folders), 'MODEL_INVALID', `${path.join(at, name)} is a Git LFS pointer`);
+    }
+    await works(t);
   });
 
   for (const name of filesOf[kind]) {

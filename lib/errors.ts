@@ -14,6 +14,8 @@ export const errorCodes = {
   OUTPUT_FAILED: 'A file that was asked for cannot be written: check its path, its permissions and the disk.',
   IMAGE_NOT_FOUND: 'The image file does not exist or cannot be read: check the path and its permissions.',
   IMAGE_INVALID: 'The image is empty, truncated or of no format that is known: open it in a viewer, save it again.',
+  IMAGE_FORBIDDEN:
+    'A job names a file outside the folders that fkinv worker was given by --root: put the file there, or give its folder too.',
   IMAGE_TOO_LARGE:
     'The image has more than 268 million pixels, or would once resized for the model: scale or crop it first.',
   INVALID_PIXELS: 'Raw pixels do not fit their width, height and channels: data holds width × height × channels bytes.',
@@ -34,6 +36,8 @@ export const errorCodes = {
     'As many calls of invert wait for their turn as maxQueue of load allows: call again later, or use invertAll, which reads no more than it can take.',
   ABORTED: 'The signal was aborted; its reason is the cause.',
   DISPOSED: 'The Inverter was disposed of, before or during the call: load another.',
+  WORKER_DIED:
+    'Workers ended without a word, each while it did this image and nothing else, as often as --attempts allows: look at the image and at the memory of the workers, then try again with fkinv enqueue --retry-failed.',
   BULLMQ_NOT_FOUND: 'BullMQ, which fkinv worker and fkinv enqueue need, is not installed: npm install bullmq ioredis.',
   REDIS_UNAVAILABLE: 'Redis cannot be reached, or refuses: check the address, the password, and that it runs.',
   ORT_NOT_FOUND: 'ONNX Runtime’s library is missing: npm install onnxruntime-node, without --omit.',

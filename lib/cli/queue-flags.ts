@@ -1,13 +1,33 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { QueueAddress } from '../bulk/queue';
+import { FkinvError } from '../errors';
+import { environment } from '../util/environment';
 
 /** What the flags of a queue come to. */
 export interface QueueFlags {
-  redis: string;
+  redis?: string;
   queue: string;
 }
 
-function addressOf(text: string): string {
-  if (URL.canParse(text) && /^rediss?:$/.test(new URL(text).protocol)) return text;
+/** Where the queue is, by the flags and the environment. Throws `INVALID_OPTION`, without the address, as it may hold a password. */
+export function addressOf(redis: string | undefined, queue: string): QueueAddress {
+  if (redis !== undefined) return { redis, queue };
+  const { redis: ofEnvironment } = environment;
+  if (ofEnvironment === undefined) {
+    throw new FkinvError('INVALID_OPTION', `--redis <url> is not given, and FKINV_REDIS is not set: ${addressForm}`);
+  }
+  if (!isAddress(ofEnvironment)) throw new FkinvError('INVALID_OPTION', `FKINV_REDIS: ${addressForm}`);
+  return { redis: ofEnvironment, queue };
+}
+
+const addressForm = 'it must be an address such as redis://localhost:6379';
+
+function isAddress(text: string): boolean {
+  return URL.canParse(text) && /^rediss?:$/.test(new URL(text).protocol);
+}
+
+function parseAddress(text: string): string {
+  if (isAddress(text)) return text;
   throw new InvalidArgumentError('It must be an address such as redis://localhost:6379.');
 }
 
@@ -29,6 +49,11 @@ export function wholeNumber(min: number, max: number): (text: string) => number 
 export function addQueueFlags(command: Command): Command {
   return command
     .optionsGroup('Queue:')
-    .addOption(new Option('--redis <url>', 'address of Redis').argParser(addressOf).makeOptionMandatory())
+    .addOption(
+      new Option(
+        '--redis <url>',
+        'address of Redis (default FKINV_REDIS of the environment: the place for one with a password)',
+      ).argParser(parseAddress),
+    )
     .addOption(new Option('--queue <name>', 'name of the queue').argParser(nameOf).makeOptionMandatory());
 }

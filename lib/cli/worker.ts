@@ -18,6 +18,10 @@ export function addWorkerCommand(program: Command, finish: (code: number) => voi
   addModelFlags(addQueueFlags(command).optionsGroup('Models:'))
     .optionsGroup('Queue:')
     .option('--results <folder>', 'write results there, a file a job; otherwise they are in Redis', folderOf)
+    .option(
+      '--root <folder...>',
+      'invert only files in these folders, at any depth, links followed; otherwise any file',
+    )
     .addOption(
       new Option(
         '--concurrency <n>',
@@ -36,9 +40,11 @@ export function addWorkerCommand(program: Command, finish: (code: number) => voi
 }
 
 const explanation = [
-  '\nSIGTERM or Ctrl-C once finishes what was begun, twice ends at once; other workers\ntake over the jobs of one that ends without a word.',
+  '\nSIGTERM or Ctrl-C once finishes what was begun, and ends with 1 if a job failed;',
+  'twice ends at once. Other workers take over the jobs of one that ends without a word,',
+  'each with nothing beside it: one that takes down its worker again has failed an attempt.',
   section('Examples:', [
-    'fkinv worker --redis redis://localhost:6379 --queue photos',
-    'fkinv worker --redis redis://host:6379 --queue photos --results /shared/results',
+    'fkinv worker --redis redis://localhost:6379 --queue photos --root photos',
+    'FKINV_REDIS=redis://:password@host fkinv worker --queue photos --results /shared/results',
   ]),
 ].join('\n');

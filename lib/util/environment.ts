@@ -10,6 +10,11 @@ export const environment = {
     const name = process.env['FKINV_INSTRUCTION_SET'];
     return name === '' ? undefined : name;
   },
+  /** `FKINV_REDIS`: address of Redis where `--redis` is not given. Its password is then in no list of processes and no history of a shell. */
+  get redis(): string | undefined {
+    const address = process.env['FKINV_REDIS'];
+    return address === '' ? undefined : address;
+  },
   /** `NO_COLOR` (anything) takes the command's colours away, `FORCE_COLOR` (anything but 0 and false) gives them to a pipe too; undefined where neither is set. */
   get colours(): boolean | undefined {
     if ((process.env['NO_COLOR'] ?? '') !== '') return false;

@@ -1,5 +1,5 @@
 // Model folders that are refused, and why: files, fields, graphs, vocabularies.
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { inspect } from 'node:util';
 import test, { type ExecutionContext } from 'ava';

@@ -6,7 +6,9 @@
 
 namespace fkinv::kernels {
 
+/// How ancestors are drawn.
 enum class Scheme { multinomial, stratified, residual, systematic };
+inline constexpr const char* kSchemeNames[] = {"multinomial", "stratified", "residual", "systematic"};
 
 /// Whether an image's particles are resampled: where the threshold is below 1, when fewer than threshold·K count. Not
 /// where its weights are useless, ESS NaN.

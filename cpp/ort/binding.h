@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
+#include "cuda_graphs.h"
 #include "device/device.h"
 #include "error.h"
-#include "cuda_graphs.h"
 #include "session.h"
 
 namespace fkinv::ort {

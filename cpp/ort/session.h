@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "engine/cancel.h"
-#include "device/device.h"
 #include "cuda_graphs.h"
+#include "device/device.h"
+#include "engine/cancel.h"
 #include "library.h"
 
 namespace fkinv::ort {

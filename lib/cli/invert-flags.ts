@@ -1,5 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { LoadOptions } from '../inverter';
+import { rewards, type RewardOptions } from '../sampling/rewards/list';
+import { lambdaRange } from '../sampling/rewards/reward';
 import { deviceSchema, invertAllSchema, type Device, type ImageOptions, type InvertAllOptions } from '../options';
 
 type NumericOption =
@@ -10,8 +12,7 @@ type NumericOption =
   | 'blockLength'
   | 'guesses'
   | 'essThreshold'
-  | 'lambdaClip'
-  | 'lambdaEdit'
+  | keyof RewardOptions
   | 'temperature'
   | 'topK'
   | 'topP'
@@ -144,7 +145,7 @@ export function addModelFlags(command: Command): Command {
 
 /** Adds the flags of {@link ImageOptions}. */
 export function addSamplerFlags(command: Command): Command {
-  return command
+  command
     .optionsGroup('Prompt:')
     .addOption(number('--length <N>', 'length', 'the most tokens of the prompt', "1 to the model's limit"))
     .addOption(number('--min-length <N>', 'minLength', 'positions that cannot end it', '1 to length', '4'))
@@ -164,8 +165,9 @@ export function addSamplerFlags(command: Command): Command {
     .addOption(number('--temperature <τ>', 'temperature', 'of the draws', '0, or 0.06 to 10'))
     .addOption(number('--top-k <k>', 'topK', 'draw from the k most probable tokens', '1 or more', 'all'))
     .addOption(number('--top-p <p>', 'topP', 'draw from the fewest tokens of this mass', 'above 0, to 1'))
-    .optionsGroup('Rewards:')
-    .addOption(number('--lambda-clip <λ>', 'lambdaClip', 'weight of rewardClip; 0 is off', '0 to 10000'))
-    .addOption(number('--lambda-edit <λ>', 'lambdaEdit', 'weight of rewardEdit; 0 is off', '0 to 10000'))
-    .addOption(choice('--coupling-over <which>', 'couplingOver', 'which positions count in rewardEdit'));
+    .optionsGroup('Rewards:');
+  for (const { flag, option, field } of rewards) {
+    command.addOption(number(`${flag} <λ>`, option, `weight of ${field}; 0 is off`, lambdaRange.join(' to ')));
+  }
+  return command.addOption(choice('--coupling-over <which>', 'couplingOver', 'which positions count in rewardEdit'));
 }

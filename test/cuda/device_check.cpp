@@ -18,8 +18,8 @@
 #include <vector>
 
 #include "../long/demo.h"
-#include "device/cpu_device.h"
 #include "cuda_device.h"
+#include "device/cpu_device.h"
 #ifdef FKINV_EMULATED
 #include "emulator.h"
 #endif

@@ -50,19 +50,6 @@ __global__ void __launch_bounds__(kThreads)
   if (laneOf() == 0) ess[image] = sum * sum / squares;
 }
 
-// The ancestor of a slot by the scheme `residual`, of `count` particles that are expected so often each: ⌊expected⌋
-// copies in order, then by what is left of the expectations.
-__device__ int32_t residualAncestorOf(const double* expected, int count, int slot, double u) {
-  double copies = 0, left = 0;
-  const auto restOf = [=](int j) { return expected[j] - floor(expected[j]); };
-  for (int j = 0; j < count; ++j) {
-    copies += floor(expected[j]);
-    if (copies > slot) return j;
-    left += restOf(j);
-  }
-  return kernels::pick(count, restOf, [=](double sum) { return sum > u * left; });
-}
-
 __global__ void __launch_bounds__(kThreads)
     resampleOf(Particles particles, kernels::Scheme scheme, const uint64_t* seeds, uint32_t step, const uint8_t* live,
                const double* ess, double threshold, uint8_t* resampled, double* logWeights, int32_t* ancestors) {
@@ -83,16 +70,10 @@ __global__ void __launch_bounds__(kThreads)
   __syncthreads();
   double total = 0;
   for (int k = 0; k < K; ++k) total += weights[k];
-  const bool isResidual = scheme == kernels::Scheme::residual;
-  if (isResidual) {
-    __syncthreads();
-    eachSlot([=](int k) { weights[k] = static_cast<double>(K) * weights[k] / total; });
-    __syncthreads();
-  }
   eachSlot([=](int k) {
-    const uint32_t ofScheme = scheme == kernels::Scheme::systematic ? 0 : static_cast<uint32_t>(k);
+    const auto ofScheme = static_cast<uint32_t>(kernels::uniformSlotOf(scheme, k));
     const double u = kernels::uniforms(seeds[image], step, ofScheme, 0, kernels::Purpose::resampling).u;
-    slots[k] = isResidual ? residualAncestorOf(weights, K, k, u) : kernels::ancestorOf(scheme, weights, K, total, k, u);
+    slots[k] = kernels::ancestorOf(scheme, weights, K, total, k, u);
   });
   __syncthreads();
   eachSlot([=](int k) { weights[k] = 0; });

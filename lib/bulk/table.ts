@@ -5,7 +5,8 @@ import { groupSize, type Journal } from './journal';
 import type { ImageRecord } from './record';
 import { rewards, rewardsOf } from '../sampling/rewards/list';
 
-const columns = [
+/** The names of the columns. */
+export const columns = [
   'image',
   'prompt',
   ...rewards.map(({ field }) => field),

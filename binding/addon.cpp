@@ -3,9 +3,9 @@
 
 #include "addon_data.h"
 #include "args.h"
-#include "cpp/platform/build_facts.h"
 #include "cpp/device/devices.h"
 #include "cpp/ort/library.h"
+#include "cpp/platform/build_facts.h"
 #include "cpp/platform/platform.h"
 #include "engine.h"
 #include "errors.h"
@@ -84,9 +84,11 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   platform::pinOwnLibrary();
   auto* data = new AddonData();
   env.SetInstanceData(data);
-  const Napi::Function session = SessionClass::define(env), tensor = TensorClass::define(env);
+  const Napi::Function session = SessionClass::define(env), tensor = TensorClass::define(env),
+                       particles = ParticlesClass::define(env);
   data->session = Napi::Persistent(session);
   data->tensor = Napi::Persistent(tensor);
+  data->particles = Napi::Persistent(particles);
   exports.Set("setErrorClass", Napi::Function::New<setErrorClass>(env, "setErrorClass"));
   exports.Set("build", Napi::Function::New<build>(env, "build"));
   exports.Set("cuda", Napi::Function::New<cuda>(env, "cuda"));
@@ -96,7 +98,7 @@ Napi::Object initialise(Napi::Env env, Napi::Object exports) {
   exports.Set("onnxRuntimeVersion", Napi::Function::New<onnxRuntimeVersion>(env, "onnxRuntimeVersion"));
   exports.Set("stopEngines", Napi::Function::New<stopEngines>(env, "stopEngines"));
   exports.Set(EngineClass::kName, EngineClass::define(env));
-  exports.Set(ParticlesClass::kName, ParticlesClass::define(env));
+  exports.Set("createParticles", Napi::Function::New<ParticlesClass::create>(env, "createParticles"));
   exports.Set(RecorderClass::kName, RecorderClass::define(env));
   exports.Set(FileLockClass::kName, FileLockClass::define(env));
   exports.Set("planMemory", Napi::Function::New<ParticlesClass::plan>(env, "planMemory"));

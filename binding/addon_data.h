@@ -9,9 +9,9 @@ namespace fkinv::binding {
 class Jobs;
 
 struct AddonData {
-  Napi::FunctionReference errorClass;       // FkinvError, given by setErrorClass()
-  Napi::FunctionReference session, tensor;  // constructors of the classes that only the addon makes
-  std::set<Jobs*> jobs;                     // every one that lives
+  Napi::FunctionReference errorClass;                  // FkinvError, given by setErrorClass()
+  Napi::FunctionReference session, tensor, particles;  // constructors of the classes that only the addon makes
+  std::set<Jobs*> jobs;                                // every one that lives
 };
 
 inline AddonData& addonData(Napi::Env env) { return *env.GetInstanceData<AddonData>(); }

@@ -70,6 +70,42 @@ inline Napi::Object toObject(Napi::Value value) {
   return value.As<Napi::Object>();
 }
 
+/// The named values of an object. Each name that is asked for must be there, and none other may: a name that one side
+/// spells otherwise than the other is an error, not a value left out.
+class Fields {
+ public:
+  explicit Fields(Napi::Value value) : object_(toObject(value)) {}
+
+  Napi::Value operator[](const char* name) {
+    const Napi::Value value = object_.Get(name);
+    detail::expect(object_.Env(), !value.IsUndefined(), (std::string("a value named ") + name).c_str());
+    ++asked_;
+    return value;
+  }
+  /// To be called once every name was asked for.
+  void expectNoOther() const {
+    const Napi::Array names = object_.GetPropertyNames();
+    detail::expect(object_.Env(), names.Length() == asked_, "no other names than those it knows");
+  }
+
+ private:
+  Napi::Object object_;
+  uint32_t asked_ = 0;
+};
+
+/// One of an enumeration's values by its name; `names` has them in the enumeration's order.
+template <class Enum, std::size_t count>
+Enum toEnum(Napi::Value value, const char* const (&names)[count]) {
+  const std::string name = toString(value);
+  std::string all;
+  for (std::size_t i = 0; i < count; ++i) {
+    if (name == names[i]) return static_cast<Enum>(i);
+    all += (i > 0 ? ", " : "") + std::string(names[i]);
+  }
+  detail::expect(value.Env(), false, ("one of " + all).c_str());
+  return {};
+}
+
 /// The native object behind an instance of `Class`.
 template <class Class>
 Class& unwrap(Napi::Value value) {

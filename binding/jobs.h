@@ -27,6 +27,10 @@ class Jobs : public std::enable_shared_from_this<Jobs> {
   /// Joins the engine's thread. Close the engine and let its jobs drain first, or this waits for them.
   void stop() { engine_.reset(); }
 
+  /// Gives up what is on the engine's device, on the engine's thread, behind the jobs that wait; here once that thread
+  /// has ended, when nobody else gives the device work.
+  void drop(std::shared_ptr<const void> held);
+
   /// Runs `work` on the engine's thread; `convert` turns its result into the promise's value on the JavaScript thread.
   template <class Work, class Convert>
   Napi::Promise run(Napi::Env env, const std::shared_ptr<CancelToken>& cancel, Work work, Convert convert) {
@@ -37,7 +41,7 @@ class Jobs : public std::enable_shared_from_this<Jobs> {
       const auto result = std::make_shared<std::unique_ptr<Result>>();
       return submit(
           env, cancel, [result, work = std::move(work)] { *result = std::make_unique<Result>(work()); },
-          [result, convert = std::move(convert)](Napi::Env e) -> Napi::Value { return convert(e, **result); });
+          [result, convert = std::move(convert)](Napi::Env e) mutable -> Napi::Value { return convert(e, **result); });
     }
   }
 

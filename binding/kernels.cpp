@@ -5,6 +5,7 @@
 
 #include "args.h"
 #include "cpp/device/cpu_device.h"
+#include "cpp/device/read_logits.h"
 #include "cpp/error.h"
 #include "cpp/kernels/coupling.h"
 #include "cpp/kernels/draw.h"
@@ -42,9 +43,7 @@ class Read {
     for (auto* sums : {&rowExponent_, &rowMass_, &rowTempered_}) sums->resize(rowOf_.size());
     gram.resize(rowOf_.size() * static_cast<std::size_t>(positions));
     CpuDevice device(1, vectors);
-    device.pass(z, temperature, tiles());
-    device.merge(z, temperature, tiles(), rows());
-    if (temperature != 0 && !truncation.keepsAll()) device.truncate(z, temperature, truncation, tiles(), rows());
+    readLogits(device, z, temperature, truncation, tiles(), rows());
     for (std::size_t r = 0; r < fault_.size(); ++r) {
       if (fault_[r] == kernels::RowFault::none) continue;
       const std::string where = "state " + std::to_string(r / static_cast<std::size_t>(positions)) + ", position " +
@@ -72,9 +71,10 @@ class Read {
   std::vector<kernels::RowFault> fault_;
 };
 
-kernels::LogitsType toType(Napi::Value value) { return static_cast<kernels::LogitsType>(toInt(value)); }
+kernels::LogitsType toType(Napi::Value value) { return toEnum<kernels::LogitsType>(value, kernels::kLogitsTypeNames); }
 
-// coupling(logits: Float32Array | Uint16Array, type, positions, vocab, counted: Uint8Array, instructionSet: string):
+// coupling(logits: Float32Array | Uint16Array, type: string, positions, vocab, counted: Uint8Array, instructionSet:
+// string):
 //   { gram, entropy, rowMax: Float32Array[]; mean, variance, reward: number[] }
 Napi::Value coupling(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -107,7 +107,7 @@ Napi::Value coupling(const Napi::CallbackInfo& info) {
   });
 }
 
-// draw(logits: Float32Array | Uint16Array, type, vocab, temperature, topK, topP, u, uInside: Float64Array,
+// draw(logits: Float32Array | Uint16Array, type: string, vocab, temperature, topK, topP, u, uInside: Float64Array,
 //   instructionSet: string): Int32Array
 Napi::Value draw(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -126,7 +126,7 @@ Napi::Value draw(const Napi::CallbackInfo& info) {
   });
 }
 
-// resample(logWeights: Float64Array, scheme: number, u: Float64Array): { ancestors: Int32Array, ess: number }
+// resample(logWeights: Float64Array, scheme: string, u: Float64Array): { ancestors: Int32Array, ess: number }
 Napi::Value resample(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   return guard(env, [&]() -> Napi::Value {
@@ -134,7 +134,8 @@ Napi::Value resample(const Napi::CallbackInfo& info) {
     const double ess = kernels::effectiveSampleSize(logWeights);
     if (!std::isfinite(ess)) throw Error("DEGENERATE_WEIGHTS", "no log-weight is finite, or one is NaN or +inf");
     std::vector<int32_t> ancestors(logWeights.size());
-    kernels::resample(logWeights, static_cast<kernels::Scheme>(toInt(info[1])), toSpan<double>(info[2]), ancestors);
+    kernels::resample(logWeights, toEnum<kernels::Scheme>(info[1], kernels::kSchemeNames), toSpan<double>(info[2]),
+                      ancestors);
     Napi::Object result = Napi::Object::New(env);
     result.Set("ancestors", toTypedArray(env, ancestors));
     result.Set("ess", ess);

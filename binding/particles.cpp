@@ -1,5 +1,8 @@
 #include "particles.h"
 
+#include <string_view>
+
+#include "addon_data.h"
 #include "args.h"
 #include "cpp/error.h"
 #include "cpp/particles/memory_plan.h"
@@ -13,24 +16,31 @@ namespace fkinv::binding {
 namespace {
 
 DllmGraph toDllm(Napi::Value value) {
-  const Napi::Object o = toObject(value);
-  return {unwrap<SessionClass>(o.Get("session")).session(value.Env()),
-          toString(o.Get("ids")),
-          toString(o.Get("condition")),
-          toString(o.Get("attentionMask")),
-          toString(o.Get("positionIds")),
-          toString(o.Get("timestep")),
-          toString(o.Get("logits")),
-          toInt(o.Get("vocab")),
-          toInt(o.Get("shift")),
-          toVector<int32_t>(o.Get("suffix")),
-          toVector<int64_t>(o.Get("conditionShape"))};
+  Fields of(value);
+  const DllmGraph graph = {.session = unwrap<SessionClass>(of["session"]).session(value.Env()),
+                           .ids = toString(of["ids"]),
+                           .condition = toString(of["condition"]),
+                           .attentionMask = toString(of["attentionMask"]),
+                           .positionIds = toString(of["positionIds"]),
+                           .timestep = toString(of["timestep"]),
+                           .logits = toString(of["logits"]),
+                           .vocab = toInt(of["vocab"]),
+                           .shift = toInt(of["shift"]),
+                           .suffix = toVector<int32_t>(of["suffix"]),
+                           .conditionShape = toVector<int64_t>(of["conditionShape"])};
+  of.expectNoOther();
+  return graph;
 }
 
 TextGraph toText(Napi::Value value) {
-  const Napi::Object o = toObject(value);
-  return {unwrap<SessionClass>(o.Get("session")).session(value.Env()), toString(o.Get("ids")),
-          toString(o.Get("attentionMask")), toString(o.Get("embeddings")), toInt(o.Get("maxWidth"))};
+  Fields of(value);
+  const TextGraph graph = {.session = unwrap<SessionClass>(of["session"]).session(value.Env()),
+                           .ids = toString(of["ids"]),
+                           .attentionMask = toString(of["attentionMask"]),
+                           .embeddings = toString(of["embeddings"]),
+                           .maxWidth = toInt(of["maxWidth"])};
+  of.expectNoOther();
+  return graph;
 }
 
 template <class F>
@@ -57,18 +67,31 @@ std::vector<Reference> toReferences(Napi::Value value) {
 std::vector<Restriction> toRestrictions(Napi::Value value) {
   std::vector<Restriction> restrictions;
   eachOf(value, [&](Napi::Value each) {
-    const Napi::Object o = toObject(each);
-    restrictions.push_back({toVector<int32_t>(o.Get("ids")), toVector<uint8_t>(o.Get("at"))});
+    Fields of(each);
+    restrictions.push_back({.ids = toVector<int32_t>(of["ids"]), .at = toVector<uint8_t>(of["at"])});
+    of.expectNoOther();
   });
   return restrictions;
 }
 
+// { name: string, lambda: number, isGiven: boolean }[]
+std::vector<RewardOptions> toRewards(Napi::Value value) {
+  std::vector<RewardOptions> rewards;
+  eachOf(value, [&](Napi::Value each) {
+    Fields of(each);
+    rewards.push_back(
+        {.name = toString(of["name"]), .lambda = toDouble(of["lambda"]), .isGiven = toBool(of["isGiven"])});
+    of.expectNoOther();
+  });
+  return rewards;
+}
+
 // { rows, positions, excluded, offsets: Int32Array }
 std::vector<Redraw> toRedraws(Napi::Value value) {
-  const Napi::Object o = toObject(value);
-  const std::span<const int32_t> rows = toSpan<int32_t>(o.Get("rows")), positions = toSpan<int32_t>(o.Get("positions")),
-                                 excluded = toSpan<int32_t>(o.Get("excluded")),
-                                 offsets = toSpan<int32_t>(o.Get("offsets"));
+  Fields of(value);
+  const std::span<const int32_t> rows = toSpan<int32_t>(of["rows"]), positions = toSpan<int32_t>(of["positions"]),
+                                 excluded = toSpan<int32_t>(of["excluded"]), offsets = toSpan<int32_t>(of["offsets"]);
+  of.expectNoOther();
   std::vector<Redraw> redraws;
   for (std::size_t i = 0; i < rows.size(); ++i) {
     redraws.push_back({rows[i], positions[i], {excluded.begin() + offsets[i], excluded.begin() + offsets[i + 1]}});
@@ -76,38 +99,58 @@ std::vector<Redraw> toRedraws(Napi::Value value) {
   return redraws;
 }
 
-// { ids: BigInt64Array, widths, places: Int32Array }
-Particles::Texts toTexts(Napi::Value value) {
-  const Napi::Object o = toObject(value);
-  const std::vector<int32_t> places = toVector<int32_t>(o.Get("places"));
-  return {toVector<int64_t>(o.Get("ids")), toVector<int32_t>(o.Get("widths")), {places.begin(), places.end()}};
+// { ids: BigInt64Array, widths, textOf: Int32Array }
+TextBatch toTexts(Napi::Value value) {
+  Fields of(value);
+  const TextBatch texts = {.ids = toVector<int64_t>(of["ids"]),
+                           .widths = toVector<int32_t>(of["widths"]),
+                           .textOf = toVector<int32_t>(of["textOf"])};
+  of.expectNoOther();
+  return texts;
+}
+
+// { <name of each reward that is given>: Float64Array [guesses, particles] }
+std::vector<std::vector<double>> toGiven(Napi::Value value, std::size_t guesses,
+                                         const std::vector<RewardOptions>& rewards) {
+  Fields of(value);
+  std::vector<std::vector<double>> given;
+  for (const RewardOptions& reward : rewards) {
+    if (!reward.isGiven) continue;
+    given.push_back(toVector<double>(of[reward.name.c_str()]));
+    detail::expect(value.Env(), given.back().size() == guesses, "a value of each guess");
+  }
+  of.expectNoOther();
+  return given;
 }
 
 ParticleOptions toOptions(Napi::Value value) {
-  const Napi::Object o = toObject(value);
-  return {{toInt(o.Get("images")), toInt(o.Get("particlesPerImage")), toInt(o.Get("length"))},
-          toInt(o.Get("steps")),
-          toInt(o.Get("guesses")),
-          toInt(o.Get("maskId")),
-          toVector<int32_t>(o.Get("suppressed")),
-          toRestrictions(o.Get("restrictions")),
-          toVector<int32_t>(o.Get("stops")),
-          toVector<int32_t>(o.Get("pinned")),
-          toVector<int32_t>(o.Get("prefixes")),
-          toBool(o.Get("countAll")),
-          toDouble(o.Get("temperature")),
-          {toInt(o.Get("topK")), toDouble(o.Get("topP"))},
-          static_cast<kernels::Order>(toInt(o.Get("order"))),
-          toInt(o.Get("blockLength")),
-          static_cast<kernels::Scheme>(toInt(o.Get("scheme"))),
-          toDouble(o.Get("essThreshold")),
-          toDouble(o.Get("lambdaClip")),
-          toDouble(o.Get("lambdaEdit")),
-          toVector<uint64_t>(o.Get("seeds"))};
+  Fields of(value);
+  const ParticleOptions options = {.layout = {.images = toInt(of["images"]),
+                                              .perImage = toInt(of["particlesPerImage"]),
+                                              .length = toInt(of["length"])},
+                                   .steps = toInt(of["steps"]),
+                                   .guesses = toInt(of["guesses"]),
+                                   .maskId = toInt(of["maskId"]),
+                                   .suppressed = toVector<int32_t>(of["suppressed"]),
+                                   .restrictions = toRestrictions(of["restrictions"]),
+                                   .stops = toVector<int32_t>(of["stops"]),
+                                   .pinned = toVector<int32_t>(of["pinned"]),
+                                   .prefixes = toVector<int32_t>(of["prefixes"]),
+                                   .countAll = toBool(of["countAll"]),
+                                   .temperature = toDouble(of["temperature"]),
+                                   .truncation = {.topK = toInt(of["topK"]), .topP = toDouble(of["topP"])},
+                                   .order = toEnum<kernels::Order>(of["order"], kernels::kOrderNames),
+                                   .blockLength = toInt(of["blockLength"]),
+                                   .scheme = toEnum<kernels::Scheme>(of["scheme"], kernels::kSchemeNames),
+                                   .essThreshold = toDouble(of["essThreshold"]),
+                                   .rewards = toRewards(of["rewards"]),
+                                   .seeds = toVector<uint64_t>(of["seeds"])};
+  of.expectNoOther();
+  return options;
 }
 
 // { image: number, code: string, message: string }[]
-Napi::Array toArray(Napi::Env env, const std::vector<Particles::Failure>& failures) {
+Napi::Array toArray(Napi::Env env, const std::vector<Failure>& failures) {
   Napi::Array array = Napi::Array::New(env);
   for (const auto& [image, error] : failures) {
     Napi::Object failure = Napi::Object::New(env);
@@ -149,18 +192,37 @@ Napi::Function ParticlesClass::define(Napi::Env env) {
        InstanceMethod<&ParticlesClass::cancel>("cancel"), InstanceMethod<&ParticlesClass::release>("release")});
 }
 
-// new Particles(engine, dllm, text, references: Tensor[][], embedSize: number, options, conditions: Tensor[],
-//   recorder: Recorder | undefined)
-ParticlesClass::ParticlesClass(const Napi::CallbackInfo& info) : ObjectWrap(info), env_(info.Env()) {
-  guard(info.Env(), [&] {
-    jobs_ = unwrap<EngineClass>(info[0]).jobs(info.Env());
-    particles_ = makeParticles(RecorderClass::deviceOf(*jobs_, info[7]), toDllm(info[1]), toText(info[2]),
-                               toReferences(info[3]), toInt(info[4]), toOptions(info[5]), toFeatures(info[6]));
-  });
-  account(static_cast<int64_t>(particles_->bytes()));
-}
+ParticlesClass::ParticlesClass(const Napi::CallbackInfo& info) : ObjectWrap(info), env_(info.Env()) {}
 
-ParticlesClass::~ParticlesClass() { account(0); }
+ParticlesClass::~ParticlesClass() { giveBack(); }
+
+// createParticles(engine, dllm, text, references: Tensor[][], embedSize: number, options, conditions: Tensor[],
+//   recorder: Recorder | undefined): Promise<Particles>, made on the engine's thread, which alone gives the device work
+Napi::Value ParticlesClass::create(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  return guard(env, [&]() -> Napi::Value {
+    const std::shared_ptr<Jobs> jobs = unwrap<EngineClass>(info[0]).jobs(env);
+    const auto options = std::make_shared<const ParticleOptions>(toOptions(info[5]));
+    return jobs->run(
+        env, std::make_shared<CancelToken>(),
+        [device = RecorderClass::deviceOf(*jobs, info[7]), dllm = toDllm(info[1]), text = toText(info[2]),
+         references = toReferences(info[3]), embedSize = toInt(info[4]), options, conditions = toFeatures(info[6])] {
+          auto particles = makeParticles(device, dllm, text, references, embedSize, *options, conditions);
+          const std::size_t hostBytes = std::string_view(device->memoryName()) == "Cpu" ? particles->bytes() : 0;
+          return Made{std::move(particles), hostBytes};
+        },
+        [jobs, options](Napi::Env e, Made& made) -> Napi::Value {
+          const Napi::Object object = addonData(e).particles.New({});
+          ParticlesClass& self = *Unwrap(object);
+          self.jobs_ = jobs;
+          self.guesses_ = static_cast<std::size_t>(options->guesses * options->layout.particles());
+          self.rewards_ = options->rewards;
+          self.particles_ = std::move(made.particles);
+          self.account(static_cast<int64_t>(made.hostBytes));
+          return object;
+        });
+  });
+}
 
 // planMemory(engine, dllm, text, embedSize: number, options): { logits, tiles, rows, texts, particles: number }
 Napi::Value ParticlesClass::plan(const Napi::CallbackInfo& info) {
@@ -228,22 +290,23 @@ Napi::Value ParticlesClass::guess(const Napi::CallbackInfo& info) {
       });
 }
 
-// advance(step, { ids: BigInt64Array, widths, places: Int32Array }, placeOf: Int32Array):
-//   Promise<{ clip, edit, logWeights, ess: Float64Array, failures, proposal }>, where the proposal is undefined in the
-// last step, else { ancestors: Int32Array, resampled: Uint8Array, tokens: Int32Array }
+// advance(step, { ids: BigInt64Array, widths, textOf: Int32Array }, given: { <reward>: Float64Array }):
+//   Promise<{ rewards: { <reward>: Float64Array }, logWeights, ess: Float64Array, failures, proposal }>, where the
+// proposal is undefined in the last step, else { ancestors: Int32Array, resampled: Uint8Array, tokens: Int32Array }
 Napi::Value ParticlesClass::advance(const Napi::CallbackInfo& info) {
   return run(
       info.Env(),
-      [step = toInt(info[0]), fresh = toTexts(info[1]), placeOf = toVector<int32_t>(info[2]),
-       cancel = cancel_](Particles& p) { return p.advance(step, fresh, placeOf, *cancel); },
-      [](Napi::Env env, const Particles::Outcome& outcome) -> Napi::Value {
-        const auto& [rewards, proposal] = outcome;
+      [step = toInt(info[0]), texts = toTexts(info[1]), given = toGiven(info[2], guesses_, rewards_),
+       cancel = cancel_](Particles& p) { return p.advance(step, texts, given, *cancel); },
+      [list = rewards_](Napi::Env env, const Particles::Outcome& outcome) -> Napi::Value {
+        const auto& [weighed, proposal] = outcome;
+        Napi::Object rewards = Napi::Object::New(env);
+        for (std::size_t i = 0; i < list.size(); ++i) rewards.Set(list[i].name, toTypedArray(env, weighed.rewards[i]));
         Napi::Object object = Napi::Object::New(env);
-        object.Set("clip", toTypedArray(env, rewards.clip));
-        object.Set("edit", toTypedArray(env, rewards.edit));
-        object.Set("logWeights", toTypedArray(env, rewards.logWeights));
-        object.Set("ess", toTypedArray(env, rewards.ess));
-        object.Set("failures", toArray(env, rewards.failures));
+        object.Set("rewards", rewards);
+        object.Set("logWeights", toTypedArray(env, weighed.logWeights));
+        object.Set("ess", toTypedArray(env, weighed.ess));
+        object.Set("failures", toArray(env, weighed.failures));
         if (!proposal) return object;
         Napi::Object next = Napi::Object::New(env);
         next.Set("ancestors", toTypedArray(env, proposal->ancestors));
@@ -281,13 +344,13 @@ Napi::Value ParticlesClass::retire(const Napi::CallbackInfo& info) {
 Napi::Value ParticlesClass::finish(const Napi::CallbackInfo& info) {
   return run(
       info.Env(), [](Particles& p) { return std::make_pair(p.final(), p.stages()); },
-      [](Napi::Env env, const std::pair<Particles::Final, std::vector<Particles::Stage>>& result) -> Napi::Value {
+      [](Napi::Env env, const std::pair<Particles::Final, std::vector<Stage>>& result) -> Napi::Value {
         const auto& [final, stages] = result;
         Napi::Object object = Napi::Object::New(env);
         object.Set("tokens", toTypedArray(env, final.tokens));
         object.Set("logProb", toTypedArray(env, final.logProb));
         Napi::Array all = Napi::Array::New(env);
-        for (const Particles::Stage& stage : stages) {
+        for (const Stage& stage : stages) {
           Napi::Object one = Napi::Object::New(env);
           one.Set("name", stage.name);
           one.Set("ms", stage.milliseconds);
@@ -329,9 +392,11 @@ Napi::Value ParticlesClass::similarity(const Napi::CallbackInfo& info) {
 // cancel(): stops the job that runs now, and fails all later ones with "ABORTED".
 void ParticlesClass::cancel(const Napi::CallbackInfo&) { cancel_->cancel(); }
 
-// release(): frees the memory once no job uses it.
-void ParticlesClass::release(const Napi::CallbackInfo&) {
-  particles_.reset();
+// release(): frees the memory once no job uses it, on the engine's thread.
+void ParticlesClass::release(const Napi::CallbackInfo&) { giveBack(); }
+
+void ParticlesClass::giveBack() {
+  if (particles_) jobs_->drop(std::move(particles_));
   account(0);
 }
 

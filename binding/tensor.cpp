@@ -11,6 +11,10 @@ Napi::Function TensorClass::define(Napi::Env env) {
 
 TensorClass::TensorClass(const Napi::CallbackInfo& info) : ObjectWrap(info) { Value().TypeTag(&kTag); }
 
+TensorClass::~TensorClass() {
+  if (jobs_) jobs_->drop(std::move(values_));
+}
+
 Napi::Object TensorClass::create(Napi::Env env, std::shared_ptr<Jobs> jobs,
                                  std::shared_ptr<const Array<float>> values) {
   const Napi::Object object = addonData(env).tensor.New({});

@@ -13,6 +13,7 @@ class TensorClass : public Napi::ObjectWrap<TensorClass> {
   static Napi::Function define(Napi::Env env);
   static Napi::Object create(Napi::Env env, std::shared_ptr<Jobs> jobs, std::shared_ptr<const Array<float>> values);
   explicit TensorClass(const Napi::CallbackInfo& info);
+  ~TensorClass() override;
 
   const std::shared_ptr<const Array<float>>& values() const { return values_; }
 

@@ -416,10 +416,9 @@ void CudaDevice::average(std::span<const float* const> embeddings, int size, flo
         "averaging embeddings");
 }
 
-void CudaDevice::weigh(const Layout& layout, int guesses, double lambdaClip, double lambdaEdit, const double* clip,
-                       const double* edit, const double* previousTotal, double* total, double* logWeights) {
-  check(cuda::weigh(particlesOf(layout), guesses, lambdaClip, lambdaEdit, clip, edit, previousTotal, total, logWeights,
-                    stream()),
+void CudaDevice::weigh(const Layout& layout, int guesses, const WeightedRewards& rewards, const double* previousTotal,
+                       double* total, double* logWeights) {
+  check(cuda::weigh(particlesOf(layout), guesses, rewards, previousTotal, total, logWeights, stream()),
         "weighing particles");
 }
 

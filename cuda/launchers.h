@@ -94,9 +94,8 @@ cudaError_t cosine(const Particles& particles, const float* texts, const int32_t
 cudaError_t average(const float* const* embeddings, int count, int size, float* mean, cudaStream_t stream);
 
 /// K4.
-cudaError_t weigh(const Particles& particles, int guesses, double lambdaClip, double lambdaEdit, const double* clip,
-                  const double* edit, const double* previousTotal, double* total, double* logWeights,
-                  cudaStream_t stream);
+cudaError_t weigh(const Particles& particles, int guesses, const WeightedRewards& rewards, const double* previousTotal,
+                  double* totals, double* logWeights, cudaStream_t stream);
 cudaError_t effectiveSampleSize(const Particles& particles, const double* logWeights, double* ess, cudaStream_t stream);
 cudaError_t resample(const Particles& particles, kernels::Scheme scheme, const uint64_t* seeds, uint32_t step,
                      const uint8_t* live, const double* ess, double threshold, uint8_t* resampled, double* logWeights,

@@ -1,7 +1,7 @@
-// K4 (kernels/potential.h, kernels/resample.h): the particles' totals and log-weights, the effective sample size of
+// K4 (rewards/total.h, kernels/resample.h): the particles' totals and log-weights, the effective sample size of
 // each image, ancestors, and what they hand down.
 //
-// total = λ_CLIP r_CLIP + λ_edit r_edit, of several guesses the log-mean-exp; log w += total − the total before it. ESS
+// total = Σ λ·r over the rewards, of several guesses the log-mean-exp; log w += total − the total before it. ESS
 // = (Σ e)²/Σ e² with e_k = exp(log w_k − max). Slot k takes the first j with e_0 + … + e_j > u_k·Σ e, or as the other
 // schemes have it; all sums in float64, those that choose ancestors from left to right as on the CPU.
 //
@@ -10,7 +10,7 @@
 // after it. gather: a thread a word of 4 bytes where rows are whole ones, which then begin at one, else a byte. No
 // shared memory.
 //
-// Bytes: 16 a guess of a particle and 32 a particle; gather reads and writes a row. FLOPs in float64: an exponential a
+// Bytes: 8 a reward of a guess and 32 a particle; gather reads and writes a row. FLOPs in float64: an exponential a
 // particle in each of effectiveSampleSize and resample, and one a guess; 2·K additions a slot.
 //
 // Floor, computed and not measured, for P = 8 and N = 77 with what is gathered: 6 KB, under 0.01 µs on an A6000 (768
@@ -23,21 +23,12 @@ namespace {
 constexpr int kThreads = 128;
 constexpr double kNothing = -std::numeric_limits<double>::infinity();
 
-__global__ void __launch_bounds__(kThreads)
-    weighOf(Particles particles, int guesses, double lambdaClip, double lambdaEdit, const double* clip,
-            const double* edit, const double* previousTotal, double* total, double* logWeights) {
+__global__ void __launch_bounds__(kThreads) weighOf(Particles particles, int guesses, WeightedRewards rewards,
+                                                    const double* previousTotal, double* totals, double* logWeights) {
   const int p = static_cast<int>(threadOfGrid());
   if (p >= particles.count()) return;
-  const auto ofGuess = [=](int g) {
-    const int64_t at = static_cast<int64_t>(g) * particles.count() + p;
-    return lambdaClip * clip[at] + lambdaEdit * edit[at];
-  };
-  double max = ofGuess(0);
-  for (int g = 1; g < guesses; ++g) max = fmax(max, ofGuess(g));
-  double sum = 0;
-  for (int g = 0; g < guesses; ++g) sum += exp(ofGuess(g) - max);
-  total[p] = guesses == 1 ? max : max + log(sum / guesses);
-  logWeights[p] += total[p] - previousTotal[p];
+  totals[p] = total(rewards, guesses, static_cast<int>(particles.count()), p);
+  logWeights[p] += totals[p] - previousTotal[p];
 }
 
 __global__ void __launch_bounds__(kThreads)
@@ -57,19 +48,6 @@ __global__ void __launch_bounds__(kThreads)
   sum = sumOfWarp(sum);
   squares = sumOfWarp(squares);
   if (laneOf() == 0) ess[image] = sum * sum / squares;
-}
-
-// The ancestor of a slot by the scheme `residual`, of `count` particles that are expected so often each: ⌊expected⌋
-// copies in order, then by what is left of the expectations.
-__device__ int32_t residualAncestorOf(const double* expected, int count, int slot, double u) {
-  double copies = 0, left = 0;
-  const auto restOf = [=](int j) { return expected[j] - floor(expected[j]); };
-  for (int j = 0; j < count; ++j) {
-    copies += floor(expected[j]);
-    if (copies > slot) return j;
-    left += restOf(j);
-  }
-  return kernels::pick(count, restOf, [=](double sum) { return sum > u * left; });
 }
 
 __global__ void __launch_bounds__(kThreads)
@@ -92,16 +70,10 @@ __global__ void __launch_bounds__(kThreads)
   __syncthreads();
   double total = 0;
   for (int k = 0; k < K; ++k) total += weights[k];
-  const bool isResidual = scheme == kernels::Scheme::residual;
-  if (isResidual) {
-    __syncthreads();
-    eachSlot([=](int k) { weights[k] = static_cast<double>(K) * weights[k] / total; });
-    __syncthreads();
-  }
   eachSlot([=](int k) {
-    const uint32_t ofScheme = scheme == kernels::Scheme::systematic ? 0 : static_cast<uint32_t>(k);
+    const auto ofScheme = static_cast<uint32_t>(kernels::uniformSlotOf(scheme, k));
     const double u = kernels::uniforms(seeds[image], step, ofScheme, 0, kernels::Purpose::resampling).u;
-    slots[k] = isResidual ? residualAncestorOf(weights, K, k, u) : kernels::ancestorOf(scheme, weights, K, total, k, u);
+    slots[k] = kernels::ancestorOf(scheme, weights, K, total, k, u);
   });
   __syncthreads();
   eachSlot([=](int k) { weights[k] = 0; });
@@ -127,11 +99,10 @@ cudaError_t gatherWords(const Particles& particles, const int32_t* ancestors, co
 
 }  // namespace
 
-cudaError_t weigh(const Particles& particles, int guesses, double lambdaClip, double lambdaEdit, const double* clip,
-                  const double* edit, const double* previousTotal, double* total, double* logWeights,
-                  cudaStream_t stream) {
-  return FKINV_LAUNCH(weighOf, blocksFor(particles.count(), kThreads), kThreads, 0, stream, particles, guesses,
-                      lambdaClip, lambdaEdit, clip, edit, previousTotal, total, logWeights);
+cudaError_t weigh(const Particles& particles, int guesses, const WeightedRewards& rewards, const double* previousTotal,
+                  double* totals, double* logWeights, cudaStream_t stream) {
+  return FKINV_LAUNCH(weighOf, blocksFor(particles.count(), kThreads), kThreads, 0, stream, particles, guesses, rewards,
+                      previousTotal, totals, logWeights);
 }
 
 cudaError_t effectiveSampleSize(const Particles& particles, const double* logWeights, double* ess,

@@ -1,14 +1,11 @@
 import type { FkinvError } from './errors';
+import type { RewardLists, RewardValues } from './sampling/rewards/list';
 
 /** What {@link Inverter.invert} resolves to. Plain data: `JSON.stringify` keeps all of it (a bigint seed excepted). */
-export interface Inversion {
+export interface Inversion extends RewardValues {
   /** The recovered prompt T*: the text of the best particle. */
   prompt: string;
-  /** r_CLIP: cosine of the prompt's and the image's CLIP embeddings, −1 to 1. */
-  rewardClip: number;
-  /** r_edit = 1 − (μ + σ) of the token-to-token similarity over the counted positions; 1 is fully disentangled. */
-  rewardEdit: number;
-  /** λ_CLIP·rewardClip + λ_edit·rewardEdit, what the particles are ranked by. */
+  /** Σ λ·r of the rewards, λ_CLIP·rewardClip + λ_edit·rewardEdit: what the particles are ranked by. */
   reward: number;
   /** Log-probability of the prompt's tokens under the dLLM, each as it was drawn along the chosen trajectory, in nats. */
   logProb: number;
@@ -51,14 +48,10 @@ export interface Coupling {
 }
 
 /** One particle at the end. */
-export interface Particle {
+export interface Particle extends RewardValues {
   /** Its text. */
   prompt: string;
-  /** r_CLIP of its text, −1 to 1. */
-  rewardClip: number;
-  /** r_edit of its text, at most 1. */
-  rewardEdit: number;
-  /** λ_CLIP·rewardClip + λ_edit·rewardEdit, what the particles are ranked by. */
+  /** Σ λ·r of the rewards, λ_CLIP·rewardClip + λ_edit·rewardEdit: what the particles are ranked by. */
   reward: number;
   /** Log-probability of its tokens, each as it was drawn along its trajectory, in nats: 0 or less. */
   logProb: number;
@@ -68,18 +61,17 @@ export interface Particle {
   slot: number;
 }
 
-/** One step: entry k of every list is of the particle in slot k, before it was resampled. */
-export interface TraceStep {
+/**
+ * One step: entry k of every list is of the particle in slot k, before it was resampled. The rewards are those of its clean
+ * guess, with several guesses their mean [K].
+ */
+export interface TraceStep extends RewardLists {
   /** Steps done: 0 at t = T, T at the end. */
   step: number;
   /** T. */
   steps: number;
   /** Distinct states: 1 at the start, K at most. The dLLM ran those that the step before did not have. */
   states: number;
-  /** r_CLIP of each particle's clean guess, with several guesses their mean [K]. */
-  rewardClip: number[];
-  /** r_edit of the same [K]. */
-  rewardEdit: number[];
   /**
    * Log-weights before resampling [K]: log G_t, the importance weight of the last proposal where that is not the model
    * (τ ≠ 1, topK, topP), and what was carried over from a step that did not resample.

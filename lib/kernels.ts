@@ -33,11 +33,10 @@ const instructionSetSchema = z
   .transform((set) => resolveInstructionSet(set));
 const typeSchema = z.enum(logitsTypes, { error: `must be one of ${logitsTypes.join(', ')}` }).default('float32');
 
-/** The number the engine knows `type` by; the array must be the one that goes with it. */
-function typeOf(logits: LogitsArray, type: LogitsType): number {
+/** Throws unless the array is the one that goes with `type`. */
+function checkType(logits: LogitsArray, type: LogitsType): void {
   const wanted = type === 'float32' ? Float32Array : Uint16Array;
   if (!(logits instanceof wanted)) fail(`logits: must be a ${wanted.name} for type ${type}`);
-  return logitsTypes.indexOf(type);
 }
 
 /** Shape of the logits given to {@link coupling}. */
@@ -88,7 +87,7 @@ const couplingSchema = z.strictObject({
  */
 export function coupling(logits: LogitsArray, options: CouplingOptions): CouplingResult {
   const { positions, vocab, type, counted, instructionSet } = validate(couplingSchema, options, 'options of coupling');
-  const number = typeOf(logits, type);
+  checkType(logits, type);
   const rows = logits.length / vocab;
   if (logits.length === 0 || rows % positions !== 0) {
     fail(`logits: ${logits.length} values are no whole number of states of ${positions} × ${vocab}`);
@@ -96,7 +95,7 @@ export function coupling(logits: LogitsArray, options: CouplingOptions): Couplin
   if (counted !== undefined && counted.length !== rows) {
     fail(`counted: must have ${rows} entries, one a position of a state, not ${counted.length}`);
   }
-  return native.coupling(logits, number, positions, vocab, counted ?? new Uint8Array(rows).fill(1), instructionSet);
+  return native.coupling(logits, type, positions, vocab, counted ?? new Uint8Array(rows).fill(1), instructionSet);
 }
 
 /** Where and how {@link draw} draws. */
@@ -143,12 +142,12 @@ const drawSchema = z.strictObject({
 export function draw(logits: LogitsArray, options: DrawOptions): Int32Array {
   const given = validate(drawSchema, options, 'options of draw');
   const { vocab, temperature, topK = 0, topP, type, u, uInside, instructionSet } = given;
-  const number = typeOf(logits, type);
+  checkType(logits, type);
   const rows = logits.length / vocab;
   if (rows === 0 || u.length !== rows || uInside.length !== rows) {
     fail(`u, uInside: must have an entry a row, ${rows} for ${logits.length} logits of ${vocab} columns`);
   }
-  return native.draw(logits, number, vocab, temperature, topK, topP, u, uInside, instructionSet);
+  return native.draw(logits, type, vocab, temperature, topK, topP, u, uInside, instructionSet);
 }
 
 /** How {@link resample} draws. */
@@ -183,7 +182,7 @@ export function resample(
   const { scheme, u } = validate(resampleSchema, options, 'options of resample');
   if (!(logWeights instanceof Float64Array) || logWeights.length === 0) fail('logWeights: must be a Float64Array');
   if (u.length !== logWeights.length) fail(`u: must have ${logWeights.length} entries, one a particle`);
-  return native.resample(logWeights, resamplingSchemes.indexOf(scheme), u);
+  return native.resample(logWeights, scheme, u);
 }
 
 function words(name: string, values: ArrayLike<number>, count: number): Uint32Array {

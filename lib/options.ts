@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import type { TraceStep } from './inversion';
+import { rewards, type RewardOptions } from './sampling/rewards/list';
+import { lambdaRange } from './sampling/rewards/reward';
 import { orders, resamplingSchemes, type Order, type ResamplingScheme } from './schemes';
 import { integer, number } from './util/validate';
 
@@ -19,7 +21,7 @@ export const deviceSchema = z.custom<Device>(
 export const threadsSchema = integer(1, 256);
 
 /** Options of one image. Defaults were chosen on the embedded demo models; a model's `fkinv.json` may have its own. */
-export interface ImageOptions {
+export interface ImageOptions extends RewardOptions {
   /**
    * Prompt positions N, in dLLM tokens: the longest a prompt can be. 1 to the model's own limit (32 for the demo); default
    * 28, or the limit if that is less. Not with `template`.
@@ -45,10 +47,6 @@ export interface ImageOptions {
   resampling?: ResamplingScheme;
   /** Resample when the effective sample size is below this share of K. 0 (never) to 1 (always, the default); weights are carried over otherwise. */
   essThreshold?: number;
-  /** λ_CLIP, weight of the alignment reward. 0 (off) to 10000; default 100. */
-  lambdaClip?: number;
-  /** λ_edit, weight of the disentanglement reward. 0 (off) to 10000; default 20. */
-  lambdaEdit?: number;
   /** τ of the draws. 0 (the argmax) or 0.06 to 10; default 1, the model itself. Otherwise importance weights correct for it. */
   temperature?: number;
   /** Draw from the k most probable tokens only. 1 or more; default all. Importance weights correct for it, on what it keeps. */
@@ -96,6 +94,10 @@ const topP = 'must be a number above 0, to 1';
 const seed = 'must be a whole number from 0 to 2^64 − 1 (above 2^53 − 1 as a bigint)';
 const banned = 'must be a list of words and token ids';
 
+const lambdaShape = Object.fromEntries(
+  rewards.map(({ option, lambda }) => [option, number(...lambdaRange).default(lambda)]),
+) as Record<keyof RewardOptions, z.ZodDefault<z.ZodNumber>>;
+
 /** @internal The options, their ranges and defaults: lib/cli/invert-flags.ts holds its flags to the same schema. */
 export const invertSchema = z.strictObject({
   length: integer(1, 4096).default(28),
@@ -113,8 +115,7 @@ export const invertSchema = z.strictObject({
     .enum(resamplingSchemes, { error: `must be one of ${resamplingSchemes.join(', ')}` })
     .default('multinomial'),
   essThreshold: number(0, 1).default(1),
-  lambdaClip: number(0, 10000).default(100),
-  lambdaEdit: number(0, 10000).default(20),
+  ...lambdaShape,
   temperature: z
     .number({ error: temperature })
     .refine((t) => t === 0 || (t >= 0.06 && t <= 10), temperature)

@@ -1,4 +1,4 @@
-// Names of what the engine knows by number: the order in each list is that of its enumeration in cpp/kernels/.
+// Names that the engine knows too, in the header that each list names; it refuses any other.
 
 /** Which positions open first (open.h). */
 export const orders = ['random', 'confidence', 'entropy', 'margin'] as const;
@@ -36,3 +36,8 @@ export const logitsTypes = ['float32', 'float16', 'bfloat16'] as const;
  * @useDeclaredType
  */
 export type LogitsType = (typeof logitsTypes)[number];
+
+/** What copies between host and device are for (cpp/particles/transfer.h). */
+export const copyPurposes = ['setUp', 'tokenIds', 'textIds', 'rewards', 'ancestors', 'result'] as const;
+/** @useDeclaredType */
+export type CopyPurpose = (typeof copyPurposes)[number];

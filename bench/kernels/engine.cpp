@@ -19,8 +19,8 @@
 #include <string>
 #include <vector>
 
-#include "platform/build_facts.h"
 #include "device/cpu_device.h"
+#include "platform/build_facts.h"
 
 namespace {
 

@@ -224,18 +224,9 @@ void CpuDevice::average(std::span<const float* const> embeddings, int size, floa
   }
 }
 
-void CpuDevice::weigh(const Layout& layout, int guesses, double lambdaClip, double lambdaEdit, const double* clip,
-                      const double* edit, const double* previousTotal, double* total, double* logWeights) {
-  std::vector<double> clips(static_cast<std::size_t>(guesses)), edits(clips.size());
-  for (int64_t p = 0; p < layout.particles(); ++p) {
-    for (std::size_t g = 0; g < clips.size(); ++g) {
-      const int64_t at = static_cast<int64_t>(g) * layout.particles() + p;
-      clips[g] = clip[at];
-      edits[g] = edit[at];
-    }
-    total[p] = kernels::total(lambdaClip, lambdaEdit, clips, edits);
-    logWeights[p] += total[p] - previousTotal[p];
-  }
+void CpuDevice::weigh(const Layout& layout, int guesses, const WeightedRewards& rewards, const double* previousTotal,
+                      double* total, double* logWeights) {
+  kernels::weigh(rewards, guesses, layout.particles(), previousTotal, total, logWeights);
 }
 
 void CpuDevice::effectiveSampleSize(const Layout& layout, const double* logWeights, double* ess) {

@@ -17,6 +17,7 @@
 #include "kernels/resample.h"
 #include "kernels/truncate.h"
 #include "machine_limits.h"
+#include "rewards/total.h"
 
 struct OrtRunOptions;
 struct OrtSessionOptions;
@@ -179,10 +180,10 @@ class Device {
                       double* rewardClip) = 0;
   /// Several images as one reference (kernels/average.h); one is taken as it is.
   virtual void average(std::span<const float* const> embeddings, int size, float* mean) = 0;
-  /// total[p] of the rewards [guesses, particles] (kernels/potential.h), and its difference to the total before it, log
-  /// G_t, added to logWeights[p].
-  virtual void weigh(const Layout&, int guesses, double lambdaClip, double lambdaEdit, const double* clip,
-                     const double* edit, const double* previousTotal, double* total, double* logWeights) = 0;
+  /// total[p] of the rewards (rewards/total.h), and its difference to the total before it, log G_t, added to
+  /// logWeights[p].
+  virtual void weigh(const Layout&, int guesses, const WeightedRewards&, const double* previousTotal, double* total,
+                     double* logWeights) = 0;
   /// ess [images]; NaN where the weights of an image are useless (kernels/resample.h).
   virtual void effectiveSampleSize(const Layout&, const double* logWeights, double* ess) = 0;
   /// ancestors [particles]: slots within the image, and log-weights 0. Images that are not due, and not `resampled`

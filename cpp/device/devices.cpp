@@ -3,9 +3,9 @@
 #include <array>
 #include <stdexcept>
 
-#include "platform/build_facts.h"
 #include "cpu_device.h"
 #include "error.h"
+#include "platform/build_facts.h"
 #include "platform/platform.h"
 #ifdef FKINV_CUDA
 #include "../../cuda/cuda_device.h"

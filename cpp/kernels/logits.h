@@ -16,6 +16,7 @@ inline constexpr double kLog2e = 0x1.715476p+0;
 inline constexpr double kLn2 = 0.6931471805599453;  // ln(2)
 
 enum class LogitsType : uint8_t { float32, float16, bfloat16 };
+inline constexpr const char* kLogitsTypeNames[] = {"float32", "float16", "bfloat16"};
 
 /// Logits of the distinct states, where ONNX Runtime wrote them. Position i of state q is the row
 /// `data + rowOf[q·positions + i]·rowStride`, `vocab` columns wide; offsets are 64-bit (Q·N·V passes 2^31). Kernels

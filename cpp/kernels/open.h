@@ -11,6 +11,7 @@ namespace fkinv::kernels {
 /// random (MDLM): each by chance. The others open equal counts: confidence (LLaDA) where the drawn token is most
 /// probable under the untempered softmax, entropy and margin (Dream) where the untempered row is most certain.
 enum class Order { random, confidence, entropy, margin };
+inline constexpr const char* kOrderNames[] = {"random", "confidence", "entropy", "margin"};
 
 /// `random`, log-linear schedule: a masked position opens at step `step` of `steps` with probability 1 − s/t = 1/(steps
 /// − step); everything left opens at the last step. `u` in [0, 1).

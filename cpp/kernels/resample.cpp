@@ -18,23 +18,6 @@ std::vector<double> exponentials(std::span<const double> logWeights) {
   return e;
 }
 
-void residual(std::span<const double> e, double total, std::span<const double> u, std::span<int32_t> ancestors) {
-  const double count = static_cast<double>(e.size());
-  std::vector<double> rest(e.size());
-  size_t slot = 0;
-  for (size_t k = 0; k < e.size(); ++k) {
-    const double expected = count * e[k] / total, copies = std::floor(expected);
-    rest[k] = expected - copies;
-    for (double c = 0; c < copies && slot < ancestors.size(); ++c) ancestors[slot++] = static_cast<int32_t>(k);
-  }
-  const double left = std::accumulate(rest.begin(), rest.end(), 0.0);
-  for (; slot < ancestors.size(); ++slot) {
-    ancestors[slot] = pick(
-        static_cast<int>(rest.size()), [&](int j) { return rest[static_cast<size_t>(j)]; },
-        [&](double sum) { return sum > u[slot] * left; });
-  }
-}
-
 }  // namespace
 
 double effectiveSampleSize(std::span<const double> logWeights) {
@@ -50,10 +33,10 @@ void resample(std::span<const double> logWeights, Scheme scheme, std::span<const
               std::span<int32_t> ancestors) {
   const std::vector<double> e = exponentials(logWeights);
   const double total = std::accumulate(e.begin(), e.end(), 0.0);
-  if (scheme == Scheme::residual) return residual(e, total, u, ancestors);
-  for (size_t k = 0; k < ancestors.size(); ++k) {
-    ancestors[k] = ancestorOf(scheme, e.data(), static_cast<int>(e.size()), total, static_cast<int>(k),
-                              scheme == Scheme::systematic ? u[0] : u[k]);
+  for (std::size_t k = 0; k < ancestors.size(); ++k) {
+    const auto slot = static_cast<int>(k);
+    const double uniform = u[static_cast<std::size_t>(uniformSlotOf(scheme, slot))];
+    ancestors[k] = ancestorOf(scheme, e.data(), static_cast<int>(e.size()), total, slot, uniform);
   }
 }
 

@@ -1,4 +1,5 @@
 #pragma once
+#include <cmath>
 #include <cstdint>
 #include <span>
 
@@ -6,7 +7,9 @@
 
 namespace fkinv::kernels {
 
+/// How ancestors are drawn.
 enum class Scheme { multinomial, stratified, residual, systematic };
+inline constexpr const char* kSchemeNames[] = {"multinomial", "stratified", "residual", "systematic"};
 
 /// Whether an image's particles are resampled: where the threshold is below 1, when fewer than threshold·K count. Not
 /// where its weights are useless, ESS NaN.
@@ -29,12 +32,27 @@ FKINV_HOST_DEVICE inline int32_t pick(int count, WeightOf weightOf, Reached reac
   return last;
 }
 
-/// The ancestor of one slot, but for the scheme `residual`: of `count` particles with weights e that sum to `total`, by
-/// the uniform of the slot, for `systematic` that of slot 0.
+/// The slot whose uniform draws the ancestor of `slot`.
+FKINV_HOST_DEVICE inline int uniformSlotOf(Scheme scheme, int slot) { return scheme == Scheme::systematic ? 0 : slot; }
+
+/// The ancestor of one slot, of `count` particles with weights e that sum to `total`, by the uniform of the slot
+/// (uniformSlotOf). A scheme is what stands here, for the CPU and for CUDA.
 FKINV_HOST_DEVICE inline int32_t ancestorOf(Scheme scheme, const double* e, int count, double total, int slot,
                                             double u) {
   const auto weightOf = [=](int j) { return e[j]; };
   if (scheme == Scheme::multinomial) return pick(count, weightOf, [=](double sum) { return sum > u * total; });
+  if (scheme == Scheme::residual) {
+    // ⌊K·e_j/Σ⌋ copies in order of j, then by what is left of these expectations.
+    const auto expectedOf = [=](int j) { return static_cast<double>(count) * e[j] / total; };
+    const auto restOf = [=](int j) { return expectedOf(j) - floor(expectedOf(j)); };
+    double copies = 0, left = 0;
+    for (int32_t j = 0; j < count; ++j) {
+      copies += floor(expectedOf(j));
+      if (copies > slot) return j;
+      left += restOf(j);
+    }
+    return pick(count, restOf, [=](double sum) { return sum > u * left; });
+  }
   // cum > (k + u)/K · Σ, written so that equal weights give the identity for every u: (k + u)/K · Σ rounds across it.
   return pick(count, weightOf, [=](double sum) { return sum * count / total - slot > u; });
 }

@@ -1,6 +1,5 @@
 #include "memory_plan.h"
 
-#include <algorithm>
 #include <cstdio>
 #include <string_view>
 #include <utility>
@@ -22,7 +21,15 @@ std::string nameOf(const Device& device) {
 
 MemoryShape withImages(MemoryShape shape, int images) {
   shape.layout.images = images;
+  shape.extents.images = toSize(images);
+  shape.extents.particles = toSize(shape.layout.particles());
   return shape;
+}
+
+std::size_t rowBytes(const std::vector<GraphTensor>& tensors) {
+  std::size_t sum = 0;
+  for (const GraphTensor& tensor : tensors) sum += tensor.rowBytes();
+  return sum;
 }
 
 Error outOfMemory(const Device& device, const MemoryShape& shape, std::size_t free) {
@@ -43,28 +50,15 @@ Error outOfMemory(const Device& device, const MemoryShape& shape, std::size_t fr
 
 }  // namespace
 
-MemoryPlan planMemory(const MemoryShape& s) {
-  const std::size_t B = toSize(s.layout.images), P = B * toSize(s.layout.perImage), N = toSize(s.layout.length);
-  const std::size_t G = toSize(s.guesses), width = toSize(s.width), V = toSize(s.vocab), E = toSize(s.embedSize);
-  const std::size_t tiles = (V + kernels::kTile - 1) / kernels::kTile;
-  const std::size_t chunks = (tiles + toSize(s.chunkTiles) - 1) / toSize(s.chunkTiles);
-  constexpr std::size_t kId = sizeof(int32_t), kInput = sizeof(int64_t), kFloat = sizeof(float),
-                        kDouble = sizeof(double);
-
-  MemoryPlan plan = {};
-  plan.logits = P * (width * V * s.logitBytes + toSize(s.idInputs) * width * kInput + s.timestepBytes +
-                     toSize(s.conditionSize) * kFloat);
-  plan.tiles = P * (N * tiles * (4 * kFloat + kDouble) + chunks * (N * (N + 1) / 2) * kFloat);
-  plan.rows = P * N * (3 * kFloat + 3 * kDouble + sizeof(kernels::RowFault) + sizeof(int64_t)) + P * N * N * kFloat;
-  plan.texts = G * P * (toSize(s.textInputs) * toSize(s.textWidth) * kInput + E * kFloat);
-  const std::size_t perPosition = 3 * kId + 2 * sizeof(uint8_t) + 3 * kDouble;   // tokens, marks, probabilities
-  const std::size_t perGuess = N * (kId + sizeof(uint8_t)) + 2 * kDouble + kId;  // tokens, marks, rewards, its text
-  const std::size_t perParticle = 3 * kId + 5 * kDouble;                         // states and ancestors, weights
-  const std::size_t perImage = E * kFloat + 2 * sizeof(uint8_t) + sizeof(uint64_t) + kDouble;
-  // Rewards and weights, ancestors, tokens; of an image its ESS and whether it was resampled.
-  const std::size_t outcome = P * (2 * G * kDouble + kDouble + kId + N * kId) + B * (kDouble + sizeof(uint8_t));
-  plan.particles = P * (N * perPosition + G * perGuess + perParticle) + B * perImage + outcome + s.fixedBytes;
-  return plan;
+MemoryPlan planMemory(const MemoryShape& shape) {
+  const Extents& e = shape.extents;
+  return {.logits = e.particles * shape.dllmRowBytes,
+          .tiles = plannedBytes<States::TileArrays>(e),
+          .rows = plannedBytes<States::RowArrays>(e),
+          .texts = e.allGuesses() * shape.textRowBytes,
+          .particles = plannedBytes<Images::Arrays>(e) + plannedBytes<States::Arrays>(e) +
+                       plannedBytes<Texts::Arrays>(e) + plannedBytes<Proposal::Arrays>(e) + plannedRewardBytes(e) +
+                       plannedBytes<Weights::Arrays>(e) + outcomeBytes(e)};
 }
 
 // Every term is of the images, or of none.
@@ -76,31 +70,10 @@ int imagesThatFit(MemoryShape shape, std::size_t bytes) {
 
 MemoryShape memoryShape(const Device& device, const DllmGraph& dllm, const TextGraph& text, int embedSize,
                         const ParticleOptions& options) {
-  const auto inputs = [](std::initializer_list<std::string_view> names) {
-    return static_cast<int>(std::count_if(names.begin(), names.end(), [](auto name) { return !name.empty(); }));
-  };
-  MemoryShape shape = {};
-  shape.layout = options.layout;
-  shape.guesses = options.guesses;
-  const std::size_t prefix = options.prefixes.size() / toSize(options.layout.images);
-  shape.width = static_cast<int>(prefix + dllm.suffix.size()) + options.layout.length;
-  shape.vocab = dllm.vocab;
-  shape.logitBytes = ort::typeBytes(dllm.session->typeOf(dllm.logits));
-  shape.idInputs = inputs({dllm.ids, dllm.attentionMask, dllm.positionIds});
-  shape.timestepBytes = dllm.timestep.empty() ? 0 : ort::typeBytes(dllm.session->typeOf(dllm.timestep));
-  if (!dllm.condition.empty()) {
-    shape.conditionSize = dllm.conditionShape.empty() ? embedSize : 1;
-    for (int64_t extent : dllm.conditionShape) shape.conditionSize *= static_cast<int>(extent);
-  }
-  shape.textInputs = inputs({text.ids, text.attentionMask});
-  shape.textWidth = text.maxWidth;
-  shape.embedSize = embedSize;
-  shape.chunkTiles = device.chunkTiles();
-  shape.fixedBytes = (options.suppressed.size() + options.stops.size()) * sizeof(int32_t);
-  for (const Restriction& restriction : options.restrictions) {
-    shape.fixedBytes += restriction.ids.size() * sizeof(int32_t) + restriction.at.size();
-  }
-  return shape;
+  return {.layout = options.layout,
+          .extents = extentsOf(device, dllm, embedSize, options),
+          .dllmRowBytes = rowBytes(tensorsOf(dllm, embedSize, options)),
+          .textRowBytes = rowBytes(tensorsOf(text, embedSize))};
 }
 
 std::shared_ptr<Particles> makeParticles(const std::shared_ptr<Device>& device, const DllmGraph& dllm,

@@ -7,20 +7,11 @@
 
 namespace fkinv {
 
-/// The sizes that decide it.
+/// The sizes that decide it: of the arrays, and of the tensors of the graphs' runs, by the row.
 struct MemoryShape {
   Layout layout;
-  int guesses;
-  int width;  // of a row of the dLLM: prefix, prompt positions and suffix
-  int vocab;
-  std::size_t logitBytes;  // of one logit
-  int idInputs;            // inputs of the dLLM of int64 [states, width]: ids, attention mask, position ids
-  std::size_t timestepBytes;
-  int conditionSize;  // floats of a state's condition; 0 for none
-  int textInputs;     // inputs of CLIP's text graph of int64 [texts, textWidth]: ids, attention mask
-  int textWidth, embedSize;
-  int chunkTiles;          // Device::chunkTiles()
-  std::size_t fixedBytes;  // ids of the suppressed tokens and stops, restrictions
+  Extents extents;
+  std::size_t dllmRowBytes, textRowBytes;
 };
 
 /// Bytes of device memory by what they are for.

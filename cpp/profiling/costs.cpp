@@ -58,11 +58,11 @@ Cost average(int64_t embeddings, int size) {
   return {values * kFloat, embeddings == 1 ? 0 : 4 * values + 3 * int64_t{size}};
 }
 
-Cost weigh(const Layout& layout, int guesses) {
+Cost weigh(const Layout& layout, int guesses, int rewards) {
   const int64_t totals = static_cast<int64_t>(guesses) * layout.particles();
   const int64_t exponentials = guesses == 1 ? 0 : kExponential * totals;
   const int64_t particles = layout.particles();
-  return {(2 * totals + 2 * particles) * kDouble, 3 * totals + 2 * particles + exponentials};
+  return {(rewards * totals + 2 * particles) * kDouble, (2 * rewards - 1) * totals + 2 * particles + exponentials};
 }
 
 Cost effectiveSampleSize(const Layout& layout) {

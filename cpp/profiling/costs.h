@@ -28,7 +28,7 @@ Cost score(kernels::Order order, const Logits& z, const Layout& layout, int64_t 
 Cost coupling(const Layout& layout, int64_t pairs);
 Cost cosine(const Layout& layout, int size);
 Cost average(int64_t embeddings, int size);
-Cost weigh(const Layout& layout, int guesses);
+Cost weigh(const Layout& layout, int guesses, int rewards);
 Cost effectiveSampleSize(const Layout& layout);
 /// As if every image were resampled.
 Cost resample(const Layout& layout);

@@ -172,10 +172,10 @@ void RecordingDevice::average(std::span<const float* const> embeddings, int size
   device_->average(embeddings, size, mean);
 }
 
-void RecordingDevice::weigh(const Layout& layout, int guesses, double lambdaClip, double lambdaEdit, const double* clip,
-                            const double* edit, const double* previousTotal, double* total, double* logWeights) {
-  const Timed timed(*this, "weigh", costs::weigh(layout, guesses));
-  device_->weigh(layout, guesses, lambdaClip, lambdaEdit, clip, edit, previousTotal, total, logWeights);
+void RecordingDevice::weigh(const Layout& layout, int guesses, const WeightedRewards& rewards,
+                            const double* previousTotal, double* total, double* logWeights) {
+  const Timed timed(*this, "weigh", costs::weigh(layout, guesses, rewards.count));
+  device_->weigh(layout, guesses, rewards, previousTotal, total, logWeights);
 }
 
 void RecordingDevice::effectiveSampleSize(const Layout& layout, const double* logWeights, double* ess) {

@@ -66,8 +66,8 @@ class RecordingDevice final : public Device {
   void cosine(const Layout&, const float* texts, const int32_t* textOf, const float* images, int size,
               double* rewardClip) override;
   void average(std::span<const float* const> embeddings, int size, float* mean) override;
-  void weigh(const Layout&, int guesses, double lambdaClip, double lambdaEdit, const double* clip, const double* edit,
-             const double* previousTotal, double* total, double* logWeights) override;
+  void weigh(const Layout&, int guesses, const WeightedRewards&, const double* previousTotal, double* total,
+             double* logWeights) override;
   void effectiveSampleSize(const Layout&, const double* logWeights, double* ess) override;
   void resample(const Layout&, kernels::Scheme, const uint64_t* seeds, uint32_t step, const Due&, uint8_t* resampled,
                 double* logWeights, int32_t* ancestors) override;

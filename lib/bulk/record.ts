@@ -3,6 +3,7 @@ import { FkinvError } from '../errors';
 import type { Inversion } from '../inversion';
 import type { ResolvedOptions } from '../sampling/resolved-options';
 import { invertSchema } from '../options';
+import { eachReward, rewardsOf, type RewardValues } from '../sampling/rewards/list';
 
 /** What images are inverted with: the same of all records of a file. */
 export interface Provenance {
@@ -16,10 +17,8 @@ export interface Provenance {
 /** What came of an image: a line of the results. */
 export type ImageRecord = Provenance & { image: string } & (DoneRecord | FailedRecord);
 
-export interface DoneRecord {
+export interface DoneRecord extends RewardValues {
   prompt: string;
-  rewardClip: number;
-  rewardEdit: number;
   reward: number;
   logProb: number;
   warnings: string[];
@@ -43,8 +42,7 @@ export const recordSchema = z.union([
   z.object({
     image: z.string(),
     prompt: z.string(),
-    rewardClip: z.number(),
-    rewardEdit: z.number(),
+    ...eachReward(() => z.number()),
     reward: z.number(),
     logProb: z.number(),
     warnings: z.array(z.string()),
@@ -71,13 +69,12 @@ export function recordOf(image: string, result: Inversion | FkinvError, provenan
   if (result instanceof FkinvError) {
     return { image, error: { code: result.code, message: result.message }, ...provenance };
   }
-  const { prompt, rewardClip, rewardEdit, reward, logProb, warnings, timings } = result;
+  const { prompt, reward, logProb, warnings, timings } = result;
   const { total, images, forwards } = timings;
   return {
     image,
     prompt,
-    rewardClip,
-    rewardEdit,
+    ...rewardsOf(result),
     reward,
     logProb,
     warnings,

@@ -2,12 +2,13 @@ import { stringify } from 'csv-stringify/sync';
 import { OutputFile, type FileKind } from '../files/write-file';
 import { groupSize, type Journal } from './journal';
 import type { ImageRecord } from './record';
+import { rewards, rewardsOf } from '../sampling/rewards/list';
 
-const columns = [
+/** The names of the columns. */
+export const columns = [
   'image',
   'prompt',
-  'rewardClip',
-  'rewardEdit',
+  ...rewards.map(({ field }) => field),
   'reward',
   'logProb',
   'seed',
@@ -18,9 +19,11 @@ const columns = [
 
 function rowOf(record: ImageRecord): (string | number)[] {
   const { image, seed } = record;
-  if ('error' in record) return [image, '', '', '', '', '', seed, '', record.error.code, record.error.message];
-  const { prompt, rewardClip, rewardEdit, reward, logProb, warnings } = record;
-  return [image, prompt, rewardClip, rewardEdit, reward, logProb, seed, warnings.join(' '), '', ''];
+  const values = (cells: Record<string, string | number>): (string | number)[] =>
+    columns.map((column) => cells[column] ?? '');
+  if ('error' in record) return values({ image, seed, error: record.error.code, message: record.error.message });
+  const { prompt, reward, logProb, warnings } = record;
+  return values({ image, prompt, ...rewardsOf(record), reward, logProb, seed, warnings: warnings.join(' ') });
 }
 
 const kind: FileKind = {

@@ -1,6 +1,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { z } from 'zod';
 import type { LoadOptions } from '../inverter';
+import { rewards, type RewardOptions } from '../sampling/rewards/list';
 import {
   deviceSchema,
   invertAllSchema,
@@ -18,8 +19,7 @@ type NumericOption =
   | 'blockLength'
   | 'guesses'
   | 'essThreshold'
-  | 'lambdaClip'
-  | 'lambdaEdit'
+  | keyof RewardOptions
   | 'temperature'
   | 'topK'
   | 'topP'
@@ -169,7 +169,7 @@ export function addModelFlags(command: Command): Command {
 
 /** Adds the flags of {@link ImageOptions}. */
 export function addSamplerFlags(command: Command): Command {
-  return command
+  command
     .optionsGroup('Prompt:')
     .addOption(number('--length <N>', 'length', 'the most tokens of the prompt', { range: "1 to the model's limit" }))
     .addOption(
@@ -196,8 +196,9 @@ export function addSamplerFlags(command: Command): Command {
       number('--top-k <k>', 'topK', 'draw from the k most probable tokens', { range: '1 or more', byDefault: 'all' }),
     )
     .addOption(number('--top-p <p>', 'topP', 'draw from the fewest tokens of this mass'))
-    .optionsGroup('Rewards:')
-    .addOption(number('--lambda-clip <λ>', 'lambdaClip', 'weight of rewardClip; 0 is off'))
-    .addOption(number('--lambda-edit <λ>', 'lambdaEdit', 'weight of rewardEdit; 0 is off'))
-    .addOption(choice('--coupling-over <which>', 'couplingOver', 'which positions count in rewardEdit'));
+    .optionsGroup('Rewards:');
+  for (const { flag, option, field } of rewards) {
+    command.addOption(number(`${flag} <λ>`, option, `weight of ${field}; 0 is off`));
+  }
+  return command.addOption(choice('--coupling-over <which>', 'couplingOver', 'which positions count in rewardEdit'));
 }

@@ -6,6 +6,7 @@ import { section } from './help';
 import { untilInterrupted } from './interrupts';
 import { addInvertFlags, split, type Flags } from './invert-flags';
 import { StepBar } from './progress';
+import { rewards } from '../sampling/rewards/list';
 import { exitCodes, printLine, reportError, reportWarning } from './report';
 
 /** Adds `fkinv invert` to `program`; `finish` is given its exit code. */
@@ -18,12 +19,14 @@ export function addInvertCommand(program: Command, finish: (code: number) => voi
   addInvertFlags(command).addHelpText('after', explanation);
 }
 
+const factWidth = Math.max(...rewards.map(({ field }) => field.length)) + 2;
+const fact = (name: string, what: string): string => name.padEnd(factWidth) + what;
+
 const explanation = [
   section('It prints the prompt, and under it:', [
-    'rewardClip  how near the prompt is to the image for CLIP, −1 to 1',
-    'rewardEdit  how little its words lean on one another, at most 1',
-    'reward      the sum of both, weighted by --lambda-clip and --lambda-edit',
-    'seed        which gives the same prompt again, and the seconds it took',
+    ...rewards.map(({ field, what }) => fact(field, what)),
+    fact('reward', `their sum, weighted by ${new Intl.ListFormat('en').format(rewards.map(({ flag }) => flag))}`),
+    fact('seed', 'which gives the same prompt again, and the seconds it took'),
   ]),
   section('Examples:', [
     'fkinv invert picture.png',
@@ -112,10 +115,9 @@ function printJson(image: Image, result: Inversion | FkinvError): void {
 /** The prompt, with the image's name where there are `several`, its rewards and warnings. */
 function print(inversion: Inversion, name: string, several: boolean): void {
   const { stdout } = process;
-  const { prompt, rewardClip, rewardEdit, reward, seed, timings, warnings } = inversion;
+  const { prompt, reward, seed, timings, warnings } = inversion;
   const facts = [
-    `rewardClip ${rewardClip.toFixed(4)}`,
-    `rewardEdit ${rewardEdit.toFixed(4)}`,
+    ...rewards.map(({ field }) => `${field} ${inversion[field].toFixed(4)}`),
     `reward ${reward.toFixed(2)}`,
     `seed ${seed}`,
     `${(timings.total / 1000).toFixed(2)} s${timings.images > 1 ? ` for ${timings.images} together` : ''}`,

@@ -2,6 +2,7 @@ import path from 'node:path';
 import { versionSync } from 'detect-libc';
 import nodeGypBuild from 'node-gyp-build';
 import { FkinvError, messageOf, type ErrorCode } from '../errors';
+import type { CopyPurpose, LogitsType, Order, ResamplingScheme } from '../schemes';
 
 // The addon as it is: what binding/ registers, one to one. Everything else in lib/ is for people.
 
@@ -174,15 +175,13 @@ export interface NativeParticleOptions {
   topK: number;
   /** 1 keeps all tokens. */
   topP: number;
-  /** By its place in cpp/kernels/open.h. */
-  order: number;
+  order: Order;
   /** `length` for one block. */
   blockLength: number;
-  /** By its place in cpp/kernels/resample.h. */
-  scheme: number;
+  scheme: ResamplingScheme;
   essThreshold: number;
-  lambdaClip: number;
-  lambdaEdit: number;
+  /** What the total is summed over, in this order. The values of those that are given come with {@link NativeParticles.advance}. */
+  rewards: { name: string; lambda: number; isGiven: boolean }[];
   /** One an image. */
   seeds: BigUint64Array;
 }
@@ -203,18 +202,18 @@ export interface NativeRedraw {
   offsets: Int32Array;
 }
 
-/** CLIP ids of several texts, one text after the other, `widths[i]` of text i; `places[i]` is where its embedding goes. */
+/** CLIP ids of the texts of a step, one text after the other, `widths[i]` of text i, and which text each guess has. */
 export interface NativeTexts {
   ids: BigInt64Array;
   widths: Int32Array;
-  places: Int32Array;
+  /** [guesses · particles], −1 where the image failed. */
+  textOf: Int32Array;
 }
 
 /** What a step comes to. */
 export interface NativeOutcome {
-  /** [guesses · particles] */
-  clip: Float64Array;
-  edit: Float64Array;
+  /** By the rewards' names: [guesses · particles]. */
+  rewards: Record<string, Float64Array>;
   /** [particles], before resampling */
   logWeights: Float64Array;
   /** [images] */
@@ -231,11 +230,8 @@ export interface NativeOutcome {
   };
 }
 
-/** Bytes that are copied between host and device, by what they are for (`Copied` in cpp/particles/particles.h). */
-export type NativeCopies = Record<
-  'setUp' | 'tokenIds' | 'textIds' | 'rewards' | 'ancestors' | 'result',
-  { toDevice: number; toHost: number }
->;
+/** Bytes that are copied between host and device, by what they are for (`Copied` in cpp/particles/transfer.h). */
+export type NativeCopies = Record<CopyPurpose, { toDevice: number; toHost: number }>;
 
 /** B images × K particles (`particles` = B·K, image after image) on the engine's device; `step` counts the steps done. */
 export interface NativeParticles {
@@ -247,11 +243,11 @@ export interface NativeParticles {
   /** `tokens` [guesses, particles, length]; those of an image that fails mean nothing. */
   guess(step: number): Promise<{ tokens: Int32Array; failures: NativeFailure[] }>;
   /**
-   * Rewards, weights and, unless the step is the last, resampling and the tokens that it opens. `placeOf` [guesses ·
-   * particles] are the places of the guesses' texts, fresh or of a step before. What is proposed for an image that fails
-   * means nothing.
+   * Rewards, weights and, unless the step is the last, resampling and the tokens that it opens. Texts that the step before
+   * had are not encoded again. `given` has the values [guesses · particles] of the rewards that are given, by their names.
+   * What is proposed for an image that fails means nothing.
    */
-  advance(step: number, fresh: NativeTexts, placeOf: Int32Array): Promise<NativeOutcome>;
+  advance(step: number, texts: NativeTexts, given: Record<string, Float64Array>): Promise<NativeOutcome>;
   /** Draws tokens of the guesses or of the proposal again; resolves to them, −1 where nothing is left. */
   redraw(step: number, ofProposal: boolean, what: NativeRedraw): Promise<Int32Array>;
   /** Adds the proposal's log-probabilities and importance weights. */
@@ -274,7 +270,7 @@ export interface NativeParticles {
   bytes(): Promise<number>;
   /** Stops the job that runs now, and fails all later ones with "ABORTED". */
   cancel(): void;
-  /** Frees the memory once no job uses it. */
+  /** Frees the memory on the engine's thread, once no job uses it. */
   release(): void;
 }
 
@@ -349,7 +345,10 @@ export interface NativeAddon {
   /** Stops every engine of this thread and waits for them; for the process's exit. */
   stopEngines(): void;
   Engine: new (libonnxruntime: string, threads: number, instructionSet: string, device: string) => NativeEngine;
-  Particles: new (
+  /**
+   * Made on the engine's thread, which alone gives the device work. Rejects with `OUT_OF_MEMORY` where there is no room.
+   */
+  createParticles(
     engine: NativeEngine,
     dllm: NativeDllmGraph,
     text: NativeTextGraph,
@@ -360,8 +359,8 @@ export interface NativeAddon {
     /** [1, …conditionShape] of each image; none where that is empty. */
     conditions: NativeTensor[],
     recorder?: NativeRecorder,
-  ) => NativeParticles;
-  /** What `new Particles` of these takes. */
+  ): Promise<NativeParticles>;
+  /** What {@link NativeAddon.createParticles} of these takes. */
   planMemory(
     engine: NativeEngine,
     dllm: NativeDllmGraph,
@@ -375,7 +374,7 @@ export interface NativeAddon {
   /** Logits of 16 bits are given as their bits, with their `type`. */
   coupling(
     logits: Float32Array | Uint16Array,
-    type: number,
+    type: LogitsType,
     positions: number,
     vocab: number,
     counted: Uint8Array,
@@ -390,7 +389,7 @@ export interface NativeAddon {
   };
   draw(
     logits: Float32Array | Uint16Array,
-    type: number,
+    type: LogitsType,
     vocab: number,
     temperature: number,
     topK: number,
@@ -399,7 +398,7 @@ export interface NativeAddon {
     uInside: Float64Array,
     instructionSet: string,
   ): Int32Array;
-  resample(logWeights: Float64Array, scheme: number, u: Float64Array): { ancestors: Int32Array; ess: number };
+  resample(logWeights: Float64Array, scheme: ResamplingScheme, u: Float64Array): { ancestors: Int32Array; ess: number };
   philox(counter: Uint32Array, key: Uint32Array): Uint32Array;
 }
 

@@ -1,5 +1,6 @@
 import type { Inversion } from '../inversion';
 import type { NativeSpan } from '../native/addon';
+import type { CopyPurpose } from '../schemes';
 import type { HostSpan, Recording } from './recording';
 
 /** What {@link Inverter.profile} resolves to. Plain data: `JSON.stringify` keeps all of it, but takes no bigint as seed. */
@@ -46,7 +47,7 @@ export interface ProfileParts {
  * step; in the steps token ids (and which state a particle is in), CLIP's ids of texts (and which text a guess has), rewards
  * (with log-weights and ESS) and ancestors; the result. On the CPU a copy within its memory.
  */
-export type ProfileCopies = Record<'setUp' | 'tokenIds' | 'textIds' | 'rewards' | 'ancestors' | 'result', CopiedBytes>;
+export type ProfileCopies = Record<CopyPurpose, CopiedBytes>;
 
 /** Bytes one way and the other. */
 export interface CopiedBytes {

@@ -1,4 +1,5 @@
 import { native, type NativeCopies, type NativeEngine, type NativeRecorder, type NativeSpan } from '../native/addon';
+import { copyPurposes } from '../schemes';
 
 /** A stretch of the event loop's own work, in milliseconds of performance.now(). */
 export interface HostSpan {
@@ -13,14 +14,7 @@ export class Recording {
   readonly start = performance.now();
   readonly spans: HostSpan[] = [];
   /** Bytes that the particles copied, by what they were for; all 0 until the particles are done. */
-  copies: NativeCopies = {
-    setUp: { toDevice: 0, toHost: 0 },
-    tokenIds: { toDevice: 0, toHost: 0 },
-    textIds: { toDevice: 0, toHost: 0 },
-    rewards: { toDevice: 0, toHost: 0 },
-    ancestors: { toDevice: 0, toHost: 0 },
-    result: { toDevice: 0, toHost: 0 },
-  };
+  copies = Object.fromEntries(copyPurposes.map((why) => [why, { toDevice: 0, toHost: 0 }])) as NativeCopies;
   waits = 0;
 
   /** A span of the event loop, which ends now. */

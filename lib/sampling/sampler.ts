@@ -10,13 +10,14 @@ import {
   type NativeParticles,
   type NativeRecorder,
   type NativeTensor,
+  type NativeTexts,
 } from '../native/addon';
 import type { ResolvedOptions } from './resolved-options';
 import { redrawBanned } from './redraw';
-import { orders, resamplingSchemes } from '../schemes';
+import { eachReward, rewards, totalOf, type RewardValues } from './rewards/list';
+import { valuesOfTexts } from './rewards/reward';
 import type { Stopwatch } from '../profiling/stopwatch';
 import { Ended, type Listener } from './listener';
-import { TextPlaces } from './text-places';
 
 /**
  * One image: its reference embeddings [1, E], one or several that are averaged; what the dLLM's own tower gave, where it
@@ -47,7 +48,8 @@ export async function sample(
   options: ResolvedOptions,
   stopwatch: Stopwatch,
 ): Promise<(Sampled | FkinvError | Ended)[]> {
-  const sampling = new Sampling(models, images, options, stopwatch);
+  const particles = await createParticles(models, images, options, stopwatch.recording?.recorder);
+  const sampling = new Sampling(particles, models, images, options, stopwatch);
   for (const { listener } of images) listener.onEnded = () => sampling.cancelIfAllEnded();
   try {
     return await sampling.run();
@@ -59,20 +61,22 @@ export async function sample(
 
 /** What one call of {@link sample} goes through. */
 class Sampling {
-  readonly #particles: NativeParticles;
   readonly #traces: TraceStep[][];
   /** Of each image, why it is left out. */
   readonly #failures: (FkinvError | Ended | undefined)[];
   /** All images before this one are left out or ended, and stay so. */
   #firstLeft = 0;
 
+  readonly #particles: NativeParticles;
+
   constructor(
+    particles: NativeParticles,
     private readonly models: Models,
     private readonly images: Reference[],
     private readonly options: ResolvedOptions,
     private readonly stopwatch: Stopwatch,
   ) {
-    this.#particles = createParticles(models, images, options, stopwatch.recording?.recorder);
+    this.#particles = particles;
     this.#traces = images.map(() => []);
     this.#failures = images.map(() => undefined);
   }
@@ -128,7 +132,6 @@ class Sampling {
     const { length, bans } = this.options;
     const { pinned } = this.options;
     const particles = this.#particles;
-    const textPlaces = new TextPlaces();
     /** x_t [particles, length], kept where banned words must be found. */
     let tokens = repeat(
       pinned.map((id) => (id < 0 ? dllm.maskId : id)),
@@ -152,17 +155,15 @@ class Sampling {
       if (this.#allFailed()) break;
       if (bans !== undefined) await this.#redraw(step, false, guesses, tokens);
 
-      // 4. Their texts, and the rewards. Equal texts are encoded once, and not again while they last.
+      // 4. Their texts, and the rewards. The engine encodes equal texts once, and not again while they last.
       const texts = this.stopwatch.time('decodeText', () =>
         rowsOf(guesses, length).map((row, i) => (this.#hasFailed(i) ? undefined : dllm.decode(row))),
       );
-      const { fresh, places } = textPlaces.take(texts.filter((text) => text !== undefined));
-      const tokenized = this.stopwatch.time('tokenizeText', () => clip.tokenize(fresh));
-      const placeOf = Int32Array.from(texts, (text) => textPlaces.of(text));
+      const batch = this.stopwatch.time('tokenizeText', () => batchOf(texts, clip));
+      const given = await valuesOfTexts(rewards, texts);
       // 5, 6, 7. log G_t onto the carried log-weights; ancestors within each image; positions open, and their tokens are
       // drawn from the ancestor's z. At t = 0 nothing is resampled, and nothing opens.
-      const outcome = await particles.advance(step, { ...tokenized, places }, placeOf);
-      if (outcome.failures.length > 0) textPlaces.clear();
+      const outcome = await particles.advance(step, batch, given);
       this.#note(outcome.failures);
       const { proposal } = outcome;
       const { ancestors, resampled } = proposal ?? this.#identity();
@@ -251,8 +252,7 @@ class Sampling {
   ): void {
     const { particles: K, steps } = this.options;
     const P = this.images.length * K;
-    const clip = meanOverGuesses(now.outcome.clip, P);
-    const edit = meanOverGuesses(now.outcome.edit, P);
+    const means = eachReward(({ name }) => meanOverGuesses(now.outcome.rewards[name] ?? lost(), P));
     for (const [image, trace] of this.#traces.entries()) {
       if (this.#failures[image] !== undefined) continue;
       const ofImage = <T>(values: Iterable<T>): T[] => Array.from(values).slice(image * K, (image + 1) * K);
@@ -260,8 +260,7 @@ class Sampling {
         step: now.step,
         steps,
         states: now.states[image] ?? NaN,
-        rewardClip: ofImage(clip),
-        rewardEdit: ofImage(edit),
+        ...eachReward(({ field }) => ofImage(means[field])),
         logWeights: ofImage(now.outcome.logWeights),
         ess: now.outcome.ess[image] ?? NaN,
         ancestors: ofImage(now.ancestors),
@@ -294,13 +293,11 @@ class Sampling {
     const last = trace.at(-1) ?? lost();
     const particles = ranking(last, this.options).map((slot): Particle => {
       const ids = rows[first + slot] ?? lost();
-      const rewardClip = last.rewardClip[slot] ?? NaN;
-      const rewardEdit = last.rewardEdit[slot] ?? NaN;
+      const values = rewardsIn(last, slot);
       return {
         prompt: dllm.decode(ids),
-        rewardClip,
-        rewardEdit,
-        reward: total(rewardClip, rewardEdit, this.options),
+        ...values,
+        reward: totalOf(values, this.options),
         logProb: logProb[first + slot] ?? NaN,
         tokens: ids,
         slot,
@@ -324,14 +321,14 @@ function createParticles(
   images: Reference[],
   options: ResolvedOptions,
   recorder: NativeRecorder | undefined,
-): NativeParticles {
+): Promise<NativeParticles> {
   const references = images.map(({ embeds }) => embeds);
   const prefixes = images.flatMap(({ condition }) => condition?.prefix ?? dllm.prefix);
   const conditions = images.flatMap(({ condition }) => condition?.features ?? []);
   const seeds = images.map(({ seed }) => seed);
   const given = particleOptions(dllm, options, { prefixes, seeds });
   const graphs = [dllm.graph(), clip.textGraph()] as const;
-  return new native.Particles(engine, ...graphs, references, clip.embedSize, given, conditions, recorder);
+  return native.createParticles(engine, ...graphs, references, clip.embedSize, given, conditions, recorder);
 }
 
 /** What the particle system must know of a call: `prefixes` [images, prefix] and `seeds` [images] are of its images. */
@@ -356,24 +353,34 @@ export function particleOptions(
     temperature: options.temperature,
     topK: options.topK ?? 0,
     topP: options.topP,
-    order: orders.indexOf(options.order),
+    order: options.order,
     blockLength: options.blockLength,
-    scheme: resamplingSchemes.indexOf(options.resampling),
+    scheme: options.resampling,
     essThreshold: options.essThreshold,
-    lambdaClip: options.lambdaClip,
-    lambdaEdit: options.lambdaEdit,
+    rewards: rewards.map(({ name, option, ofTexts }) => ({
+      name,
+      lambda: options[option],
+      isGiven: ofTexts !== undefined,
+    })),
     seeds: BigUint64Array.from(seeds),
   };
 }
 
-/** λ_CLIP·r_CLIP + λ_edit·r_edit. */
-function total(rewardClip: number, rewardEdit: number, { lambdaClip, lambdaEdit }: ResolvedOptions): number {
-  return lambdaClip * rewardClip + lambdaEdit * rewardEdit;
+/** The distinct texts as CLIP's ids, and which of them each guess has. */
+function batchOf(texts: readonly (string | undefined)[], clip: Models['clip']): NativeTexts {
+  const distinct = [...new Set(texts.filter((text) => text !== undefined))];
+  const indexOf = new Map<string | undefined, number>(distinct.map((text, i) => [text, i]));
+  return { ...clip.tokenize(distinct), textOf: Int32Array.from(texts, (text) => indexOf.get(text) ?? -1) };
+}
+
+/** The rewards of the particle in one slot. */
+function rewardsIn(step: TraceStep, slot: number): RewardValues {
+  return eachReward(({ field }) => step[field][slot] ?? NaN);
 }
 
 /** Slots of one image by total reward, best first; ties by lower slot. */
-function ranking({ rewardClip, rewardEdit }: TraceStep, options: ResolvedOptions): number[] {
-  const totals = rewardClip.map((clip, slot) => total(clip, rewardEdit[slot] ?? NaN, options));
+function ranking(step: TraceStep, options: ResolvedOptions): number[] {
+  const totals = step.logWeights.map((_, slot) => totalOf(rewardsIn(step, slot), options));
   return totals.map((_, slot) => slot).sort((a, b) => (totals[b] ?? 0) - (totals[a] ?? 0) || a - b);
 }
 

@@ -4,6 +4,7 @@ import type { Inversion } from '../inversion';
 import type { NativeRecorder } from '../native/addon';
 import type { Recording } from '../profiling/recording';
 import type { ResolvedOptions } from '../sampling/resolved-options';
+import { rewardsOf } from '../sampling/rewards/list';
 import { sample, type Reference, type Sampled } from '../sampling/sampler';
 import { Ended, type Listener } from '../sampling/listener';
 import type { Models } from '../models/replicas';
@@ -116,14 +117,13 @@ function inversionOf(
 ): Inversion {
   const best = particles[0];
   if (best === undefined) throw new FkinvError('INTERNAL', 'the sampler gave no particle');
-  const { prompt, rewardClip, rewardEdit, reward, logProb, tokens } = best;
+  const { prompt, reward, logProb, tokens } = best;
   const warnings = clip.overflows(prompt)
     ? [`the prompt is longer than the ${clip.maxWidth} tokens CLIP reads: its end did not count in rewardClip`]
     : [];
   return {
     prompt,
-    rewardClip,
-    rewardEdit,
+    ...rewardsOf(best),
     reward,
     logProb,
     tokens,

@@ -203,15 +203,13 @@ void checkWeights(const Of& of, Random& random) {
     const std::size_t n = of.count() * static_cast<std::size_t>(guesses);
     const Array<double> clip(random.normals<double>(n)), edit(random.normals<double>(n));
     const Array<double> previous(random.normals<double>(of.count(), 10));
+    const WeightedRewards rewards = {2, {40, 6}, {clip.data(), edit.data()}};
     compare(
         of, format("weigh %d", guesses), random.normals<double>(2 * of.count()), 1e-12,
         [&](double* to) {
-          return weigh(of.particles, guesses, 40, 6, clip.data(), edit.data(), previous.data(), to, to + of.count(),
-                       nullptr);
+          return weigh(of.particles, guesses, rewards, previous.data(), to, to + of.count(), nullptr);
         },
-        [&](double* to) {
-          cpu.weigh(of.layout, guesses, 40, 6, clip.data(), edit.data(), previous.data(), to, to + of.count());
-        });
+        [&](double* to) { cpu.weigh(of.layout, guesses, rewards, previous.data(), to, to + of.count()); });
   }
   std::vector<double> weights = random.normals<double>(of.count(), 3);
   const auto perImage = static_cast<std::size_t>(of.layout.perImage);
@@ -307,13 +305,12 @@ void checkGoldenPotentials(Numbers& numbers) {
     for (std::size_t step = 0; step < steps; ++step) {
       const std::string of = format("golden potentials %zu, step %zu", i, step);
       const Array<double> clip(numbers.next(K)), edit(numbers.next(K));
+      const WeightedRewards rewards = {2, {lambdaClip, lambdaEdit}, {clip.data(), edit.data()}};
       const std::vector<double> logWeights = numbers.next(K), logPotential = numbers.next(K), ess = numbers.next(1);
       const std::vector<double> ancestors = numbers.next(K);  // of the particles of the next step
       const auto weighed = [&](const Array<double>& totals, const Array<double>& weights) {
         const Array<double> total(K);
-        expect(weigh(particles, 1, lambdaClip, lambdaEdit, clip.data(), edit.data(), totals.data(), total.data(),
-                     weights.data(), nullptr),
-               of);
+        expect(weigh(particles, 1, rewards, totals.data(), total.data(), weights.data(), nullptr), of);
         return total.host();
       };
       const Array<double> total(weighed(carriedTotal, carried));

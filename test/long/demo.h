@@ -55,46 +55,45 @@ struct Demo {
     std::fill_n(start.begin(), 4, uint8_t{1});
     Particles particles(engine.device(), dllm, text, {{images[0]}, {images[1], images[2]}, {images[3]}, {images[1]}},
                         256,
-                        {layout,
-                         4,
-                         kGuesses,
-                         1,
-                         {1},
-                         {{{0}, start}},
-                         {0},
-                         pinned,
-                         {},
-                         false,
-                         0.9,
-                         {500, 0.95},
-                         order,
-                         5,
-                         kernels::Scheme::systematic,
-                         0.9,
-                         100,
-                         20,
-                         {7, 8, 9, 10}});
+                        {.layout = layout,
+                         .steps = 4,
+                         .guesses = kGuesses,
+                         .maskId = 1,
+                         .suppressed = {1},
+                         .restrictions = {{{0}, start}},
+                         .stops = {0},
+                         .pinned = pinned,
+                         .prefixes = {},
+                         .countAll = false,
+                         .temperature = 0.9,
+                         .truncation = {500, 0.95},
+                         .order = order,
+                         .blockLength = 5,
+                         .scheme = kernels::Scheme::systematic,
+                         .essThreshold = 0.9,
+                         .rewards = {{"clip", 100}, {"edit", 20}},
+                         .seeds = {7, 8, 9, 10}});
     for (int step = 0;; ++step) {
       const auto denoised = particles.denoise(cancel);
       expect(denoised.failures.size() == (step == 0 ? 1 : 0), "the broken embedding");
       const auto guesses = particles.guess(step);
       expect(guesses.failures.empty(), "no row has a fault");
       const std::vector<int32_t>& guess = guesses.tokens;
-      Particles::Texts texts;
+      TextBatch texts;
       for (std::size_t i = 0; i < kGuesses * P; ++i) {
-        texts.places.push_back(static_cast<int64_t>(i));
         texts.widths.push_back(1 + static_cast<int32_t>(i) % 9);
         for (int n = 0; n < texts.widths.back(); ++n) {
           texts.ids.push_back(1 + guess[i * 9 + static_cast<std::size_t>(n)] % 200);
         }
       }
-      std::vector<int32_t> textOf(kGuesses * P);
-      std::iota(textOf.begin(), textOf.end(), 0);
+      texts.textOf.resize(kGuesses * P);
+      std::iota(texts.textOf.begin(), texts.textOf.end(), 0);
       if (step == 2) particles.retire(3);
-      const auto [rewards, proposal] = particles.advance(step, texts, textOf, cancel);
-      expect(rewards.clip.size() == kGuesses * P && rewards.edit.size() == kGuesses * P, "the rewards");
-      for (const auto* of : {&rewards.clip, &rewards.edit}) {
-        result.rewards.insert(result.rewards.end(), of->begin(), of->end());
+      const auto [weighed, proposal] = particles.advance(step, texts, {}, cancel);
+      expect(weighed.rewards.size() == 2, "the rewards");
+      for (const std::vector<double>& of : weighed.rewards) {
+        expect(of.size() == kGuesses * P, "a reward of each guess");
+        result.rewards.insert(result.rewards.end(), of.begin(), of.end());
       }
       if (!proposal) break;
       const std::vector<int32_t>& tokens = proposal->tokens;

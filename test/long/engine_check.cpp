@@ -23,19 +23,19 @@
 #include <thread>
 #include <vector>
 
-#include "device/cpu_device.h"
 #include "demo.h"
+#include "device/cpu_device.h"
+#include "device/read_logits.h"
 #include "engine/engine.h"
 #include "error.h"
 #include "kernels/average.h"
 #include "kernels/cosine.h"
 #include "kernels/coupling.h"
 #include "kernels/draw.h"
-#include "kernels/potential.h"
 #include "kernels/resample.h"
 #include "kernels/widen.h"
-#include "particles/memory_plan.h"
 #include "ort/library.h"
+#include "particles/memory_plan.h"
 
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/lsan_interface.h>
@@ -181,10 +181,8 @@ void checkLogits(Random& random, CpuDevice& device, int rounds) {
       device.suppress(z, stops, start);
     }
     Tables t(z);
-    device.pass(z, temperature, t.tiles());
-    device.merge(z, temperature, t.tiles(), t.stats());
     const kernels::Truncation truncation = {pickOne(random, {0, 1, 3, 5000}), pickOne(random, {1.0, 0.5, 1e-9})};
-    if (temperature != 0) device.truncate(z, temperature, truncation, t.tiles(), t.stats());
+    readLogits(device, z, temperature, truncation, t.tiles(), t.stats());
 
     const Layout layout = {1, states, positions};
     std::vector<int32_t> stateOf(static_cast<std::size_t>(states)), tokens(rows, -1);
@@ -446,8 +444,7 @@ void checkMemory(const std::string& models) {
                            .blockLength = 9,
                            .scheme = kernels::Scheme::systematic,
                            .essThreshold = 1,
-                           .lambdaClip = 100,
-                           .lambdaEdit = 20,
+                           .rewards = {{"clip", 100}, {"edit", 20}},
                            .seeds = std::vector<uint64_t>(static_cast<std::size_t>(images))};
   };
   const auto shape = [&](int images, int particles) {

@@ -16,8 +16,8 @@
 #include <thread>
 #include <vector>
 
-#include "kernels/instruction_set.h"
 #include "device/parallel.h"
+#include "kernels/instruction_set.h"
 
 namespace fkinv::kernels {
 

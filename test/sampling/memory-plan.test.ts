@@ -61,7 +61,7 @@ async function held({ engine, dllm, clip }: Models, options: InvertOptions, imag
   const given = particleOptions(dllm, resolved, { prefixes, seeds: all(1n) });
   const graphs = [dllm.graph(), clip.textGraph()] as const;
   const conditions = condition.features === undefined ? [] : all(condition.features);
-  const particles = new native.Particles(engine, ...graphs, all([embeds]), clip.embedSize, given, conditions);
+  const particles = await native.createParticles(engine, ...graphs, all([embeds]), clip.embedSize, given, conditions);
   const before = await particles.bytes();
   await particles.denoise();
   await particles.guess(0);

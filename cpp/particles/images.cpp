@@ -1,0 +1,89 @@
+#include "images.h"
+
+#include <cmath>
+#include <numeric>
+#include <utility>
+
+namespace fkinv {
+
+Images::Images(std::shared_ptr<Device> device, Transfer& transfer, const Extents& extents,
+               const ParticleOptions& options, std::vector<Reference> references, std::vector<Features> conditions)
+    : device_(std::move(device)),
+      transfer_(transfer),
+      extents_(extents),
+      layout_(options.layout),
+      embedSize_(static_cast<int>(extents.embedSize)),
+      references_(std::move(references)),
+      conditions_(std::move(conditions)),
+      live_(extents.images, 1) {
+  allocate(arrays_, device_, extents_);
+  transfer_.upload(Copied::setUp, arrays_.seeds, options.seeds);
+}
+
+void Images::fail(int image, Error error, std::vector<Failure>& failures) {
+  if (!isLive(image)) return;
+  retire(image);
+  failures.push_back({image, std::move(error)});
+}
+
+void Images::uploadLive() {
+  if (known_ == live_) return;
+  transfer_.upload(Copied::setUp, arrays_.live, live_);
+  known_ = live_;
+}
+
+const float* Images::conditionOf(int image) const {
+  const auto b = static_cast<std::size_t>(image);
+  return conditions_.empty() ? arrays_.embeds.data() + b * extents_.embedSize : conditions_[b]->data();
+}
+
+void Images::prepare(int conditionSize, std::vector<Failure>& failures) {
+  averageReferences(failures);
+  checkConditions(conditionSize, failures);
+}
+
+void Images::averageReferences(std::vector<Failure>& failures) {
+  const Layout perImage = {layout_.images, 1, 1};
+  std::vector<int32_t> itself(references_.size());
+  std::iota(itself.begin(), itself.end(), 0);
+  for (std::size_t b = 0; b < references_.size(); ++b) {
+    std::vector<const float*> embeddings;
+    for (const auto& embedding : references_[b]) embeddings.push_back(embedding->data());
+    device_->average(embeddings, embedSize_, arrays_.embeds.data() + b * extents_.embedSize);
+    transfer_.count(Copied::setUp, embeddings.size() * sizeof(const float*), 0, false);
+  }
+  // The cosine of an embedding with itself is finite where it has a direction.
+  const Array<int32_t> images = transfer_.onDevice(itself);
+  Array<double> cosines(device_, extents_.images);
+  device_->cosine(perImage, arrays_.embeds.data(), images.data(), arrays_.embeds.data(), embedSize_, cosines.data());
+  const std::vector<double> withItself = transfer_.download(Copied::setUp, cosines);
+  for (std::size_t b = 0; b < withItself.size(); ++b) {
+    if (std::isfinite(withItself[b])) continue;
+    fail(static_cast<int>(b),
+         Error("INVALID_EMBEDDING",
+               references_[b].size() > 1
+                   ? "CLIP's embeddings of the images cancel out, or one is zero or not finite"
+                   : "CLIP's embedding of an image is zero or not finite: check the model's export"),
+         failures);
+  }
+}
+
+void Images::checkConditions(int conditionSize, std::vector<Failure>& failures) {
+  if (conditions_.empty()) return;
+  const Array<int32_t> itself = transfer_.onDevice(std::vector<int32_t>{0});
+  Array<double> cosines(device_, extents_.images);
+  for (int b = 0; b < layout_.images; ++b) {
+    device_->cosine({1, 1, 1}, conditionOf(b), itself.data(), conditionOf(b), conditionSize, cosines.data() + b);
+  }
+  const std::vector<double> withItself = transfer_.download(Copied::setUp, cosines);
+  for (std::size_t b = 0; b < withItself.size(); ++b) {
+    if (std::isfinite(withItself[b])) continue;
+    fail(static_cast<int>(b),
+         Error("INVALID_EMBEDDING",
+               "what the dLLM's own vision graph gives for an image is zero or not finite: check "
+               "the model's export"),
+         failures);
+  }
+}
+
+}  // namespace fkinv

@@ -1,0 +1,127 @@
+// Distinct states, steps 1 and 2: one forward for each, and the one read of its logits.
+#pragma once
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/cancel.h"
+#include "extents.h"
+#include "images.h"
+#include "ort/binding.h"
+#include "places.h"
+#include "transfer.h"
+
+namespace fkinv {
+
+/// The tensors of the dLLM's runs, a row a state.
+std::vector<GraphTensor> tensorsOf(const DllmGraph&, int embedSize, const ParticleOptions&);
+
+/// At most one state a particle, each at a place of its own from the step it first appears in to its last, so that its
+/// logits and what was read of them need not be made again.
+class States {
+ public:
+  /// What a draw picks the tile by, with the parts of S.
+  struct TileArrays {
+    Array<float> max, mass, moment, weight;  // [states, length, tiles]
+    Array<double> exponent;                  // [states, length, tiles]
+    Array<float> gram;                       // [states, chunks, pairs]
+
+    template <class Visit>
+    void each(const Extents& e, Visit visit) {
+      for (auto* values : {&max, &mass, &moment, &weight}) visit(*values, e.positions() * e.tiles);
+      visit(exponent, e.positions() * e.tiles);
+      visit(gram, e.particles * e.chunks * (e.length * (e.length + 1) / 2));
+    }
+  };
+  /// Each row's softmax statistics, and S.
+  struct RowArrays {
+    Array<int64_t> rowOf;                        // [states, length]
+    Array<float> max, entropy, threshold;        // [states, length]
+    Array<double> exponent, mass, temperedMass;  // [states, length]
+    Array<kernels::RowFault> fault;              // [states, length]
+    Array<float> gram;                           // [states, length, length]
+
+    template <class Visit>
+    void each(const Extents& e, Visit visit) {
+      visit(rowOf, e.positions());
+      for (auto* values : {&max, &entropy, &threshold}) visit(*values, e.positions());
+      for (auto* values : {&exponent, &mass, &temperedMass}) visit(*values, e.positions());
+      visit(fault, e.positions());
+      visit(gram, e.positions() * e.length);
+    }
+  };
+  struct Arrays {
+    Array<int32_t> stateOf, spareStateOf;  // [particles]
+    Array<int32_t> suppressed;
+    Array<int32_t> restricted;    // ids of the restrictions, one after the other
+    Array<uint8_t> restrictedAt;  // [restrictions, length]
+
+    template <class Visit>
+    void each(const Extents& e, Visit visit) {
+      visit(stateOf, e.particles);
+      visit(spareStateOf, e.particles);
+      visit(suppressed, e.suppressed);
+      visit(restricted, e.restrictedIds);
+      visit(restrictedAt, e.restrictions * e.length);
+    }
+  };
+
+  States(std::shared_ptr<Device> device, Transfer& transfer, Images& images, const Extents& extents,
+         const DllmGraph& dllm, const ParticleOptions& options);
+
+  /// Particles with equal `tokens` [particles, length] share a state; with an image condition or a prefix of its own,
+  /// only those of the same image do. Returns how many states each image's particles have [images].
+  std::vector<int32_t> find(const std::vector<int32_t>& tokens);
+  /// Runs the dLLM on the fresh states, and returns how many there are.
+  int run(const std::vector<int32_t>& tokens, CancelToken& cancel, std::vector<Failure>& failures);
+  /// Suppresses what is suppressed, and reads the fresh states' logits.
+  void read();
+  /// Fails the images of the states with a faulty row, of which `guess` [particles, length] tells (Device::exclude).
+  void checkRows(const std::vector<int32_t>& guess, std::vector<Failure>& failures);
+  /// Has each particle in the state of its ancestor.
+  void follow(const int32_t* ancestors);
+
+  /// Of all places.
+  Logits logits() { return logits(0, layout_.particles()); }
+  TileTable tileTable(int first = 0);
+  RowStats rowStats(int first = 0);
+  const Array<int32_t>& stateOf() const { return arrays_.stateOf; }
+  const Array<float>& gram() const { return rows_.gram; }
+  /// Numbers of a condition's row; 0 where the dLLM takes none.
+  int conditionSize() const { return conditionSize_; }
+  std::size_t bytes();
+
+ private:
+  int width() const { return options_.prefix() + layout_.length + static_cast<int>(dllm_.suffix.size()); }
+  void bind();
+  void fill(const std::string& name, const std::vector<int64_t>& row);
+  void uploadMasks();
+  std::vector<std::string> keysOf(const std::vector<int32_t>& tokens) const;
+  Logits logits(int first, int states);
+  void read(int first, int states);
+  template <class Message>
+  void failState(int32_t state, Message message, std::vector<Failure>& failures);
+
+  const std::shared_ptr<Device> device_;
+  Transfer& transfer_;
+  Images& images_;
+  const Extents extents_;
+  const DllmGraph dllm_;
+  const ParticleOptions& options_;
+  const Layout layout_;
+  const kernels::LogitsType logitsType_;
+  ort::Binding binding_;
+  int64_t* ids_ = nullptr;      // [states, width]
+  float* condition_ = nullptr;  // [states, conditionSize], or null
+  void* logits_ = nullptr;      // [states, width, vocab]
+  int conditionSize_ = 0;
+  TileArrays tiles_;
+  RowArrays rows_;
+  Arrays arrays_;
+  Places places_;
+  std::vector<int32_t> stateOf_;      // [particles], −1 where the image failed
+  std::vector<Places::Fresh> fresh_;  // those that the step before did not have
+};
+
+}  // namespace fkinv

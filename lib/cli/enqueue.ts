@@ -1,16 +1,18 @@
 import path from 'node:path';
 import { Option, type Command } from 'commander';
-import { checkInputs, imagesOf } from '../bulk/inputs';
+import { checkInputs, imagesOf, LeftOut } from '../bulk/inputs';
 import { jobIdOf, jobName, openQueue, unavailable, type JobData } from '../bulk/queue';
 import { FkinvError } from '../errors';
 import { invertSchema, type ImageOptions } from '../options';
 import { validate } from '../util/validate';
 import { section } from './help';
-import { addSamplerFlags } from './invert-flags';
+import { addListFlag, addSamplerFlags } from './invert-flags';
 import { addQueueFlags, wholeNumber, type QueueFlags } from './queue-flags';
-import { exitCodes, reportError } from './report';
+import { printable } from './printable';
+import { exitCodes, reportError, reportWarning } from './report';
 
 interface Flags extends QueueFlags, ImageOptions {
+  null?: true;
   attempts: number;
   backoff: number;
 }
@@ -25,7 +27,7 @@ export function addEnqueueCommand(program: Command, finish: (code: number) => vo
     .description('Put images into a queue, for workers on any machines.')
     .argument('<folder...>', 'as of fkinv batch: folders, files, globs in quotes, or - for a list on stdin')
     .action(async (inputs: string[], flags: Flags) => finish(await enqueue(inputs, flags)));
-  addSamplerFlags(addQueueFlags(command))
+  addSamplerFlags(addQueueFlags(addListFlag(command)))
     .optionsGroup('Queue:')
     .addOption(
       new Option('--attempts <n>', 'how often an image is tried that fails for a passing reason (1 to 100; default 3)')
@@ -50,15 +52,18 @@ const explanation = [
 ].join('\n');
 
 async function enqueue(inputs: string[], flags: Flags): Promise<number> {
-  const { redis, queue: name, attempts, backoff, ...options } = flags;
+  const { redis, queue: name, attempts, backoff, null: isNull, ...options } = flags;
+  const nullSeparated = isNull === true;
   validate(invertSchema, options, 'options');
-  await checkInputs(inputs);
+  await checkInputs(inputs, nullSeparated);
   const queue = await openQueue({ redis, queue: name });
   let unreadable = 0;
   const onUnreadable = (message: string): void => {
     unreadable++;
     reportError(new FkinvError('IMAGE_NOT_FOUND', message), false);
   };
+  const leftOut = new LeftOut();
+  const reading = { nullSeparated, onUnreadable, onLeftOut: (file: string) => leftOut.add(file) };
   let count = 0;
   const add = async (jobs: JobData[]): Promise<void> => {
     const opts = { attempts, backoff: { type: 'exponential', delay: backoff * 1000 } };
@@ -68,7 +73,7 @@ async function enqueue(inputs: string[], flags: Flags): Promise<number> {
   };
   try {
     const jobs: JobData[] = [];
-    for await (const image of imagesOf(inputs, process.stdin, onUnreadable)) {
+    for await (const image of imagesOf(inputs, process.stdin, reading)) {
       // JSON has no bigint: a seed of more than 53 bits goes as a text.
       const own = typeof options.seed === 'bigint' ? { ...options, seed: String(options.seed) } : options;
       jobs.push({ image: path.resolve(image), options: own as ImageOptions });
@@ -78,7 +83,12 @@ async function enqueue(inputs: string[], flags: Flags): Promise<number> {
   } finally {
     await queue.close().catch(() => undefined);
   }
-  if (count === 0) throw new FkinvError('INVALID_OPTION', `${inputs.join(', ')}: there is no image`);
-  process.stdout.write(`${count} image${count === 1 ? '' : 's'} in the queue ${name}\n`);
+  if (count === 0)
+    throw new FkinvError(
+      'INVALID_OPTION',
+      `${inputs.join(', ')}: there is no image${leftOut.message === undefined ? '' : `; ${leftOut.message}`}`,
+    );
+  if (leftOut.message !== undefined) reportWarning(leftOut.message);
+  process.stdout.write(`${count} image${count === 1 ? '' : 's'} in the queue ${printable(name)}\n`);
   return unreadable > 0 ? exitCodes.failed : exitCodes.done;
 }

@@ -9,6 +9,7 @@ import { linesOf } from './checks';
 import { coloursOf } from './colours';
 import { folderOf } from './folder';
 import { deviceFlag } from './invert-flags';
+import { jsonLine, printable } from './printable';
 import { exitCodes, reportWarning } from './report';
 
 /** Adds `fkinv models` to `program`; `finish` is given its exit code. */
@@ -28,7 +29,7 @@ export function addModelsCommand(program: Command, finish: (code: number) => voi
       const reports = await examineFolders(folders ?? [], { device: device ?? 'auto', warn: reportWarning });
       process.stdout.write(
         json === true
-          ? reports.map((report) => `${JSON.stringify(report)}\n`).join('')
+          ? reports.map(jsonLine).join('')
           : reports.map(textOf).join('\n'),
       );
       finish(reports.every(({ ok }) => ok) ? exitCodes.done : exitCodes.failed);
@@ -48,8 +49,8 @@ function textOf(report: FolderReport): string {
     ...(kind === null ? [] : stated),
   ];
   const width = lines.reduce((widest, [name]) => Math.max(widest, name.length), 0);
-  const shown = lines.map(([name, value]) => `  ${colours.dim(name.padEnd(width))}  ${value}\n`);
-  return `${colours.bold(fromHere(folder))}\n${shown.join('')}${linesOf(checks, '  ')}`;
+  const shown = lines.map(([name, value]) => `  ${colours.dim(name.padEnd(width))}  ${printable(value)}\n`);
+  return `${colours.bold(printable(fromHere(folder)))}\n${shown.join('')}${linesOf(checks, '  ')}`;
 }
 
 type Line = [name: string, value: string];

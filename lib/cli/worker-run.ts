@@ -7,6 +7,7 @@ import { untilInterruptedTwice } from './interrupts';
 import { split, type LoadFlags } from './invert-flags';
 import { loadWithHashes } from './load';
 import type { QueueFlags } from './queue-flags';
+import { printable } from './printable';
 import { exitCodes } from './report';
 
 /** What the flags of `fkinv worker` come to. */
@@ -45,13 +46,13 @@ export async function runWorker(flags: WorkerFlags): Promise<number> {
         onWarning,
         onFatal: (error) => fatal.abort(error),
       });
-      if (quiet !== true) process.stderr.write(`takes jobs of ${name} on ${inverter.device}\n`);
+      if (quiet !== true) process.stderr.write(`takes jobs of ${printable(name)} on ${inverter.device}\n`);
       await Promise.race([aborted(stop), aborted(fatal.signal)]);
       await Promise.race([worker.close(fatal.signal.aborted), aborted(abort)]);
       fatal.signal.throwIfAborted();
       progress.stop();
       if (abort.aborted) process.exit(exitCodes.interrupted); // its jobs are another’s when their locks end
-      const { done, failed } = progress.standing;
+      const { done, failed } = progress.report;
       const { bold } = coloursOf(process.stdout);
       process.stdout.write(`${bold(`${done} done`)}  ${failed} failed\n`);
       return exitCodes.done;

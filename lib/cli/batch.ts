@@ -37,12 +37,12 @@ export function addBatchCommand(program: Command, finish: (code: number) => void
 const explanation = [
   section('It goes through:', [
     `formats     ${formats}`,
-    'folders     every image anywhere in them, by its extension, in any case; what has',
-    '            another format, HEIC or BMP, is left out and counted',
+    'folders     every image anywhere in them, by its extension, in any case;',
+    '            one of another format, HEIC or BMP, is left out and counted',
     "globs       'photos/**/*.jpg', in quotes, for the shell not to expand them",
     '-           the files of a list on stdin, a line each; with -0 between NULs',
   ]),
-  '\nAn image that has a record in the results is done: the same command again does the\nrest. Ctrl-C once finishes what was begun, twice ends at once.',
+  '\nAn image that has a record in the results is done: the same command again does\nthe rest. Ctrl-C once finishes what was begun, twice ends at once.',
   section('Examples:', [
     'fkinv batch photos --out results.jsonl',
     "fkinv batch 'photos/**/*.jpg' --out results.jsonl --sidecars --csv results.csv",

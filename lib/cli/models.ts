@@ -27,11 +27,7 @@ export function addModelsCommand(program: Command, finish: (code: number) => voi
     .action(async (folders: string[] | undefined, { json, device }: { json?: true; device?: Device }) => {
       const { examineFolders } = await import('../examine/folders.js');
       const reports = await examineFolders(folders ?? [], { device: device ?? 'auto', warn: reportWarning });
-      process.stdout.write(
-        json === true
-          ? reports.map(jsonLine).join('')
-          : reports.map(textOf).join('\n'),
-      );
+      process.stdout.write(json === true ? reports.map(jsonLine).join('') : reports.map(textOf).join('\n'));
       finish(reports.every(({ ok }) => ok) ? exitCodes.done : exitCodes.failed);
     });
 }

@@ -400,6 +400,9 @@ test('nothing is replaced that fkinv did not make, by whatever flag; links, mode
   await writeFile(inAt('mine.csv'), 'image,text\n');
   await writeFile(inAt('r.csv.part'), 'of mine');
   await symlink('r.jsonl', inAt('link.csv'));
+  await mkdir(inAt('pipes'));
+  await copyFile(bells, inAt('pipes/cat.png'));
+  const hasPipe = spawnSync('mkfifo', [inAt('pipes/cat.txt')]).status === 0;
   const run = (...flags: string[]): string[] => ['batch', 'photos', ...quick, ...flags];
   const refusals: [string[], RegExp][] = [
     [
@@ -412,6 +415,18 @@ test('nothing is replaced that fkinv did not make, by whatever flag; links, mode
     [
       run('--out', 'photos/cat.txt', '--sidecars', '--existing', 'overwrite'),
       /photos\/cat\.txt is the file of photos\/cat\.txt, which is being written/,
+    ],
+    [
+      [
+        'batch',
+        'pipes',
+        ...quick,
+        '--out',
+        'p.jsonl',
+        '--sidecars',
+        ...(hasPipe ? ['--existing', 'append'] : ['--zebra']),
+      ],
+      hasPipe ? /pipes\/cat\.txt is no regular file: move it away, or leave --sidecars out/ : /zebra/,
     ],
   ];
   const outcomes = await fkinvEach(

@@ -1,14 +1,14 @@
 import { FkinvError } from '../errors';
 import type { Inverter } from '../inverter';
 import type { InvertAllOptions } from '../options';
-import { groupSize, type Journal } from './journal';
+import { groupSize, type Results } from './journal';
 import { recordOf, type ImageRecord, type Provenance } from './record';
 import type { Sidecars } from './sidecars';
 import type { Table } from './table';
 
 /** Where the results go. */
 export interface Outputs {
-  journal: Journal;
+  results: Results;
   sidecars: Sidecars | undefined;
   table: Table | undefined;
 }
@@ -36,7 +36,7 @@ export async function runBatch(
   outputs: Outputs,
   watch: Watch,
 ): Promise<void> {
-  const { journal, sidecars } = outputs;
+  const { results, sidecars } = outputs;
   /** Read and not done. */
   const open = new Map<number, string>();
   const seen = new Set<string>();
@@ -44,7 +44,7 @@ export async function runBatch(
   async function* source(): AsyncGenerator<string, void, undefined> {
     let index = 0;
     for await (const image of untilAborted(images, watch.stop)) {
-      if (journal.has(image) || seen.has(image) || (await sidecars?.isKept(image)) === true) {
+      if (results.has(image) || seen.has(image) || (await sidecars?.isKept(image)) === true) {
         watch.onSkip();
         continue;
       }
@@ -54,7 +54,7 @@ export async function runBatch(
     }
   }
   const onRecord = (record: ImageRecord): void => {
-    seen.delete(record.image); // from here on the journal has it
+    seen.delete(record.image); // from here on the results have it
     watch.onRecord(record);
   };
   const writer = new Writer(outputs, onRecord, (error) => failure.abort(error));
@@ -126,12 +126,12 @@ class Writer {
   }
 
   async #writeGroup(records: ImageRecord[]): Promise<void> {
-    const { journal, sidecars, table } = this.outputs;
+    const { results, sidecars, table } = this.outputs;
     const writeSidecars = async (): Promise<void> => {
       for (const record of records) await sidecars?.write(record);
     };
     if (sidecars?.comesFirst === true) await writeSidecars();
-    await journal.append(records);
+    await results.append(records);
     for (const record of records) this.onRecord(record);
     if (sidecars?.comesFirst === false) await writeSidecars();
     await table?.append(records);

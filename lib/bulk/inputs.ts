@@ -1,31 +1,59 @@
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
-import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import picomatch from 'picomatch';
 import { FkinvError, messageOf } from '../errors';
 
 // Which images are meant: folders, globs, files, and a list on stdin.
 
-/** Extensions of the formats that are decoded. */
+/** The formats that are decoded, as help texts list them. */
+export const formats = 'PNG, JPEG, WebP, GIF, AVIF, TIFF, SVG';
+
+/** Extensions of these formats. */
 const extensions = new Set('avif gif jfif jpe jpeg jpg png svg tif tiff webp'.split(' '));
 
-/** Whether `file` is an image by its extension, in any case. */
+/** Extensions of images of other formats: that they are left out is told. */
+const otherExtensions = new Set(
+  (
+    '3fr apng arw bmp cr2 cr3 cur dcm dds dib dng emf eps exr fits flif gpr hdr heic heics heif heifs hif ico iiq j2c ' +
+    'j2k jfi jif jp2 jpf jpm jpx jxl jxr kdc mef mrw nef nrw orf pbm pcx pef pgm pict pnm ppm psb psd qoi raf raw rw2 ' +
+    'sr2 srf srw svgz tga wbmp wdp wmf x3f xbm xcf xpm'
+  ).split(' '),
+);
+
+/** Whether `file` is an image that is decoded by its extension, in any case; what macOS notes of one in `._cat.jpg` is none. */
 export function isImage(file: string): boolean {
-  return extensions.has(path.extname(file).slice(1).toLowerCase());
+  return extensions.has(extensionOf(file)) && !path.basename(file).startsWith('._');
 }
 
-/** The input that stands for the lines of stdin. */
+function extensionOf(file: string): string {
+  return path.extname(file).slice(1).toLowerCase();
+}
+
+/** The input that stands for a list of files on stdin. */
 export const stdinInput = '-';
+
+/** How {@link imagesOf} reads a list on stdin, and what it is to tell. */
+export interface InputOptions {
+  /** Whether the files of a list stand between NULs, as `find -print0` writes them, and not on lines. */
+  nullSeparated?: boolean;
+  /** A folder that cannot be read is left out. */
+  onUnreadable?: (message: string) => void;
+  /** An image of a format that is not decoded is left out. */
+  onLeftOut?: (file: string) => void;
+}
 
 /** An input as a walk takes it: everything in a folder, what in it a glob matches, or one file. */
 type Input = { folder: string; matches: (file: string) => boolean } | { file: string };
 
 /** Throws `INVALID_OPTION` for an input that is no file, no folder and no glob of a folder that is there. */
-export async function checkInputs(inputs: readonly string[]): Promise<void> {
+export async function checkInputs(inputs: readonly string[], nullSeparated = false): Promise<void> {
   for (const input of inputs) if (input !== stdinInput) await interpret(input);
-  if (inputs.filter((input) => input === stdinInput).length < 2) return;
-  throw new FkinvError('INVALID_OPTION', '- is given twice: the list on stdin is read once');
+  const lists = inputs.filter((input) => input === stdinInput).length;
+  if (lists > 1) throw new FkinvError('INVALID_OPTION', '- is given twice: the list on stdin is read once');
+  if (nullSeparated && lists === 0) {
+    throw new FkinvError('INVALID_OPTION', '--null: is of a list on stdin: give - for it');
+  }
 }
 
 async function interpret(input: string): Promise<Input> {
@@ -50,30 +78,53 @@ function toPosix(file: string): string {
 
 /**
  * The images of `inputs`, in their order: of a folder all that are anywhere in it, of a glob those that it matches, by name,
- * folder by folder (links to folders are not followed); files, and the lines of stdin, whatever they are. A folder that cannot
- * be read is told to `onUnreadable` and left out.
+ * folder by folder (links to folders are not followed); files, and those of a list on stdin, whatever they are.
  */
 export async function* imagesOf(
   inputs: readonly string[],
   stdin: Readable,
-  onUnreadable: (message: string) => void = () => undefined,
+  { nullSeparated = false, onUnreadable, onLeftOut }: InputOptions = {},
 ): AsyncGenerator<string, void, undefined> {
   for (const input of inputs) {
     if (input === stdinInput) {
-      for await (const line of createInterface({ input: stdin, crlfDelay: Infinity })) {
-        if (line !== '') yield path.normalize(line);
-      }
+      for await (const file of listOf(stdin, nullSeparated)) if (file !== '') yield path.normalize(file);
       continue;
     }
-    const given = await interpret(input);
-    if ('file' in given) yield path.normalize(given.file);
-    else for await (const file of walk(given.folder, onUnreadable)) if (given.matches(file)) yield file;
+    const walked = await interpret(input);
+    if ('file' in walked) {
+      yield path.normalize(walked.file);
+      continue;
+    }
+    for await (const file of walk(walked.folder, onUnreadable)) {
+      if (!walked.matches(file)) continue;
+      if (isImage(file)) yield file;
+      else onLeftOut?.(file);
+    }
   }
 }
 
-async function* walk(folder: string, onUnreadable: (message: string) => void): AsyncGenerator<string, void, undefined> {
+/** The files that a list names. A byte order mark, as some editors put before it, is of none of them. */
+async function* listOf(list: Readable, nullSeparated: boolean): AsyncGenerator<string, void, undefined> {
+  const decoder = new TextDecoder(); // which drops the byte order mark
+  const separator = nullSeparated ? '\0' : '\n';
+  const nameOf = (line: string): string => (nullSeparated ? line : line.replace(/\r$/, ''));
+  let rest = '';
+  for await (const chunk of list) {
+    rest += decoder.decode(Buffer.from(chunk as Uint8Array | string), { stream: true });
+    const lines = rest.split(separator);
+    rest = lines.pop() ?? '';
+    for (const line of lines) yield nameOf(line);
+  }
+  yield nameOf(rest + decoder.decode());
+}
+
+/** The images of a folder and of those in it, also of formats that are not decoded. */
+async function* walk(
+  folder: string,
+  onUnreadable: InputOptions['onUnreadable'],
+): AsyncGenerator<string, void, undefined> {
   const entries = await readdir(folder, { withFileTypes: true }).catch((cause: unknown) => {
-    onUnreadable(`cannot read the folder: ${messageOf(cause)}`);
+    onUnreadable?.(`cannot read the folder: ${messageOf(cause)}`);
     return [];
   });
   // By code units: the same order on every machine, whatever its locale.
@@ -81,12 +132,37 @@ async function* walk(folder: string, onUnreadable: (message: string) => void): A
   for (const entry of entries) {
     const file = path.join(folder, entry.name);
     if (entry.isDirectory()) yield* walk(file, onUnreadable);
-    else if (isImage(file) && (entry.isFile() || (await isFile(file)))) yield file;
+    else if ((isImage(file) || isOther(file)) && (entry.isFile() || (await isFile(file)))) yield file;
   }
+}
+
+/** Whether `file` is an image of a format that is not decoded. */
+function isOther(file: string): boolean {
+  return otherExtensions.has(extensionOf(file)) && !path.basename(file).startsWith('._');
 }
 
 /** Whether a link leads to a file, or to nothing: then its image is one that cannot be read. */
 async function isFile(file: string): Promise<boolean> {
   const found = await stat(file).catch(() => undefined);
   return found?.isFile() ?? true;
+}
+
+/** Counts what {@link InputOptions.onLeftOut} is told. */
+export class LeftOut {
+  readonly #counts = new Map<string, number>();
+
+  add(file: string): void {
+    const extension = extensionOf(file);
+    this.#counts.set(extension, (this.#counts.get(extension) ?? 0) + 1);
+  }
+
+  /** How many files of which extensions, and what to do; undefined where there are none. */
+  get message(): string | undefined {
+    if (this.#counts.size === 0) return undefined;
+    const counts = [...this.#counts].sort(([a, m], [b, n]) => n - m || (a < b ? -1 : 1));
+    const total = counts.reduce((sum, [, count]) => sum + count, 0);
+    const listed = counts.map(([extension, count]) => `${count} .${extension}`).join(', ');
+    const files = total === 1 ? 'an image of a format that is' : `${total} images of formats that are`;
+    return `left out ${files} not decoded (${listed}): save them as PNG or JPEG first; it takes ${formats}`;
+  }
 }

@@ -12,12 +12,26 @@ const remedy = 'give another --out, as a rerun goes on from it';
 /** Records that are written together; what a crash leaves half written is of one such group. */
 export const groupSize = 64;
 
+/** Where records go, and what is known of those that are there. */
+export interface Results {
+  /** What messages call it. */
+  readonly file: string;
+  /** Failed images of those that were there when it was opened. */
+  readonly failed: number;
+  /** The last records that were there then. */
+  readonly last: readonly ImageRecord[];
+  has(image: string): boolean;
+  append(records: readonly ImageRecord[]): Promise<void>;
+  records(): AsyncIterable<ImageRecord>;
+  close(): Promise<void>;
+}
+
 /**
  * The results: a file of JSON lines, a record an image, which is also the journal of what is done. A record counts once it is
  * on the disk. What a crash left half written at its end is cut off when it is opened again, and those images are done again.
  * One process at a time has it, and all of its records are made alike.
  */
-export class Journal {
+export class Journal implements Results {
   readonly #images = new Set<string>();
   /** Of those that are there. */
   failed = 0;

@@ -23,7 +23,7 @@ const mostFolders = 8;
 
 /** The prompts in text files beside the images, `cat.txt` of `cat.jpg`. */
 export class Sidecars {
-  readonly #folders = new Map<string, Map<string, string>>();
+  readonly #folders = new Map<string, SidecarNames>();
 
   constructor(private readonly existing: Existing) {}
 
@@ -67,22 +67,53 @@ export class Sidecars {
     );
   }
 
-  /** `cat.txt` of the first image of that name in its folder, by name; `cat.png.txt` of a `cat.png` beside a `cat.jpg`. */
   async #fileOf(image: string): Promise<string> {
-    const { dir, name, base } = path.parse(image);
-    const first = (await this.#firstOfName(dir)).get(name) ?? base;
-    return path.join(dir, `${first === base ? name : base}.txt`);
+    const { dir, base } = path.parse(image);
+    return path.join(dir, (await this.#namesOf(dir)).of(base));
   }
 
-  async #firstOfName(folder: string): Promise<Map<string, string>> {
+  async #namesOf(folder: string): Promise<SidecarNames> {
     const known = this.#folders.get(folder);
     if (known !== undefined) return known;
-    const names = await readdir(folder || '.').catch((): string[] => []);
-    const first = new Map<string, string>();
-    for (const base of names.filter(isImage).sort((a, b) => (a < b ? 1 : -1))) first.set(path.parse(base).name, base);
+    const entries = await readdir(folder || '.').catch((): string[] => []);
+    const names = new SidecarNames(entries.filter(isImage));
     for (const [oldest] of this.#folders) if (this.#folders.size >= mostFolders) this.#folders.delete(oldest);
-    this.#folders.set(folder, first);
-    return first;
+    this.#folders.set(folder, names);
+    return names;
+  }
+}
+
+/**
+ * A name for the side-car of each of a folder's images, no two alike: `cat.txt` of the first `cat.…`, in the order of code
+ * units; of another `cat.png` then `cat.png.txt`, or `cat.png.2.txt` where that is taken, as it is of a `cat.png.png`. Names that
+ * differ in case alone are alike, as they are one file on many disks: a folder's side-cars are called the same on all of them.
+ */
+class SidecarNames {
+  readonly #names = new Map<string, string>();
+  readonly #taken = new Set<string>();
+
+  constructor(images: readonly string[]) {
+    const sorted = [...images].sort((a, b) => (a < b ? -1 : 1));
+    const others = sorted.filter((image) => !this.#take(image, path.parse(image).name));
+    for (const image of others) this.of(image);
+  }
+
+  /** That of `image`, also of one that was not among the images. */
+  of(image: string): string {
+    const names = [path.parse(image).name, image];
+    for (let i = 2; !this.#names.has(image); i++) {
+      if (!names.some((name) => this.#take(image, name))) names.push(`${image}.${i}`);
+    }
+    return this.#names.get(image) ?? '';
+  }
+
+  /** Gives `image` this name, unless another has it. */
+  #take(image: string, name: string): boolean {
+    const key = name.normalize('NFC').toLowerCase();
+    if (this.#taken.has(key)) return false;
+    this.#taken.add(key);
+    this.#names.set(image, `${name}.txt`);
+    return true;
   }
 }
 

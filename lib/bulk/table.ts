@@ -1,6 +1,6 @@
 import { stringify } from 'csv-stringify/sync';
 import { OutputFile, type FileKind } from '../files/write-file';
-import { groupSize, type Journal } from './journal';
+import { groupSize, type Results } from './journal';
 import type { ImageRecord } from './record';
 import { rewards, rewardsOf } from '../sampling/rewards/list';
 
@@ -26,6 +26,11 @@ function rowOf(record: ImageRecord): (string | number)[] {
   return values({ image, prompt, ...rewardsOf(record), reward, logProb, seed, warnings: warnings.join(' ') });
 }
 
+/** Rows as CSV. Of a text that a spreadsheet would take for a formula, as it begins with `=`, `+`, `-` or `@`, a `'` stands before. */
+function csvOf(rows: (string | number)[][]): string {
+  return stringify(rows, { escape_formulas: true });
+}
+
 const kind: FileKind = {
   name: 'table of fkinv batch',
   remedy: 'give another --csv, or remove it first',
@@ -35,20 +40,21 @@ const kind: FileKind = {
 };
 
 /**
- * The results as CSV, a row an image under a row of names. It follows the journal: written whole when it is begun, then row by
+ * The results as CSV, a row an image under a row of names, with a byte order mark where `bom` says so, by which Excel knows
+ * that it is UTF-8. It follows the results: written whole when it is begun, then row by
  * row; what a crash leaves out or half written is there after the next start.
  */
 export class Table {
   private constructor(private readonly output: OutputFile) {}
 
   /** Throws `INVALID_OPTION` where something else than such a table is there, and `OUTPUT_FAILED`. */
-  static async begin(file: string, journal: Journal): Promise<Table> {
-    return new Table(await OutputFile.begin(file, kind, wholeOf(journal)));
+  static async begin(file: string, results: Results, { bom = false } = {}): Promise<Table> {
+    return new Table(await OutputFile.begin(file, kind, wholeOf(results, bom)));
   }
 
   /** Throws `OUTPUT_FAILED`. */
   async append(records: readonly ImageRecord[]): Promise<void> {
-    await this.output.append(stringify(records.map(rowOf)));
+    await this.output.append(csvOf(records.map(rowOf)));
   }
 
   /** Makes it last. Throws `OUTPUT_FAILED`. */
@@ -57,11 +63,12 @@ export class Table {
   }
 }
 
-async function* wholeOf(journal: Journal): AsyncGenerator<string, void, undefined> {
+async function* wholeOf(results: Results, bom: boolean): AsyncGenerator<string, void, undefined> {
+  if (bom) yield '\uFEFF';
   const rows: (string | number)[][] = [columns];
-  for await (const record of journal.records()) {
+  for await (const record of results.records()) {
     rows.push(rowOf(record));
-    if (rows.length >= groupSize) yield stringify(rows.splice(0));
+    if (rows.length >= groupSize) yield csvOf(rows.splice(0));
   }
-  yield stringify(rows);
+  yield csvOf(rows);
 }

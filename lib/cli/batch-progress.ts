@@ -1,6 +1,7 @@
 import { SingleBar } from 'cli-progress';
 import { environment } from '../util/environment';
 import { FkinvError, type ErrorCode } from '../errors';
+import { jsonLine } from './printable';
 import { reportError, reportWarning } from './report';
 
 /** How the progress of a batch is shown: a bar where stderr is a terminal, else a line now and then; JSON lines; or not at all. */
@@ -9,11 +10,11 @@ export type ProgressForm = 'people' | 'json' | 'none';
 /** Milliseconds between two updates of the bar, two lines for people, and two JSON lines. */
 const intervals = { bar: 250, people: 10_000, json: 1000 };
 
-/** The latest results that the rate is of. */
+/** Milliseconds of the latest results, whose rate is shown. */
 const ratedMs = 60_000;
 
 /** How far a batch is. */
-export interface Standing {
+export interface ProgressReport {
   /** Images that were inverted, that failed, and that needed neither. */
   done: number;
   failed: number;
@@ -26,19 +27,26 @@ export interface Standing {
   secondsLeft: number | null;
 }
 
-/** The progress of a batch, on stderr. */
+/** Shows the progress of a batch on stderr. */
 export class BatchProgress {
-  readonly standing: Standing = { done: 0, failed: 0, skipped: 0, total: null, imagesPerSecond: 0, secondsLeft: null };
+  readonly report: ProgressReport = {
+    done: 0,
+    failed: 0,
+    skipped: 0,
+    total: null,
+    imagesPerSecond: 0,
+    secondsLeft: null,
+  };
   #start = performance.now();
   /** When the latest results came, oldest first. */
   readonly #times: number[] = [];
   #timer: NodeJS.Timeout | undefined;
   readonly #bar: SingleBar | undefined;
   #isShown = false;
-  /** Images of the last line: where there are no more there is no other. */
-  #told = 0;
+  /** Images that the last line counted: while they are no more, there is no other line. */
+  #lastCount = 0;
 
-  constructor(private readonly form: ProgressForm) {
+  constructor(readonly form: ProgressForm) {
     if (form !== 'people' || !process.stderr.isTTY || environment.isDumbTerminal) return;
     this.#bar = new SingleBar({
       format: '[{bar}] {text}',
@@ -50,7 +58,7 @@ export class BatchProgress {
     });
   }
 
-  /** The first image comes: from here on it is shown. */
+  /** Begins to show it, as the first image comes. */
   start(): void {
     this.#start = performance.now();
     if (this.form === 'none') return;
@@ -63,51 +71,51 @@ export class BatchProgress {
       this.#writeJson({ warning });
       return;
     }
-    this.#clear();
+    this.makeRoom();
     if (this.form === 'people') reportWarning(warning);
   }
 
-  /** An image has failed, or something that is none. */
+  /** Tells that `image` has failed, or something that is none. */
   fail(error: { code: string; message: string }, image?: string): void {
     const { code, message } = error;
     if (this.form === 'json') {
       this.#writeJson({ image, error: { code, message } });
       return;
     }
-    this.#clear();
+    this.makeRoom();
     if (this.form === 'people') reportError(new FkinvError(code as ErrorCode, message), false, image);
   }
 
-  /** So many more are done, failed or skipped. */
+  /** Counts one more image. */
   add(what: 'done' | 'failed' | 'skipped'): void {
-    this.standing[what]++;
+    this.report[what]++;
     if (what !== 'skipped') this.#times.push(performance.now());
     this.#forget();
   }
 
-  /** What came too long ago for the rate. */
+  /** Drops what came too long ago for the rate. */
   #forget(): void {
     const since = performance.now() - ratedMs;
     while ((this.#times[0] ?? since) < since) this.#times.shift();
   }
 
-  /** The last update. Images a second of the whole time are given. */
+  /** Shows the last update, and gives the images a second of the whole time. */
   finish(): number {
     this.stop();
-    const { done, failed } = this.standing;
+    const { done, failed } = this.report;
     const rate = ((done + failed) / (performance.now() - this.#start)) * 1000;
-    if (this.form === 'json') this.#writeStanding({ ...this.standing, imagesPerSecond: rate, secondsLeft: 0 });
+    if (this.form === 'json') this.#writeReport({ ...this.report, imagesPerSecond: rate, secondsLeft: 0 });
     return rate;
   }
 
-  /** Nothing is shown any more. */
+  /** Ends what is shown. */
   stop(): void {
     clearInterval(this.#timer);
-    this.#clear();
+    this.makeRoom();
   }
 
-  /** Takes the bar off the screen, to make room for a line; the next update brings it back. */
-  #clear(): void {
+  /** Takes the bar off the screen, for a line that is printed; the next update brings it back. */
+  makeRoom(): void {
     if (this.#isShown) this.#bar?.stop();
     this.#isShown = false;
   }
@@ -115,13 +123,13 @@ export class BatchProgress {
   #show(): void {
     this.#measure();
     if (this.form === 'json') {
-      this.#writeStanding(this.standing);
+      this.#writeReport(this.report);
     } else if (this.#bar === undefined) {
-      const { done, failed, skipped } = this.standing;
-      if (done + failed + skipped > this.#told) process.stderr.write(`${this.#text()}\n`);
-      this.#told = done + failed + skipped;
+      const { done, failed, skipped } = this.report;
+      if (done + failed + skipped > this.#lastCount) process.stderr.write(`${this.#text()}\n`);
+      this.#lastCount = done + failed + skipped;
     } else {
-      const { done, failed, skipped, total } = this.standing;
+      const { done, failed, skipped, total } = this.report;
       const text = this.#text();
       if (!this.#isShown) this.#bar.start(total ?? 1, 0, { text });
       this.#isShown = true;
@@ -130,26 +138,26 @@ export class BatchProgress {
     }
   }
 
-  #writeStanding(standing: Standing): void {
-    this.#writeJson({ ...standing, imagesPerSecond: Number(standing.imagesPerSecond.toFixed(3)) });
+  #writeReport(report: ProgressReport): void {
+    this.#writeJson({ ...report, imagesPerSecond: Number(report.imagesPerSecond.toFixed(3)) });
   }
 
   #writeJson(line: object): void {
-    process.stderr.write(`${JSON.stringify(line)}\n`);
+    process.stderr.write(jsonLine(line));
   }
 
   #measure(): void {
     this.#forget();
     const since = Math.min(ratedMs, performance.now() - this.#start);
     const rate = (this.#times.length / since) * 1000;
-    const { done, failed, skipped, total } = this.standing;
-    this.standing.imagesPerSecond = rate;
+    const { done, failed, skipped, total } = this.report;
+    this.report.imagesPerSecond = rate;
     const left = total === null || rate === 0 ? null : Math.max(0, total - done - failed - skipped) / rate;
-    this.standing.secondsLeft = left === null ? null : Math.round(left);
+    this.report.secondsLeft = left === null ? null : Math.round(left);
   }
 
   #text(): string {
-    const { done, failed, skipped, total, imagesPerSecond, secondsLeft } = this.standing;
+    const { done, failed, skipped, total, imagesPerSecond, secondsLeft } = this.report;
     const parts = [
       `${done + failed + skipped}${total === null ? '' : ` of ${total}`} images`,
       ...(failed > 0 ? [`${failed} failed`] : []),

@@ -1,5 +1,6 @@
 import type { Check } from '../examine/checks';
 import { coloursOf } from './colours';
+import { printable } from './printable';
 
 /** The checks as lines for people: a mark, the name, what was found; under one that failed, what to do. */
 export function linesOf(checks: readonly Check[], indent = ''): string {
@@ -8,9 +9,13 @@ export function linesOf(checks: readonly Check[], indent = ''): string {
   const lines = checks.flatMap(({ name, ok, detail, code, remedy }) => {
     const isSkipped = !ok && remedy === undefined;
     const mark = ok ? colours.green('✓') : isSkipped ? colours.dim('–') : colours.red('✗');
-    const shown = isSkipped ? colours.dim(detail) : `${detail}${code === undefined ? '' : ` (${code})`}`;
+    const shown = isSkipped
+      ? colours.dim(printable(detail))
+      : `${printable(detail)}${code === undefined ? '' : ` (${code})`}`;
     const line = `${indent}${mark} ${name.padEnd(width)}  ${shown}`;
-    return remedy === undefined ? [line] : [line, `${indent}  ${' '.repeat(width)}  ${colours.yellow(`→ ${remedy}`)}`];
+    return remedy === undefined
+      ? [line]
+      : [line, `${indent}  ${' '.repeat(width)}  ${colours.yellow(`→ ${printable(remedy)}`)}`];
   });
   return lines.map((line) => `${line}\n`).join('');
 }

@@ -6,6 +6,7 @@ import { linesOf } from './checks';
 import { coloursOf } from './colours';
 import { folderOf } from './folder';
 import { deviceFlag } from './invert-flags';
+import { jsonLine } from './printable';
 import { exitCodes, reportWarning } from './report';
 import { aligned } from './table';
 
@@ -31,7 +32,7 @@ export function addDoctorCommand(program: Command, finish: (code: number) => voi
       if (plan === true) return printPlan(options, json === true);
       const { examineInstallation } = await import('../examine/installation.js');
       const report = await examineInstallation(options);
-      process.stdout.write(json === true ? `${JSON.stringify(report)}\n` : textOf(report));
+      process.stdout.write(json === true ? jsonLine(report) : textOf(report));
       finish(report.ok ? exitCodes.done : exitCodes.failed);
     });
 }
@@ -52,7 +53,7 @@ function textOf({ ok, version, checks, ...facts }: DoctorReport): string {
 async function printPlan({ device, ...folders }: Omit<Flags, 'json' | 'plan'>, isJson: boolean): Promise<void> {
   const { examineMemory } = await import('../examine/memory.js');
   const report = await examineMemory(folders, { device: device ?? 'auto', warn: reportWarning });
-  process.stdout.write(isJson ? `${JSON.stringify(report)}\n` : planOf(report));
+  process.stdout.write(isJson ? jsonLine(report) : planOf(report));
 }
 
 const parts = ['logits', 'tiles', 'rows', 'texts', 'particles', 'total'] as const;

@@ -1,17 +1,19 @@
 import path from 'node:path';
 import { Option, type Command } from 'commander';
 import { bulk, enqueue, retryAllFailed, type EnqueueOptions } from '../bulk/enqueue';
-import { checkInputs, imagesOf } from '../bulk/inputs';
+import { checkInputs, imagesOf, LeftOut } from '../bulk/inputs';
 import { openQueue, type JobData, type OpenQueue } from '../bulk/queue';
 import { FkinvError } from '../errors';
 import { invertSchema, type ImageOptions } from '../options';
 import { validate } from '../util/validate';
 import { section } from './help';
-import { addSamplerFlags } from './invert-flags';
+import { addListFlag, addSamplerFlags } from './invert-flags';
 import { addQueueFlags, addressOf, wholeNumber, type QueueFlags } from './queue-flags';
+import { printable } from './printable';
 import { exitCodes, reportError, reportWarning } from './report';
 
 interface Flags extends QueueFlags, ImageOptions {
+  null?: true;
   attempts: number;
   backoff: number;
   retryFailed?: true;
@@ -24,7 +26,7 @@ export function addEnqueueCommand(program: Command, finish: (code: number) => vo
     .description('Put images into a queue, for workers on any machines.')
     .argument('[folder...]', 'as of fkinv batch: folders, files, globs in quotes, or - for a list on stdin')
     .action(async (inputs: string[], flags: Flags) => finish(await runEnqueue(inputs, flags)));
-  addSamplerFlags(addQueueFlags(command))
+  addSamplerFlags(addQueueFlags(addListFlag(command)))
     .optionsGroup('Queue:')
     .addOption(
       new Option(
@@ -54,17 +56,19 @@ const explanation = [
 ].join('\n');
 
 async function runEnqueue(inputs: string[], flags: Flags): Promise<number> {
-  const { redis, queue: name, attempts, backoff, retryFailed = false, ...options } = flags;
+  const { redis, queue: name, attempts, backoff, retryFailed = false, null: isNull, ...options } = flags;
+  const nullSeparated = isNull === true;
   const address = addressOf(redis, name);
   validate(invertSchema, options, 'options');
   if (inputs.length === 0) checkFlagsWithoutInputs(retryFailed, options);
-  await checkInputs(inputs);
+  await checkInputs(inputs, nullSeparated);
   const queue = await openQueue(address, reportWarning);
   try {
     if (inputs.length > 0) {
-      return await enqueueAll(queue, name, inputs, options, { attempts, backoff: backoff * 1000, retryFailed });
+      const how = { attempts, backoff: backoff * 1000, retryFailed };
+      return await enqueueAll(queue, name, { inputs, nullSeparated }, options, how);
     }
-    process.stdout.write(`${countOf(await retryAllFailed(queue))} put back into the queue ${name}\n`);
+    process.stdout.write(`${countOf(await retryAllFailed(queue))} put back into the queue ${printable(name)}\n`);
     return exitCodes.done;
   } finally {
     await queue.close();
@@ -84,7 +88,7 @@ function checkFlagsWithoutInputs(retryFailed: boolean, options: ImageOptions): v
 async function enqueueAll(
   queue: OpenQueue,
   name: string,
-  inputs: string[],
+  { inputs, nullSeparated }: { inputs: string[]; nullSeparated: boolean },
   options: ImageOptions,
   enqueueOptions: EnqueueOptions,
 ): Promise<number> {
@@ -94,6 +98,8 @@ async function enqueueAll(
     reportError(new FkinvError('IMAGE_NOT_FOUND', message), false);
   };
   const all = { count: 0, there: 0, failed: 0 };
+  const leftOut = new LeftOut();
+  const reading = { nullSeparated, onUnreadable, onLeftOut: (file: string) => leftOut.add(file) };
   const add = async (jobs: JobData[]): Promise<void> => {
     const { there, failed } = await enqueue(queue, jobs, enqueueOptions);
     all.count += jobs.length;
@@ -101,7 +107,7 @@ async function enqueueAll(
     all.failed += failed;
   };
   const jobs: JobData[] = [];
-  for await (const image of imagesOf(inputs, process.stdin, onUnreadable)) {
+  for await (const image of imagesOf(inputs, process.stdin, reading)) {
     // JSON has no bigint: a seed of more than 53 bits goes as a text.
     const own = typeof options.seed === 'bigint' ? { ...options, seed: String(options.seed) } : options;
     jobs.push({ image: path.resolve(image), options: own as ImageOptions });
@@ -109,8 +115,12 @@ async function enqueueAll(
   }
   await add(jobs);
   const { count, there, failed } = all;
-  if (count === 0) throw new FkinvError('INVALID_OPTION', `${inputs.join(', ')}: there is no image`);
-  const parts = [`${countOf(count)} in the queue ${name}`];
+  if (count === 0) {
+    const without = leftOut.message === undefined ? '' : `; ${leftOut.message}`;
+    throw new FkinvError('INVALID_OPTION', `${inputs.join(', ')}: there is no image${without}`);
+  }
+  if (leftOut.message !== undefined) reportWarning(leftOut.message);
+  const parts = [`${countOf(count)} in the queue ${printable(name)}`];
   if (there > 0) parts.push(`${there} of them ${there === 1 ? 'was' : 'were'} there before`);
   if (failed > 0 && enqueueOptions.retryFailed) parts.push(`${failed} had failed and ${areOrIs(failed)} put back`);
   process.stdout.write(`${parts.join(', ')}\n`);

@@ -103,6 +103,10 @@ function choice(flags: string, name: ChoiceOption, what: string): Option {
 function bannedOf(text: string): (string | number)[] {
   const entries = text.split(',').map((entry) => entry.trim());
   if (entries.includes('')) throw new InvalidArgumentError('It must be words or #ids, separated by commas.');
+  const wrong = entries.find(
+    (entry) => /^#[^#]/.test(entry) && !/^#\d+$/.test(entry) && !isNaN(Number(entry.slice(1))),
+  );
+  if (wrong !== undefined) throw new InvalidArgumentError(`It has ${wrong}: an id is a whole number, as #17.`);
   return entries.map((entry) => (/^#\d+$/.test(entry) ? Number(entry.slice(1)) : entry));
 }
 
@@ -153,6 +157,13 @@ export function addBulkFlags(command: Command): Command {
 /** Adds the flags of an inversion of one image, but those of the output. */
 export function addImageFlags(command: Command): Command {
   return addModelFlags(addSamplerFlags(command).optionsGroup('Models:'));
+}
+
+/** Adds the flag of the list that commands for many images take on stdin. */
+export function addListFlag(command: Command): Command {
+  return command
+    .optionsGroup('List:')
+    .option('-0, --null', 'the files of a list on stdin stand between NULs, as find -print0 gives them');
 }
 
 /** Adds the flags of the models and the engine. */

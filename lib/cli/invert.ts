@@ -1,10 +1,12 @@
 import type { Command } from 'commander';
+import { formats } from '../bulk/inputs';
 import { FkinvError } from '../errors';
 import type { Inversion } from '../inversion';
 import { coloursOf } from './colours';
 import { section } from './help';
 import { untilInterrupted } from './interrupts';
 import { addInvertFlags, split, type Flags } from './invert-flags';
+import { printable } from './printable';
 import { StepBar } from './progress';
 import { rewards } from '../sampling/rewards/list';
 import { exitCodes, printLine, reportError, reportWarning } from './report';
@@ -14,7 +16,7 @@ export function addInvertCommand(program: Command, finish: (code: number) => voi
   const command = program
     .command('invert')
     .description('Recover a prompt of each image.')
-    .argument('<image...>', 'files: PNG, JPEG, WebP, GIF, AVIF, TIFF, SVG')
+    .argument('<image...>', `files: ${formats}`)
     .action(async (images: string[], flags: Flags) => finish(await invertEach(images, flags)));
   addInvertFlags(command).addHelpText('after', explanation);
 }
@@ -102,7 +104,7 @@ function show(image: Image, result: Inversion | FkinvError, { json, quiet, verbo
   if (result instanceof FkinvError) reportError(result, verbose, name);
   if (json) printJson(image, result);
   else if (result instanceof FkinvError) return;
-  else if (quiet) process.stdout.write(`${result.prompt}\n`);
+  else if (quiet) process.stdout.write(`${process.stdout.isTTY ? printable(result.prompt) : result.prompt}\n`);
   else print(result, name, several);
 }
 
@@ -123,6 +125,8 @@ function print(inversion: Inversion, name: string, several: boolean): void {
     `${(timings.total / 1000).toFixed(2)} s${timings.images > 1 ? ` for ${timings.images} together` : ''}`,
   ];
   const { bold, dim } = coloursOf(stdout);
-  stdout.write(`${several ? `${dim(`${name}:`)} ` : ''}${bold(prompt)}\n  ${dim(facts.join('  '))}\n`);
+  stdout.write(
+    `${several ? `${dim(`${printable(name)}:`)} ` : ''}${bold(printable(prompt))}\n  ${dim(facts.join('  '))}\n`,
+  );
   for (const warning of warnings) reportWarning(`${name}: ${warning}`);
 }

@@ -9,6 +9,7 @@ import { linesOf } from './checks';
 import { coloursOf } from './colours';
 import { folderOf } from './folder';
 import { deviceFlag } from './invert-flags';
+import { jsonLine, printable } from './printable';
 import { exitCodes, reportWarning } from './report';
 
 /** Adds `fkinv models` to `program`; `finish` is given its exit code. */
@@ -26,11 +27,7 @@ export function addModelsCommand(program: Command, finish: (code: number) => voi
     .action(async (folders: string[] | undefined, { json, device }: { json?: true; device?: Device }) => {
       const { examineFolders } = await import('../examine/folders.js');
       const reports = await examineFolders(folders ?? [], { device: device ?? 'auto', warn: reportWarning });
-      process.stdout.write(
-        json === true
-          ? reports.map((report) => `${JSON.stringify(report)}\n`).join('')
-          : reports.map(textOf).join('\n'),
-      );
+      process.stdout.write(json === true ? reports.map(jsonLine).join('') : reports.map(textOf).join('\n'));
       finish(reports.every(({ ok }) => ok) ? exitCodes.done : exitCodes.failed);
     });
 }
@@ -48,8 +45,8 @@ function textOf(report: FolderReport): string {
     ...(kind === null ? [] : stated),
   ];
   const width = lines.reduce((widest, [name]) => Math.max(widest, name.length), 0);
-  const shown = lines.map(([name, value]) => `  ${colours.dim(name.padEnd(width))}  ${value}\n`);
-  return `${colours.bold(fromHere(folder))}\n${shown.join('')}${linesOf(checks, '  ')}`;
+  const shown = lines.map(([name, value]) => `  ${colours.dim(name.padEnd(width))}  ${printable(value)}\n`);
+  return `${colours.bold(printable(fromHere(folder)))}\n${shown.join('')}${linesOf(checks, '  ')}`;
 }
 
 type Line = [name: string, value: string];

@@ -8,6 +8,7 @@ import { section } from './help';
 import { untilInterrupted } from './interrupts';
 import { aligned } from './table';
 import { addImageFlags, split, type ImageFlags } from './invert-flags';
+import { printable } from './printable';
 import { StepBar } from './progress';
 import { exitCodeOf, exitCodes, printLine, reportError, reportWarning } from './report';
 
@@ -99,7 +100,7 @@ function textOf({ inversion, device, entries, parts, copies, waits, total, limit
   const measured = device === 'cpu' ? `with ${threads} thread${threads === 1 ? '' : 's'}` : `on ${device}`;
   const most = `${short(flopsPerSecond / 1e9)} GFLOP/s and ${short(bytesPerSecond / 1e9)} GB/s`;
   return [
-    bold(inversion.prompt),
+    bold(printable(inversion.prompt)),
     '',
     dim(head),
     ...shown,

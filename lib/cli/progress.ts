@@ -1,5 +1,6 @@
 import { SingleBar } from 'cli-progress';
 import { environment } from '../util/environment';
+import { printable } from './printable';
 
 /** Brackets, percentage and spaces around the bar, and the cursor's column. */
 const around = 11;
@@ -21,7 +22,7 @@ export class StepBar {
     if (!isWanted || !isTTY || environment.isDumbTerminal) return;
     const room = (columns || 80) - around;
     const barsize = Math.max(4, Math.min(40, Math.floor(room / 2)));
-    this.#label = shortened(label, room - barsize);
+    this.#label = shortened(printable(label), room - barsize);
     this.#bar = new SingleBar({
       format: '{label} [{bar}] {percentage} %',
       barsize,

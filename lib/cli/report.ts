@@ -1,5 +1,6 @@
 import { FkinvError, messageOf } from '../errors';
 import { coloursOf } from './colours';
+import { jsonLine, printable } from './printable';
 
 /** Exit codes of every command. */
 export const exitCodes = {
@@ -26,18 +27,20 @@ export function reportError(error: unknown, verbose: boolean, where?: string): v
   const code = error instanceof FkinvError ? ` (${error.code})` : '';
   const oneLine = messageOf(error).replaceAll(/\s*\n\s*/g, ' ');
   const place = where === undefined || oneLine.startsWith(where) ? '' : `${where}: `;
-  process.stderr.write(`${coloursOf(process.stderr).red('error:')} ${place}${oneLine}${code}\n`);
+  process.stderr.write(`${coloursOf(process.stderr).red('error:')} ${printable(place + oneLine)}${code}\n`);
   if (!verbose) return;
-  for (let at = error; at instanceof Error; at = at.cause) process.stderr.write(`${at.stack ?? at.message}\n`);
+  for (let at = error; at instanceof Error; at = at.cause) {
+    const lines = (at.stack ?? at.message).split('\n');
+    process.stderr.write(`${lines.map(printable).join('\n')}\n`);
+  }
 }
 
 /** One line on stderr. */
 export function reportWarning(warning: string): void {
-  process.stderr.write(`${coloursOf(process.stderr).yellow('warning:')} ${warning}\n`);
+  process.stderr.write(`${coloursOf(process.stderr).yellow('warning:')} ${printable(warning)}\n`);
 }
 
-/** Prints `value` as a line of JSON. A seed over 2^53 − 1 is a bigint, which JSON has not: written as a string, as the flag takes it. */
+/** Prints `value` as a line of JSON. */
 export function printLine(value: object): void {
-  const line = JSON.stringify(value, (_, field: unknown) => (typeof field === 'bigint' ? field.toString() : field));
-  process.stdout.write(`${line}\n`);
+  process.stdout.write(jsonLine(value));
 }

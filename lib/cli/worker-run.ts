@@ -6,6 +6,7 @@ import { untilInterruptedTwice } from './interrupts';
 import { split, type LoadFlags } from './invert-flags';
 import { loadWithHashes } from './load';
 import { addressOf, type QueueFlags } from './queue-flags';
+import { printable } from './printable';
 import { exitCodes } from './report';
 
 /** What the flags of `fkinv worker` come to. */
@@ -48,7 +49,7 @@ export async function runWorker(flags: WorkerFlags): Promise<number> {
         onWarning,
         onFatal: (error) => fatal.abort(error),
       });
-      if (quiet !== true) process.stderr.write(`takes jobs of ${name} on ${inverter.device}\n`);
+      if (quiet !== true) process.stderr.write(`takes jobs of ${printable(name)} on ${inverter.device}\n`);
       await Promise.race([aborted(stop), aborted(fatal.signal)]);
       const ending = fatal.signal.aborted ? worker.abandon() : worker.finish();
       const end = await Promise.race([ending, aborted(abort)]);
@@ -71,7 +72,7 @@ export async function runWorker(flags: WorkerFlags): Promise<number> {
  * not know (`untold`, undefined where it is there).
  */
 function summarize(progress: BatchProgress, untold: number | undefined): number {
-  const { done, failed } = progress.standing;
+  const { done, failed } = progress.report;
   const { bold } = coloursOf(process.stdout);
   process.stdout.write(`${bold(`${done} done`)}  ${failed} failed\n`);
   if (untold === undefined) return failed > 0 ? exitCodes.failed : exitCodes.done;

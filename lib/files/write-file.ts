@@ -131,6 +131,7 @@ interface Place {
 const descriptors = /^(\/proc\/\d+(\/task\/\d+)?|\/dev)\/fd$/;
 
 async function placeOf(file: string, { name, remedy, isOwn, goesToStreams }: FileKind): Promise<Place> {
+  if (file === '-') throw refused(file, 'is stdout for --out alone', 'give a file; ./- is one of that name');
   const target = await targetOf(file);
   const stats = await stat(target, { bigint: true }).catch((cause: unknown) => {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;

@@ -41,7 +41,9 @@ export class ModelFolder {
 
   /** The JSON file `name`, with the fields of `schema`. Throws `MODEL_NOT_FOUND` or `MODEL_INVALID`. */
   async json<S extends z.ZodType>(name: string, schema: S): Promise<z.output<S>> {
-    const text = await this.#text(name).catch((cause: unknown) => this.#unreadable(name, cause, ': a model folder needs it'));
+    const text = await this.#text(name).catch((cause: unknown) =>
+      this.#unreadable(name, cause, ': a model folder needs it'),
+    );
     return parse(this.file(name), text, schema);
   }
 
@@ -130,9 +132,13 @@ export class ModelFolder {
         ? ''
         : `; there is ${others.join(', ')}: name the one to take in fkinv.json, such as ` +
           JSON.stringify(manifestNaming?.(first));
-    throw new FkinvError('MODEL_NOT_FOUND', `cannot read ${this.file(names[0] ?? '')} (${reasons}): ${needs}${remedy}`, {
-      cause: causes[0],
-    });
+    throw new FkinvError(
+      'MODEL_NOT_FOUND',
+      `cannot read ${this.file(names[0] ?? '')} (${reasons}): ${needs}${remedy}`,
+      {
+        cause: causes[0],
+      },
+    );
   }
 
   /** Graphs such as `onnx/model_fp16.onnx` and `onnx/model_quantized.onnx`, for graphs of these names. */

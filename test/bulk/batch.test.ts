@@ -172,8 +172,52 @@ test('inputs: folders, globs, files and stdin, in their order, links to files bu
     'photos/000.png',
   ]);
   t.deepEqual(await found(['-'], `${at}/a.png\r\n${at}//b.gif\n\n`), ['a.png', 'b.gif']);
+  t.deepEqual(await found(['-'], `\uFEFF${at}/ä.png\n${at}/b.gif`), ['ä.png', 'b.gif'], 'with a byte order mark');
+  const names = `\uFEFF${at}/ä\n b.png\0${at}/c.png\r\0`;
+  for (const size of [1, 2, 7, 1000]) {
+    const bytes = Buffer.from(names);
+    const chunks = Array.from({ length: Math.ceil(bytes.length / size) }, (_, i) =>
+      bytes.subarray(i * size, (i + 1) * size),
+    );
+    const images: string[] = [];
+    for await (const image of imagesOf(['-'], Readable.from(chunks), { nullSeparated: true })) images.push(image);
+    t.deepEqual(images, [`${at}/ä\n b.png`, `${at}/c.png\r`], `in pieces of ${size} bytes`);
+  }
   for (const inputs of [['no/such'], ['no/such/*.png'], ['-', '-']]) {
     await t.throwsAsync(checkInputs(inputs), { code: 'INVALID_OPTION' });
+  }
+});
+
+test('what is left out of folders: images of other formats are counted, and what is no image is not', async (t) => {
+  const at = await workspace(t, 1);
+  for (const name of ['a.HEIC', 'b.heic', 'inner/c.bmp', '._000.png', '._a.heic', 'Thumbs.db', '.DS_Store', 'x.txt']) {
+    await writeFile(path.join(at, 'photos', name), '');
+  }
+  await mkdir(path.join(at, 'none'));
+  await writeFile(path.join(at, 'none', 'a.heic'), '');
+  const run = (...args: string[]): string[] => ['batch', ...args, ...quick];
+  const [left, glob, none, help] = await fkinvEach(
+    [
+      run('photos', '--out', '1.jsonl'),
+      run('photos/**/*.{png,bmp}', '--out', '2.jsonl', '--json-progress'),
+      run('none', '--out', '3.jsonl'),
+      ['batch', '--help'],
+    ],
+    at,
+  );
+  t.is(left?.code, 0);
+  t.regex(left?.stdout ?? '', /^1 done {2}0 skipped {2}0 failed /);
+  const what =
+    /left out 3 images of formats that are not decoded \(2 \.heic, 1 \.bmp\): save them as PNG or JPEG first/;
+  t.regex(left?.stderr ?? '', what);
+  t.regex(glob?.stderr ?? '', /\{"warning":"left out an image of a format that is not decoded \(1 \.bmp\): /);
+  t.is(none?.code, 2);
+  t.regex(
+    none?.stderr ?? '',
+    /^error: none: there is no image; left out an image .*\(1 \.heic\).* \(INVALID_OPTION\)\n$/,
+  );
+  for (const format of ['PNG', 'JPEG', 'WebP', 'GIF', 'AVIF', 'TIFF', 'SVG', 'HEIC']) {
+    t.true(help?.stdout.includes(format), format);
   }
 });
 
@@ -234,6 +278,28 @@ test('side-cars: beside each image, and what is there already is skipped, replac
   t.regex(wrong?.stderr ?? '', /^error: --existing: is of --sidecars, which is not given \(INVALID_OPTION\)\n$/);
 });
 
+test('side-cars: each image has its own, on disks that tell no case apart too', async (t) => {
+  const at = await workspace(t, 0);
+  const names = ['Cat.png', 'cat.jpg', 'cat.png', 'cat.png.png', 'cat.png.2.png', 'dog.png', 'DOG.gif'];
+  await Promise.all(names.map((name, i) => copyFile(scene(i), path.join(at, 'photos', name))));
+  await batch(at, ['photos', '--out', 'r.jsonl', '--sidecars', '--quiet', ...quick]);
+  const sidecars = (await readdir(path.join(at, 'photos'))).filter((name) => name.endsWith('.txt'));
+  t.is(new Set(sidecars.map((name) => name.toLowerCase())).size, names.length);
+  const expected: Record<string, string> = {
+    'Cat.png': 'Cat.txt',
+    'cat.jpg': 'cat.jpg.txt',
+    'cat.png': 'cat.png.3.txt',
+    'cat.png.2.png': 'cat.png.2.txt',
+    'cat.png.png': 'cat.png.txt',
+    'DOG.gif': 'DOG.txt',
+    'dog.png': 'dog.png.txt',
+  };
+  for (const { image, prompt } of await linesOf(path.join(at, 'r.jsonl'))) {
+    const sidecar = expected[path.basename(image)] ?? t.fail();
+    t.is(await readFile(path.join(at, 'photos', sidecar), 'utf8'), `${prompt}\n`, image);
+  }
+});
+
 test('CSV follows the records, whatever was there', async (t) => {
   const at = await workspace(t, 3);
   const run = (): Promise<Outcome> => batch(at, ['photos', '--out', 'r.jsonl', '--csv', 'r.csv', ...quick]);
@@ -252,6 +318,80 @@ test('CSV follows the records, whatever was there', async (t) => {
   t.is(after.trimEnd().split('\n').length, 6);
 });
 
+test('CSV: no cell is a formula to a spreadsheet; a byte order mark where it is asked for', async (t) => {
+  const at = await workspace(t, 0);
+  const names = ['=1+1.png', '+1.png', '-1.png', '@x.png'];
+  for (const name of names) await copyFile(scene(0), path.join(at, name));
+  const list = names.join('\n');
+  await batch(at, ['-', '--out', 'r.jsonl', '--csv', 'r.csv', '--csv-bom', '--quiet', ...quick], list);
+  const csv = await readFile(path.join(at, 'r.csv'), 'utf8');
+  t.true(csv.startsWith('\uFEFFimage,prompt,'));
+  const cells = csv.trimEnd().split(/[\n,]/);
+  for (const name of names) t.true(cells.includes(`'${name}`), name);
+  t.deepEqual(
+    cells.filter((cell) => /^"?[=+@]/.test(cell)),
+    [],
+  );
+  t.true(
+    cells.filter((cell) => cell.startsWith('-')).every((cell) => Number.isFinite(Number(cell))),
+    'numbers stay',
+  );
+  t.true(cells.some((cell) => cell.startsWith('-')));
+  // What has the mark is known again, and goes on with or without it.
+  const again = ['-', '--out', 'r.jsonl', '--csv', 'r.csv', '--quiet', ...quick];
+  t.is((await batch(at, again, `${list}\n`)).code, 0);
+  t.is(await readFile(path.join(at, 'r.csv'), 'utf8'), csv.slice(1));
+});
+
+test('--out - writes the records to stdout, and nothing else there', async (t) => {
+  const at = await workspace(t, 3);
+  await writeFile(path.join(at, 'photos', 'broken.png'), '');
+  const run = ['photos', '--out', '-', '--csv', 'r.csv', '--sidecars', ...quick];
+  const { code, stdout, stderr } = await batch(at, run);
+  t.is(code, 1);
+  const lines = stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Line);
+  t.deepEqual(lines.map(({ image }) => image).sort(), [
+    'photos/000.png',
+    'photos/001.PNG',
+    'photos/broken.png',
+    'photos/inner/002.png',
+  ]);
+  t.regex(stderr, /\n3 done {2}0 skipped {2}1 failed \(1 IMAGE_INVALID\) {2}[\d.]+ images\/s {2}stdout\n$/);
+  t.is((await readFile(path.join(at, 'r.csv'), 'utf8')).trimEnd().split('\n').length, 5);
+  const other = ['photos', '--out', '-', ...quick];
+  const json = await batch(at, [...other, '--json-progress']);
+  t.is(json.stdout.trimEnd().split('\n').length, 4);
+  t.notThrows(() =>
+    json.stderr
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as unknown),
+  );
+  const [retried, table] = await fkinvEach(
+    [
+      ['batch', ...other, '--retry-failed'],
+      ['batch', 'photos', '--out', 'r.jsonl', '--csv', '-', ...quick],
+    ],
+    at,
+  );
+  t.is(retried?.code, 2);
+  t.regex(retried?.stderr ?? '', /--retry-failed: is of a file of results, and --out is stdout/);
+  t.is(table?.code, 2);
+  t.regex(table?.stderr ?? '', /^error: - is stdout for --out alone: give a file; \.\/- is one of that name/);
+  t.false((await readdir(at)).includes('-'));
+});
+
+test('a reader of the progress that goes away does not end the batch', async (t) => {
+  const at = await workspace(t, 6);
+  const child = start(at, 'photos', '--out', 'r.jsonl', '--json-progress', '--max-batch', '2', ...quick);
+  child.stderr?.destroy();
+  t.deepEqual(await once(child, 'close'), [0, null]);
+  t.is((await linesOf(path.join(at, 'r.jsonl'))).length, 6);
+});
+
 test('nothing is replaced that fkinv did not make, by whatever flag; links, modes and owners stay', async (t) => {
   const at = await workspace(t, 1);
   const inAt = (name: string): string => path.join(at, name);
@@ -260,6 +400,9 @@ test('nothing is replaced that fkinv did not make, by whatever flag; links, mode
   await writeFile(inAt('mine.csv'), 'image,text\n');
   await writeFile(inAt('r.csv.part'), 'of mine');
   await symlink('r.jsonl', inAt('link.csv'));
+  await mkdir(inAt('pipes'));
+  await copyFile(bells, inAt('pipes/cat.png'));
+  const hasPipe = spawnSync('mkfifo', [inAt('pipes/cat.txt')]).status === 0;
   const run = (...flags: string[]): string[] => ['batch', 'photos', ...quick, ...flags];
   const refusals: [string[], RegExp][] = [
     [
@@ -272,6 +415,18 @@ test('nothing is replaced that fkinv did not make, by whatever flag; links, mode
     [
       run('--out', 'photos/cat.txt', '--sidecars', '--existing', 'overwrite'),
       /photos\/cat\.txt is the file of photos\/cat\.txt, which is being written/,
+    ],
+    [
+      [
+        'batch',
+        'pipes',
+        ...quick,
+        '--out',
+        'p.jsonl',
+        '--sidecars',
+        ...(hasPipe ? ['--existing', 'append'] : ['--zebra']),
+      ],
+      hasPipe ? /pipes\/cat\.txt is no regular file: move it away, or leave --sidecars out/ : /zebra/,
     ],
   ];
   const outcomes = await fkinvEach(
@@ -465,6 +620,8 @@ test('what is wrong with the command line, before anything is written', async (t
     [['photos', '--out', 'r.jsonl', '--particles', '9', '--max-batch', '8'], /\(BATCH_TOO_LARGE\)/],
     [['photos', '--out', 'r.jsonl', '--temperature', '0', '--order', 'margin'], /\(IDENTICAL_PARTICLES\)/],
     [['photos', '--out', 'r.jsonl', '--csv', './r.jsonl'], /^error: --csv: is the file of --out, and must be another/],
+    [['photos', '--out', 'r.jsonl', '--csv-bom'], /^error: --csv-bom: is of --csv, which is not given/],
+    [['photos', '--out', 'r.jsonl', '--null'], /^error: --null: is of a list on stdin: give - for it/],
     [['photos', '--out', 'r.jsonl', '--existing', 'keep', '--sidecars'], /Allowed choices are skip, overwrite/],
     [
       ['photos', '--out', 'no/such/folder/r.jsonl'],

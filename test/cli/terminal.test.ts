@@ -85,6 +85,30 @@ terminal('no bar with --quiet, nor on a dumb terminal; no colours there, nor wit
   t.false(plain.includes(bold));
 });
 
+terminal('nothing of a file\u2019s name is obeyed by the terminal', async (t) => {
+  const at = await mkdtemp(path.join(tmpdir(), 'fkinv-names-'));
+  t.teardown(() => rm(at, { recursive: true }));
+  const evil = '\u001b]0;title\u0007\u009b31m\u202e\n';
+  const image = path.join(at, `${evil}.png`);
+  const broken = path.join(at, `${evil}0.png`);
+  await copyFile(bells, image);
+  await writeFile(broken, '');
+  const shown = [
+    await onTerminal(['invert', image, broken, ...quick]),
+    await onTerminal(['invert', image, broken, '--json', ...quick]),
+    await onTerminal(['batch', at, '--out', path.join(at, `${evil}r.jsonl`), ...quick]),
+    await onTerminal(['batch', at, '--out', '-', ...quick]),
+    await onTerminal(['profile', image, '--trace', path.join(at, evil, 'x'), ...quick]),
+    await onTerminal(['models', path.join(at, evil)]),
+    await onTerminal(['doctor', '--clip', path.join(at, evil)]),
+  ];
+  for (const text of shown) {
+    t.true(text.includes('\\u009b31m'), 'it is shown escaped');
+    t.false(text.includes('\u001b]0;title'));
+    for (const control of ['\u0007', '\u009b', '\u202e']) t.false(text.includes(control));
+  }
+});
+
 terminal('Ctrl-C takes the bar away and gives the cursor back', async (t) => {
   let isTyped = false;
   const text = await onTerminal(['invert', bells, '--steps', '1000'], {

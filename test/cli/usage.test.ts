@@ -20,6 +20,10 @@ const wrong: [string[], RegExp][] = [
   [['invert', bells, '--resampling', 'some'], /Allowed choices are multinomial/],
   [['invert', bells, '--top-p', '0'], /--top-p.*above 0, to 1/],
   [['invert', bells, '--banned', 'cat,,dog'], /separated by commas/],
+  [['invert', bells, '--banned', 'cat,#-1'], /--banned <list>.*It has #-1: an id is a whole number, as #17\./],
+  [['invert', bells, '--banned', '#1.5'], /It has #1\.5: an id is a whole number/],
+  [['invert', '\u001b[2Jx.png\u009b', '--zeb\u001bra'], /'--zeb\\u001bra'/],
+  [['zeb\u001bra'], /unknown command 'zeb\\u001bra'/],
   [['invert', bells, '--template', 'a [x]'], /template: .*\(TEMPLATE_INVALID\)/],
   [['invert', bells, '--template', 'a [4]', '--length', '5'], /length: cannot be given with template/],
   [['invert', bells, '--temperature', '0', '--order', 'margin'], /\(IDENTICAL_PARTICLES\)/],
@@ -50,7 +54,10 @@ const wrong: [string[], RegExp][] = [
 ];
 const outcomes = fkinvEach(wrong.map(([args]) => args));
 for (const [i, [args, message]] of wrong.entries()) {
-  test(`wrong usage comes to 2: ${args.join(' ').replaceAll(root, '')}`, async (t) => {
+  test(`wrong usage comes to 2: ${args
+    .join(' ')
+    .replaceAll(root, '')
+    .replaceAll(/\p{Cc}/gu, '?')}`, async (t) => {
     const { code, stdout, stderr } = (await outcomes)[i] ?? t.fail();
     t.is(code, 2);
     t.is(stdout, '');

@@ -45,7 +45,6 @@ const patience = { told: 2000, ended: 10_000 };
 
 /** A queue of BullMQ, asked so that a Redis that does not answer is an error. */
 export interface OpenQueue {
-  queue: Queue<JobData>;
   /** What `question` comes to. Throws `REDIS_UNAVAILABLE` where that fails, or takes longer than 10 seconds; after 2 that is told. */
   ask: <T>(question: (queue: Queue<JobData>) => Promise<T>) => Promise<T>;
   close: () => Promise<void>;
@@ -60,22 +59,25 @@ export async function openQueue(
   const connection = { url: redis, retryStrategy: () => null, maxRetriesPerRequest: 0 };
   const queue = new Queue<JobData>(name, { connection });
   queue.on('error', () => undefined); // told by what is asked of it
+  let hasFailed = false;
   const ask: OpenQueue['ask'] = async (question) => {
     const tell = (): void => onWarning(`Redis at ${shown(redis)} does not answer, still waiting`);
     try {
       return await answered(question(queue), tell);
     } catch (cause) {
+      hasFailed = true;
       throw unavailable(redis, cause);
     }
   };
   const close = async (): Promise<void> => {
-    await answered(queue.close(), () => undefined).catch(() => queue.disconnect());
+    // To close asks Redis to end the connection, and would wait for its answer.
+    await (hasFailed ? queue.disconnect() : queue.close()).catch(() => undefined);
   };
   try {
     await ask(() => queue.waitUntilReady());
-    return { queue, ask, close };
+    return { ask, close };
   } catch (error) {
-    await queue.disconnect().catch(() => undefined); // to close would be to ask again
+    await queue.close().catch(() => undefined); // which, before a first answer, asks for none
     throw error;
   }
 }

@@ -53,7 +53,7 @@ export class QueueWorker {
   readonly #company: Company;
   /** The jobs whose end Redis is not known to know, by their ids. */
   readonly #open = new Map<string, { job: Job<JobData>; token: string | undefined }>();
-  /** Why jobs fail for good whose error is not written to their results. */
+  /** What came of jobs that have failed for good, by their ids, until Redis knows. */
   readonly #records = new Map<string, ImageRecord>();
 
   /** Takes jobs at once. Throws `INVALID_OPTION` for a root that is no folder, `OUTPUT_FAILED` for a folder of results that cannot be made. */
@@ -91,7 +91,12 @@ export class QueueWorker {
     });
     this.#worker.on('failed', (job, error) => this.#onFailed(job, error));
     // They are others' by now, and so is what comes of them.
-    this.#worker.on('lockRenewalFailed', (ids) => ids.forEach((id) => this.#open.delete(id)));
+    this.#worker.on('lockRenewalFailed', (ids) => {
+      for (const id of ids) {
+        this.#open.delete(id);
+        this.#records.delete(id);
+      }
+    });
   }
 
   /**
@@ -100,7 +105,7 @@ export class QueueWorker {
    */
   async finish(): Promise<{ untold: number | undefined }> {
     const waiting = new AbortController();
-    const late = this.#idle().then(() => setTimeout(patience.finish, false, { signal: waiting.signal }));
+    const late = this.#idleFor(patience.finish, waiting.signal).then(() => false);
     const inTime = await Promise.race([this.#worker.close().then(() => true), late]);
     waiting.abort();
     await late.catch(() => undefined); // that it was aborted
@@ -118,9 +123,12 @@ export class QueueWorker {
     await Promise.race([Promise.allSettled(all), setTimeout(patience.handBack)]);
   }
 
-  /** Resolves when no job is being done. */
-  async #idle(): Promise<void> {
-    while (this.#company.size > 0) await setTimeout(50);
+  /** Resolves when no job has been done for so many milliseconds. */
+  async #idleFor(duration: number, signal: AbortSignal): Promise<void> {
+    do {
+      while (this.#company.size > 0) await setTimeout(50, undefined, { signal });
+      await setTimeout(duration, undefined, { signal });
+    } while (this.#company.size > 0); // one that was on its way from Redis has come
   }
 
   async #process(job: Job<JobData>, token: string | undefined): Promise<object> {

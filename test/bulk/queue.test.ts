@@ -181,9 +181,9 @@ redis('told to end while Redis is away: it finishes what was begun, says what is
   const results = path.join(await folder(t), 'results');
   t.is((await fkinv('enqueue', bells, ...flags, '--steps', '1000', '--particles', '40')).code, 0);
   const { child, text } = startWorker(t, ...flags, '--results', results);
-  await until(async () => (await queue.getActiveCount()) === 1);
+  await until(async () => (await queue.getJobs('active')).some(({ progress }) => typeof progress === 'object'));
   await end(server, 'SIGKILL');
-  t.is(await drain(child), 1);
+  t.is(await drain(child), 1, text());
   t.regex(text(), /0 done {2}0 failed\nwarning: Redis is away, ends without it: .* 1 again/);
   t.is((await resultsIn(results)).get('bells.png')?.error, undefined, 'its result is written');
 });

@@ -74,10 +74,13 @@ function bannedOf(text: string): (string | number)[] {
   return entries.map((entry) => (/^#\d+$/.test(entry) ? Number(entry.slice(1)) : entry));
 }
 
-function threadsOf(text: string): number {
-  const threads = Number(text);
-  if (Number.isInteger(threads) && threads >= 1 && threads <= 256) return threads;
-  throw new InvalidArgumentError('It must be a whole number from 1 to 256.');
+/** Reads a whole number from 1 to `max`. */
+function countTo(max: number, shown = String(max)): (text: string) => number {
+  return (text) => {
+    const count = Number(text);
+    if (Number.isInteger(count) && count >= 1 && count <= max) return count;
+    throw new InvalidArgumentError(`It must be a whole number from 1 to ${shown}.`);
+  };
 }
 
 function deviceOf(text: string): Device {
@@ -95,11 +98,12 @@ export function deviceFlag(): Option {
 
 /** The flags that are for loading the models, and the others. */
 export function split<F extends LoadFlags>(flags: F): { load: LoadFlags; others: Omit<F, keyof LoadFlags> } {
-  const { dllm, clip, threads, device, cudaGraphs, ...others } = flags;
+  const { dllm, clip, threads, maxPixelBytes, device, cudaGraphs, ...others } = flags;
   const load: LoadFlags = {
     ...(dllm !== undefined && { dllm }),
     ...(clip !== undefined && { clip }),
     ...(threads !== undefined && { threads }),
+    ...(maxPixelBytes !== undefined && { maxPixelBytes }),
     ...(device !== undefined && { device }),
     ...(cudaGraphs !== undefined && { cudaGraphs }),
   };
@@ -137,7 +141,12 @@ export function addModelFlags(command: Command): Command {
   return command
     .option('--dllm <folder>', 'diffusion language model (default: the embedded demo model)')
     .option('--clip <folder>', 'CLIP (default: the embedded demo model)')
-    .option('--threads <n>', 'threads of the engine (1 to 256; default all, at most 8)', threadsOf)
+    .option('--threads <n>', 'threads of the engine (1 to 256; default all, at most 8)', countTo(256))
+    .option(
+      '--max-pixel-bytes <n>',
+      'bytes of decoded pictures at a time (1 to 2^40; default 512 MiB, or 1/8 of the memory if less)',
+      countTo(2 ** 40, '2^40'),
+    )
     .addOption(deviceFlag())
     .option('--cuda-graphs', 'a GPU replays the dLLM as CUDA graphs');
 }

@@ -15,7 +15,7 @@ import { clipManifest, dllmManifest } from '../../lib/models/manifest';
 import { ModelFolder } from '../../lib/models/model-folder';
 import { cpuEngine } from '../helpers/cpu-engine';
 import type { NativeEngine } from '../../lib/native/addon';
-import { loadDemo, root as packageRoot } from '../helpers/models-demo';
+import { loadDemo, preparedFor, root as packageRoot } from '../helpers/models-demo';
 
 // docs/manifest.md says what is tested here; test/fixtures/make_models.py tells what the graphs are.
 
@@ -865,7 +865,7 @@ test('a CLIP folder as Hugging Face’s exports are loads without a manifest, an
     const [width = 0] = widths;
     const input = { name: 'input_ids', data: ids.slice(0, width), rowShape: [width] };
     const text = await one.text.session.run(1, [input], 'text_embeds', [one.embedSize]);
-    const picture = await one.encodeImage(await one.prepare(path.join(packageRoot, 'examples', 'bells.png')));
+    const picture = await one.encodeImage(await preparedFor(one, path.join(packageRoot, 'examples', 'bells.png')));
     return { ids, widths, text: await text.read(), picture: await picture.read() };
   };
   t.deepEqual(await embed(at), await embed(flat));

@@ -18,9 +18,9 @@ export async function loadDemo(): Promise<Models> {
   return { engine, clip, dllm };
 }
 
-/** The picture of a file as `clip` takes it. */
-export async function preparedFor(clip: Clip, file: string): Promise<PreparedImage> {
-  const { images } = await preparePicture(file, [clip.preprocessor], new PictureMemory(2 ** 28));
+/** The picture of a file as a tower of this preprocessor takes it. */
+export async function preparedFor({ preprocessor }: Pick<Clip, 'preprocessor'>, file: string): Promise<PreparedImage> {
+  const { images } = await preparePicture(file, [preprocessor], new PictureMemory(2 ** 28));
   return images[0] ?? Promise.reject(new Error(`${file} gave no picture`));
 }
 

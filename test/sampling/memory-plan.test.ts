@@ -56,7 +56,7 @@ async function load(t: ExecutionContext, folders: { dllm: string; clip: string }
 async function held({ engine, dllm, clip }: Models, options: InvertOptions, images: number): Promise<number> {
   const resolved = resolveOptions(options, dllm);
   const embeds = await clip.encodeImage(await preparedFor(clip, bells));
-  const condition = await dllm.encodeImage(undefined);
+  const condition = await dllm.encodeImage(dllm.tower && (await preparedFor(dllm.tower, bells)));
   const all = <T>(value: T): T[] => new Array<T>(images).fill(value);
   const prefixes = all(condition.prefix ?? dllm.prefix).flat();
   const given = particleOptions(dllm, resolved, { prefixes, seeds: all(1n) });

@@ -13,7 +13,8 @@ export const errorCodes = {
   INPUT_FAILED: 'The iterable of images threw; what it threw is the cause.',
   OUTPUT_FAILED: 'A file that was asked for cannot be written: check its path, its permissions and the disk.',
   IMAGE_NOT_FOUND: 'The image file does not exist or cannot be read: check the path and its permissions.',
-  IMAGE_INVALID: 'The image is empty, truncated or of no format that is known: open it in a viewer, save it again.',
+  IMAGE_INVALID:
+    'The image is empty, truncated, no regular file or of no format that is known: open it in a viewer, save it again.',
   IMAGE_FORBIDDEN:
     'A job names a file outside the folders that fkinv worker was given by --root: put the file there, or give its folder too.',
   IMAGE_TOO_LARGE:

@@ -1,5 +1,4 @@
 /// <reference lib="esnext.disposable" preserve="true" />
-import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { z } from 'zod';
 import { Clip } from './models/clip';
@@ -7,6 +6,7 @@ import { Dllm } from './models/dllm';
 import { createEngines } from './native/create-engines';
 import { Replicas } from './models/replicas';
 import { FkinvError, messageOf } from './errors';
+import { PictureMemory } from './images/budget';
 import type { ImageInput } from './images/image';
 import type { Finished, Inversion } from './inversion';
 import { manifestName } from './models/manifest';
@@ -15,6 +15,7 @@ import type { NativeEngine } from './native/addon';
 import { invertAll, picturesOf, type ImageItems } from './scheduling/invert-all';
 import {
   deviceSchema,
+  maxPixelBytesSchema,
   threadsSchema,
   type AsFinishedOptions,
   type Device,
@@ -27,6 +28,7 @@ import { profileOf, type Profile } from './profiling/profile';
 import { Recording } from './profiling/recording';
 import type { Models } from './models/replicas';
 import { Call, Scheduler } from './scheduling/scheduler';
+import { usableMemory, usableProcessors } from './util/cgroup';
 import { integer, pathOf, validate } from './util/validate';
 
 /** Options of {@link Inverter.load}. */
@@ -35,7 +37,7 @@ export interface LoadOptions {
   dllm?: string | URL;
   /** Folder of the CLIP that guides, a path or `file:` URL; default the embedded demo model. */
   clip?: string | URL;
-  /** Threads of the engine, 1 to 256; default what the machine offers, at most 8. Results do not depend on it. A GPU is driven by one. */
+  /** Threads of the engine, 1 to 256; default the processors that the process may use, quotas of control groups included, at most 8. Results do not depend on it. A GPU is driven by one. */
   threads?: number;
   /** `cpu`, `cuda` (every GPU that can be used), `cuda:1` and so on (that one), or `auto`, the default: as `cuda` where there is a GPU that can be used, else the CPU. */
   device?: Device;
@@ -47,6 +49,12 @@ export interface LoadOptions {
   cudaGraphs?: boolean;
   /** Calls of `invert` that may wait for their turn: one more is refused with `QUEUE_FULL`. 1 to 1000000; default 1000. */
   maxQueue?: number;
+  /**
+   * Bytes that decoded pictures may take at a time, with what their decoder holds: others wait with decoding, and one that takes more is decoded
+   * alone, whole. Files that are being read have a quarter as much beside it. 1 to 2⁴⁰; default 512 MiB, or an eighth of the memory, limits of
+   * control groups included, if that is less. Results do not depend on it.
+   */
+  maxPixelBytes?: number;
   /**
    * Called with one line where there is a GPU and `auto` cannot use it, or where memory ran out and fewer particles are in
    * flight from there on: why, and what to do. Default `process.emitWarning`.
@@ -64,10 +72,11 @@ const embedded = path.join(__dirname, '..', 'models');
 const loadSchema = z.strictObject({
   dllm: folder.prefault(path.join(embedded, 'dllm')),
   clip: folder.prefault(path.join(embedded, 'clip')),
-  threads: threadsSchema.default(() => Math.min(availableParallelism(), 8)),
+  threads: threadsSchema.default(() => Math.min(usableProcessors(), 8)),
   device: deviceSchema.default('auto'),
   cudaGraphs: z.boolean({ error: 'must be true or false' }).default(false),
   maxQueue: integer(1, 1_000_000).default(1000),
+  maxPixelBytes: maxPixelBytesSchema.default(() => Math.min(2 ** 29, Math.floor(usableMemory() / 8))),
   onWarning: z
     .custom<(message: string) => void>((f) => typeof f === 'function', 'must be a function')
     .default(() => (message: string) => process.emitWarning(message, 'FkinvWarning')),
@@ -85,14 +94,17 @@ export class Inverter {
   /** Ends what waits for something else than the engine. */
   readonly #end = new AbortController();
 
-  private constructor(engines: Replicas, maxQueue: number, warn: (message: string) => void) {
+  private constructor(
+    engines: Replicas,
+    limits: Pick<z.output<typeof loadSchema>, 'maxQueue' | 'maxPixelBytes' | 'onWarning'>,
+  ) {
     // A program without types can call it.
     if (!((engines as unknown) instanceof Replicas)) {
       throw new FkinvError('INVALID_OPTION', 'new Inverter: use await Inverter.load() instead');
     }
     this.#engines = engines;
-    this.#scheduler = new Scheduler(engines, warn);
-    this.#maxQueue = maxQueue;
+    this.#scheduler = new Scheduler(engines, new PictureMemory(limits.maxPixelBytes), limits.onWarning);
+    this.#maxQueue = limits.maxQueue;
   }
 
   /**
@@ -103,17 +115,13 @@ export class Inverter {
    *   `ORT_NOT_FOUND`, `ORT_VERSION`, `OUT_OF_MEMORY`, `CUDA_UNAVAILABLE` or `CUDA_FAILED`
    */
   static async load(options: LoadOptions = {}): Promise<Inverter> {
-    const { dllm, clip, threads, device, cudaGraphs, maxQueue, onWarning } = validate(
-      loadSchema,
-      options,
-      'options of load',
-    );
-    const [engine, ...others] = createEngines({ threads, device, warn: onWarning });
+    const { dllm, clip, threads, device, cudaGraphs, ...limits } = validate(loadSchema, options, 'options of load');
+    const [engine, ...others] = createEngines({ threads, device, warn: limits.onWarning });
     const load = (on: NativeEngine): Promise<Models> => loadOnto(on, dllm, clip, cudaGraphs);
     try {
       const [first, ...rest] = await Promise.all([load(engine), ...others.map(load)]);
       checkDefaults(first.dllm, dllm);
-      return new Inverter(new Replicas([first, ...rest]), maxQueue, onWarning);
+      return new Inverter(new Replicas([first, ...rest]), limits);
     } catch (error) {
       await Promise.all([engine, ...others].map((each) => each.dispose()));
       throw error;

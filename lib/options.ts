@@ -20,6 +20,9 @@ export const deviceSchema = z.custom<Device>(
 /** @internal Threads of an engine. */
 export const threadsSchema = integer(1, 256);
 
+/** @internal Bytes of decoded pictures at a time. */
+export const maxPixelBytesSchema = integer(1, 2 ** 40);
+
 /** Options of one image. Defaults were chosen on the embedded demo models; a model's `fkinv.json` may have its own. */
 export interface ImageOptions extends RewardOptions {
   /**

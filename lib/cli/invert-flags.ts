@@ -5,6 +5,7 @@ import { rewards, type RewardOptions } from '../sampling/rewards/list';
 import {
   deviceSchema,
   invertAllSchema,
+  maxPixelBytesSchema,
   threadsSchema,
   type Device,
   type ImageOptions,
@@ -119,11 +120,12 @@ export function deviceFlag(): Option {
 
 /** The flags that are for loading the models, and the others. */
 export function split<F extends LoadFlags>(flags: F): { load: LoadFlags; others: Omit<F, keyof LoadFlags> } {
-  const { dllm, clip, threads, device, cudaGraphs, ...others } = flags;
+  const { dllm, clip, threads, maxPixelBytes, device, cudaGraphs, ...others } = flags;
   const load: LoadFlags = {
     ...(dllm !== undefined && { dllm }),
     ...(clip !== undefined && { clip }),
     ...(threads !== undefined && { threads }),
+    ...(maxPixelBytes !== undefined && { maxPixelBytes }),
     ...(device !== undefined && { device }),
     ...(cudaGraphs !== undefined && { cudaGraphs }),
   };
@@ -173,6 +175,11 @@ export function addModelFlags(command: Command): Command {
     .option('--clip <folder>', 'CLIP (default: the embedded demo model)')
     .option('--threads <n>', `threads of the engine (${rangeOf(threadsSchema)}; default all, at most 8)`, (text) =>
       checked(threadsSchema, Number(text)),
+    )
+    .option(
+      '--max-pixel-bytes <n>',
+      'bytes of decoded pictures at a time (1 to 2^40; default 512 MiB, or 1/8 of the memory if less)',
+      (text) => checked(maxPixelBytesSchema, Number(text)),
     )
     .addOption(deviceFlag())
     .option('--cuda-graphs', 'a GPU replays the dLLM as CUDA graphs');

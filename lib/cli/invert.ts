@@ -16,7 +16,7 @@ export function addInvertCommand(program: Command, finish: (code: number) => voi
   const command = program
     .command('invert')
     .description('Recover a prompt of each image.')
-    .argument('<image...>', `files: ${formats}`)
+    .argument('<image...>', `files: ${formats}; - is standard input`)
     .action(async (images: string[], flags: Flags) => finish(await invertEach(images, flags)));
   addInvertFlags(command).addHelpText('after', explanation);
 }
@@ -34,6 +34,7 @@ const explanation = [
     'fkinv invert picture.png',
     'fkinv invert picture.png --particles 16 --seed 7',
     'fkinv invert *.png --quiet > prompts.txt',
+    'curl -s https://example.org/picture.jpg | fkinv invert -',
     "fkinv invert picture.png --template 'a photo of [6], [10] at dusk'",
     'fkinv invert front.png side.png --as-one --json',
     'fkinv invert picture.png --dllm my-models/dllm --clip my-models/clip',
@@ -46,6 +47,8 @@ async function invertEach(files: string[], flags: Flags): Promise<number> {
   const { asOne, json, quiet, verbose, ...options } = others;
   const { Inverter } = await import('../inverter.js'); // here, so that the other commands work where it does not load
   const onWarning = quiet === true ? (): void => undefined : reportWarning;
+  const stdin = files.includes(stdinName) ? await readStdin() : undefined;
+  const contents = files.map((file) => (file === stdinName ? (stdin ?? file) : file));
   const inverter = await Inverter.load({ ...load, onWarning });
   const images = asOne === true ? [files] : files;
   const several = images.length > 1;
@@ -55,7 +58,7 @@ async function invertEach(files: string[], flags: Flags): Promise<number> {
   try {
     // From here on: before, the signal itself ends the process.
     return await untilInterrupted(bar, (signal) => {
-      const results = inverter.invertAll(images, {
+      const results = inverter.invertAll(asOne === true ? [contents] : contents, {
         ...options,
         signal,
         onStep({ step, steps }, index) {
@@ -67,6 +70,24 @@ async function invertEach(files: string[], flags: Flags): Promise<number> {
   } finally {
     await inverter.dispose();
   }
+}
+
+/** In place of a file: the image is read from standard input. */
+const stdinName = '-';
+
+/** Bytes of an image on standard input, which may have no end. */
+const mostOfStdin = 2 ** 30;
+
+async function readStdin(): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > mostOfStdin)
+      throw new FkinvError('IMAGE_INVALID', 'standard input has more than a gibibyte: no image');
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
 }
 
 /** An image's file, or the files of one reference. */

@@ -2,7 +2,7 @@ import { Fault, type Examination } from './checks';
 import { Clip } from '../models/clip';
 import { Dllm } from '../models/dllm';
 import { errorCodes, FkinvError } from '../errors';
-import { preparedSize } from '../images/image';
+import { preparedSize } from '../images/preprocessor';
 import { checkDefaults } from '../inverter';
 import { manifestName, type SamplerDefaults } from '../models/manifest';
 import type { Graph, ModelFolder } from '../models/model-folder';

@@ -1,5 +1,6 @@
-import { availableParallelism, cpus, freemem, release, totalmem, type } from 'node:os';
+import { cpus, freemem, release, totalmem, type } from 'node:os';
 import { familySync, versionSync } from 'detect-libc';
+import { usableProcessors } from '../util/cgroup';
 
 /** The machine, as a report of a fault needs it. */
 export interface SystemFacts {
@@ -12,7 +13,7 @@ export interface SystemFacts {
   libc: string | null;
   system: string;
   processor: string;
-  /** Threads the process may use. */
+  /** Threads that the process can have run at a time. */
   processors: number;
   memory: { totalBytes: number; freeBytes: number };
 }
@@ -27,7 +28,7 @@ export function systemFacts(): SystemFacts {
     libc: libc(),
     system: `${type()} ${release()}`,
     processor: cpus()[0]?.model.trim() ?? 'unknown',
-    processors: availableParallelism(),
+    processors: usableProcessors(),
     memory: { totalBytes: totalmem(), freeBytes: freemem() },
   };
 }

@@ -1,13 +1,7 @@
 import { z } from 'zod';
 import { FkinvError } from '../errors';
-import {
-  preparedSize,
-  prepareImage,
-  preprocessorSchema,
-  type ImageInput,
-  type Preprocessor,
-  type PreparedImage,
-} from '../images/image';
+import type { PreparedImage } from '../images/pixels';
+import { preparedSize, preprocessorSchema, type Preprocessor } from '../images/preprocessor';
 import { clipManifest, readManifest } from './manifest';
 import { agreeOnAxis, type Graph, type ModelFolder } from './model-folder';
 import type { NativeEngine, NativeRecorder, NativeTensor, NativeTextGraph } from '../native/addon';
@@ -64,12 +58,7 @@ export class Clip {
     return new Clip(vision, text, tokenizer, preprocessor, embedSize, maxWidth);
   }
 
-  /** Decodes and prepares an image as the vision tower takes it. */
-  prepare(image: ImageInput): Promise<PreparedImage> {
-    return prepareImage(image, this.preprocessor);
-  }
-
-  /** Embeddings [1, E] of one image, on the engine's device. */
+  /** Embeddings [1, E] of one image, prepared as `preprocessor` says, on the engine's device. */
   encodeImage({ pixelValues, width, height }: PreparedImage, recorder?: NativeRecorder): Promise<NativeTensor> {
     const input = { name: 'pixel_values', data: pixelValues, rowShape: [3, height, width] };
     const recorded = recorder && { recorder, model: 'CLIP vision' };

@@ -2,7 +2,8 @@ import { z } from 'zod';
 import type { Clip } from './clip';
 import { checkColumns, prefixWith, readTokens, suppressedIds, tokenFields, type Tokens } from './dllm-tokens';
 import { FkinvError } from '../errors';
-import type { ImageInput, PreparedImage } from '../images/image';
+import type { PreparedImage } from '../images/pixels';
+import type { Preprocessor } from '../images/preprocessor';
 import {
   dllmManifest,
   manifestName,
@@ -116,21 +117,19 @@ export class Dllm {
   }
 
   /**
-   * The pictures of a reference as the model's own tower takes them, decoded and prepared; undefined where it has none.
-   * Throws `INVALID_OPTION` for several, or what the picture fails with.
+   * What the model's own tower wants done with the picture of a reference of `pictures` pictures; undefined where it has none.
+   * Throws `INVALID_OPTION` for several.
    */
-  async prepare(pictures: readonly ImageInput[]): Promise<PreparedImage | undefined> {
-    const [picture] = pictures;
-    if (this.tower === undefined || picture === undefined) return undefined;
-    if (pictures.length === 1) return this.tower.prepare(picture);
+  preprocessorFor(pictures: number): Preprocessor | undefined {
+    if (this.tower === undefined || pictures === 1) return this.tower?.preprocessor;
     throw new FkinvError(
       'INVALID_OPTION',
-      `image: ${pictures.length} images cannot be one reference for this dLLM, which sees the image through ` +
+      `image: ${pictures} images cannot be one reference for this dLLM, which sees the image through ` +
         `${this.tower.graph.file}: only CLIP's embeddings can be averaged, give one image`,
     );
   }
 
-  /** What the model's own tower gives of an image that prepare() prepared. Throws `MODEL_RUN` or `MODEL_INVALID`. */
+  /** What the model's own tower gives of an image that is prepared for it. Throws `MODEL_RUN` or `MODEL_INVALID`. */
   async encodeImage(image: PreparedImage | undefined, recorder?: NativeRecorder): Promise<ImageCondition> {
     if (this.tower === undefined || image === undefined) return {};
     const seen = await this.tower.encode(image, recorder);

@@ -1,4 +1,5 @@
-import { preparedSize, prepareImage, preprocessorSchema, type ImageInput, type PreparedImage } from '../images/image';
+import type { PreparedImage } from '../images/pixels';
+import { preparedSize, preprocessorSchema, type Preprocessor } from '../images/preprocessor';
 import { manifestName, type TowerCondition } from './manifest';
 import type { Graph, ModelFolder } from './model-folder';
 import type { NativeEngine, NativeRecorder, NativeTensor } from '../native/addon';
@@ -10,7 +11,7 @@ export type TowerOutput = { features: NativeTensor } | { ids: bigint[] };
 export class VisionTower {
   private constructor(
     readonly graph: Graph,
-    private readonly preprocessor: ReturnType<typeof preprocessorSchema.parse>,
+    readonly preprocessor: Preprocessor,
     private readonly output: string,
     /** Whether the output is ids for the prefix, and not features for an input. */
     private readonly givesIds: boolean,
@@ -38,12 +39,7 @@ export class VisionTower {
     return new VisionTower(graph, preprocessor, output, givesIds, rowShapeOf(graph, output, givesIds));
   }
 
-  /** Decodes and prepares an image as the tower takes it. */
-  prepare(image: ImageInput): Promise<PreparedImage> {
-    return prepareImage(image, this.preprocessor);
-  }
-
-  /** Runs the tower on one image. */
+  /** Runs the tower on one image, prepared as `preprocessor` says. */
   async encode({ pixelValues, width, height }: PreparedImage, recorder?: NativeRecorder): Promise<TowerOutput> {
     const { session } = this.graph;
     const inputs = [{ name: 'pixel_values', data: pixelValues, rowShape: [3, height, width] }];

@@ -35,6 +35,11 @@ export class Listener {
     this.onEnded();
   }
 
+  /** Throws what the caller has ended the image with, if it has. */
+  throwIfAborted(): void {
+    if (this.#ended !== undefined) throw this.#ended.reason;
+  }
+
   /** The image has its result: a step that is kept is still told, and what `onStep` throws from here on is swallowed. */
   done(): void {
     this.#isDone = true;

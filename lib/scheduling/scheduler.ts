@@ -1,5 +1,6 @@
 import type { Replicas } from '../models/replicas';
 import { FkinvError, messageOf } from '../errors';
+import type { PictureMemory } from '../images/budget';
 import type { Inversion } from '../inversion';
 import type { Recording } from '../profiling/recording';
 import { Ended, type Listener } from '../sampling/listener';
@@ -107,7 +108,8 @@ export class Call {
 const patience = 1000;
 
 /**
- * Spreads the images of all calls over the engines. Pictures are decoded ahead, as many as can be in flight. What goes through
+ * Spreads the images of all calls over the engines. Pictures are decoded ahead, as many as can be in flight and
+ * the memory for them has room for. What goes through
  * its steps together is a cohort, images of equal options from whichever calls: at most half of the rows that an engine may
  * have, so that there are two, and one has the engine while the other's texts are decoded. As soon as one has its results the
  * next begins in its place. Calls take turns, and nothing overtakes what has its turn and waits for room.
@@ -124,6 +126,7 @@ export class Scheduler {
 
   constructor(
     engines: Replicas,
+    private readonly memory: PictureMemory,
     private readonly warn: (message: string) => void,
   ) {
     this.#lanes = engines.all.map((models) => ({ models, rows: 0, cap: Infinity }));
@@ -198,7 +201,7 @@ export class Scheduler {
       this.#pump();
     }, patience);
     try {
-      const prepared = models && (await prepare(models, ticket, call.options.recording));
+      const prepared = models && (await prepare(models, ticket, this.memory, call.options.recording));
       if (!(prepared instanceof FkinvError)) ticket.prepared = prepared;
       else if (this.#leave(ticket)) settle(ticket, prepared);
     } catch (error) {

@@ -1,5 +1,8 @@
 import { FkinvError, messageOf } from '../errors';
-import type { ImageInput, PreparedImage } from '../images/image';
+import type { PictureMemory } from '../images/budget';
+import type { ImageInput } from '../images/image';
+import type { PreparedImage } from '../images/pixels';
+import { preparePicture } from '../images/prepare';
 import type { Inversion } from '../inversion';
 import type { NativeRecorder } from '../native/addon';
 import type { Recording } from '../profiling/recording';
@@ -23,6 +26,8 @@ export interface Job {
 export interface Prepared {
   pictures: PreparedImage[];
   own: PreparedImage | undefined;
+  /** What is to be said of the pictures. */
+  warnings: string[];
   /** Milliseconds that it took. */
   ms: number;
 }
@@ -30,20 +35,25 @@ export interface Prepared {
 /** A job whose pictures are decoded. */
 export type PreparedJob = Pick<Job, 'seed' | 'listener'> & { prepared: Prepared };
 
-/** Decodes a job's pictures, in threads of the image library. Resolves to the image's error where they cannot be. */
+/** Decodes a job's pictures within `memory`, in threads of the image library. Resolves to the image's error where they cannot be. */
 export function prepare(
   { clip, dllm }: Models,
-  { pictures }: Job,
+  { pictures, listener }: Job,
+  memory: PictureMemory,
   recording?: Recording,
 ): Promise<Prepared | FkinvError> {
   const start = performance.now();
   return orError(async () => {
-    const [own, ...prepared] = await Promise.all([
-      dllm.prepare(pictures),
-      ...pictures.map((picture) => clip.prepare(picture)),
-    ]);
+    const ofTower = dllm.preprocessorFor(pictures.length);
+    const configs = [clip.preprocessor, ...(ofTower === undefined ? [] : [ofTower])];
+    const prepared = await Promise.all(pictures.map((picture) => preparePicture(picture, configs, memory, listener)));
     recording?.add('decodeImage', start);
-    return { own, pictures: prepared, ms: performance.now() - start };
+    const ofClip = prepared.flatMap(({ images }) => images.slice(0, 1));
+    const warnings = prepared.flatMap((picture, i) =>
+      picture.warnings.map((warning) => (pictures.length > 1 ? `image ${i + 1}: ${warning}` : warning)),
+    );
+    const ms = performance.now() - start;
+    return { own: prepared[0]?.images[1], pictures: ofClip, warnings, ms };
   });
 }
 
@@ -77,12 +87,12 @@ export async function invertTogether(
   };
   const total = stopwatch.total;
   const byJob = new Map(good.map((job, i) => [job, sampled[i]]));
-  return jobs.map(({ seed, prepared: { ms } }, i) => {
+  return jobs.map(({ seed, prepared: { ms, warnings } }, i) => {
     const fault = encoded[i];
     if (fault instanceof FkinvError) return fault;
     const result = byJob.get(i) ?? new FkinvError('INTERNAL', 'the sampler lost an image');
     if (result instanceof FkinvError || result instanceof Ended) return result;
-    return inversionOf(models, result, seed, { total: ms + total, ...timings });
+    return inversionOf(models, result, { seed, warnings, timings: { total: ms + total, ...timings } });
   });
 }
 
@@ -112,13 +122,12 @@ async function orError<T>(work: () => Promise<T>): Promise<T | FkinvError> {
 function inversionOf(
   { clip }: Models,
   { particles, coupling, trace }: Sampled,
-  seed: number | bigint,
-  timings: Inversion['timings'],
+  { seed, warnings, timings }: Pick<Inversion, 'seed' | 'warnings' | 'timings'>,
 ): Inversion {
   const best = particles[0];
   if (best === undefined) throw new FkinvError('INTERNAL', 'the sampler gave no particle');
   const { prompt, reward, logProb, tokens } = best;
-  const warnings = clip.overflows(prompt)
+  const ofPrompt = clip.overflows(prompt)
     ? [`the prompt is longer than the ${clip.maxWidth} tokens CLIP reads: its end did not count in rewardClip`]
     : [];
   return {
@@ -132,6 +141,6 @@ function inversionOf(
     trace,
     seed,
     timings,
-    warnings,
+    warnings: [...warnings, ...ofPrompt],
   };
 }

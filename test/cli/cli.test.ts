@@ -16,6 +16,20 @@ test('one image: its prompt and rewards, and no progress bar when piped', async 
   t.is(stderr, '');
 });
 
+test('- is the image on standard input; --max-pixel-bytes changes no result, and its range is checked', async (t) => {
+  const args = [cli, 'invert', '-', ...quick, '--quiet', '--max-pixel-bytes', '1'];
+  const child = spawn(process.execPath, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+  let stdout = '';
+  child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+  child.stdin.end(readFileSync(bells));
+  const [code] = (await once(child, 'close')) as [number | null];
+  t.is(code, 0);
+  t.is(stdout, (await fkinv('invert', bells, ...quick, '--quiet')).stdout);
+  const [refused] = await fkinvEach([['invert', bells, '--max-pixel-bytes', '0']]);
+  t.is(refused?.code, 2);
+  t.regex(refused?.stderr ?? '', /whole number from 1 to 2\^40/);
+});
+
 test('a reader that has enough ends it quietly', async (t) => {
   const images = Array.from({ length: 50 }, () => bells);
   const child = spawn(process.execPath, [cli, 'invert', ...images, ...quick]);

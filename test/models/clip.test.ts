@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import test from 'ava';
 import { loadScenes } from '../../bench/scenes';
-import { loadDemo } from '../helpers/models-demo';
+import { loadDemo, preparedFor } from '../helpers/models-demo';
 
 const { embeds: reference } = JSON.parse(
   readFileSync(path.join(__dirname, '..', 'fixtures', 'reference-embeds.json'), 'utf8'),
@@ -28,7 +28,7 @@ test('every scene’s image embedding is within cosine 0.995 of the reference’
   t.is(scenes.length, 64);
   let worst = 1;
   for (const [i, { file }] of scenes.entries()) {
-    const embed = await (await clip.encodeImage(await clip.prepare(file))).read();
+    const embed = await (await clip.encodeImage(await preparedFor(clip, file))).read();
     t.is(embed.length, 256);
     const similarity = cosine(embed, reference[i] ?? []);
     worst = Math.min(worst, similarity);

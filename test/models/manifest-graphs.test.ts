@@ -9,7 +9,7 @@ import { Dllm } from '../../lib/models/dllm';
 import { Inverter } from '../../lib/inverter';
 import { ModelFolder } from '../../lib/models/model-folder';
 import type { NativeEngine } from '../../lib/native/addon';
-import { root as packageRoot } from '../helpers/models-demo';
+import { root as packageRoot, preparedFor } from '../helpers/models-demo';
 import {
   type Json,
   blue,
@@ -257,7 +257,7 @@ test('a CLIP folder as Hugging Face’s exports are loads without a manifest, an
     const [width = 0] = widths;
     const input = { name: 'input_ids', data: ids.slice(0, width), rowShape: [width] };
     const text = await one.text.session.run(1, [input], 'text_embeds', [one.embedSize]);
-    const picture = await one.encodeImage(await one.prepare(path.join(packageRoot, 'examples', 'bells.png')));
+    const picture = await one.encodeImage(await preparedFor(one, path.join(packageRoot, 'examples', 'bells.png')));
     return { ids, widths, text: await text.read(), picture: await picture.read() };
   };
   t.deepEqual(await embed(at), await embed(flat));

@@ -43,7 +43,12 @@ const kinds = ['dllm', 'clip'] as const;
 for (const kind of kinds) {
   test(`${kind}: a folder that does not exist`, async (t) => {
     const missing = path.join(root, 'missing', kind);
-    const error = await fails(t, Inverter.load({ [kind]: missing }), 'MODEL_NOT_FOUND', `the model folder ${missing} (`);
+    const error = await fails(
+      t,
+      Inverter.load({ [kind]: missing }),
+      'MODEL_NOT_FOUND',
+      `the model folder ${missing} (`,
+    );
     t.false(error.message.includes('config.json'), error.message);
     await works(t);
   });
@@ -70,7 +75,13 @@ for (const kind of kinds) {
       const at = await folder(kind);
       await writeFile(path.join(at, name), pointer);
       const folders = { dllm: await folder('dllm'), clip: await folder('clip'), [kind]: at };
-      await fails(t, Inverter.load(folders), 'MODEL_INVALID', `${path.join(at, name)} is a Git LFS pointer`, 'git lfs pull');
+      await fails(
+        t,
+        Inverter.load(folders),
+        'MODEL_INVALID',
+        `${path.join(at, name)} is a Git LFS pointer`,
+        'git lfs pull',
+      );
       if (!name.endsWith('.onnx')) continue;
       await writeFile(path.join(at, 'fkinv.json'), JSON.stringify({ files: { [name]: '0'.repeat(64) } }));
       await fails(t, Inverter.load(folders), 'MODEL_INVALID', `${path.join(at, name)} is a Git LFS pointer`);

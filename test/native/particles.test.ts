@@ -19,6 +19,7 @@ import {
 import { particleOptions } from '../../lib/sampling/sampler';
 import { resolveOptions } from '../../lib/sampling/resolved-options';
 import { cpuEngine } from '../helpers/cpu-engine';
+import { preparedFor } from '../helpers/models-demo';
 import { bells, root } from '../helpers/fkinv';
 
 interface Loaded extends Models {
@@ -30,7 +31,7 @@ async function load(t: ExecutionContext): Promise<Loaded> {
   t.teardown(() => engine.dispose());
   const clip = await Clip.load(engine, new ModelFolder(path.join(root, 'models', 'clip')));
   const dllm = await Dllm.load(engine, new ModelFolder(path.join(root, 'models', 'dllm')), clip);
-  return { engine, clip, dllm, embeds: await clip.encodeImage(await clip.prepare(bells)) };
+  return { engine, clip, dllm, embeds: await clip.encodeImage(await preparedFor(clip, bells)) };
 }
 
 const particles = 4;

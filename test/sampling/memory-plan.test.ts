@@ -17,6 +17,7 @@ import type { Models } from '../../lib/models/replicas';
 import { cpuEngine } from '../helpers/cpu-engine';
 import { blocksUnder } from '../helpers/documents';
 import { bells, fkinv, root } from '../helpers/fkinv';
+import { preparedFor } from '../helpers/models-demo';
 import { node, onnxFile } from '../onnx/builder';
 import { lladaVocab, wideF16 } from '../onnx/models';
 
@@ -54,8 +55,8 @@ async function load(t: ExecutionContext, folders: { dllm: string; clip: string }
 /** Bytes that the particles of `images` images hold after their first steps. */
 async function held({ engine, dllm, clip }: Models, options: InvertOptions, images: number): Promise<number> {
   const resolved = resolveOptions(options, dllm);
-  const embeds = await clip.encodeImage(await clip.prepare(bells));
-  const condition = await dllm.encodeImage(await dllm.prepare([bells]));
+  const embeds = await clip.encodeImage(await preparedFor(clip, bells));
+  const condition = await dllm.encodeImage(dllm.tower && (await preparedFor(dllm.tower, bells)));
   const all = <T>(value: T): T[] => new Array<T>(images).fill(value);
   const prefixes = all(condition.prefix ?? dllm.prefix).flat();
   const given = particleOptions(dllm, resolved, { prefixes, seeds: all(1n) });

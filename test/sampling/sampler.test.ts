@@ -14,7 +14,7 @@ import type { Models } from '../../lib/models/replicas';
 import { orders } from '../../lib/schemes';
 import { Stopwatch } from '../../lib/profiling/stopwatch';
 import { Inverter } from '../../lib/inverter';
-import { loadDemo, root } from '../helpers/models-demo';
+import { loadDemo, preparedFor, root } from '../helpers/models-demo';
 import { walk } from '../helpers/walk';
 
 const bells = path.join(root, 'examples', 'bells.png');
@@ -27,7 +27,7 @@ const embeds = new Map<string, NativeTensor>();
 test.before(async () => {
   models = await loadDemo();
   for (const file of [bells, squids, potato]) {
-    embeds.set(file, await models.clip.encodeImage(await models.clip.prepare(file)));
+    embeds.set(file, await models.clip.encodeImage(await preparedFor(models.clip, file)));
   }
 });
 test.after.always(() => models.engine.dispose());

@@ -148,7 +148,7 @@ class Sampling {
 
       // 4. Their texts, and the rewards. Equal texts are encoded once, and not again while they last.
       const texts = this.stopwatch.time('decodeText', () =>
-        rowsOf(guesses, length).map((row, i) => (this.#hasFailed(i) ? undefined : dllm.decode(row))),
+        rowsOf(guesses, length).map((row, i) => (this.#hasFailed(i) ? undefined : dllm.prompt(row))),
       );
       const { fresh, places } = textPlaces.take(texts.filter((text) => text !== undefined));
       const tokenized = this.stopwatch.time('tokenizeText', () => clip.tokenize(fresh));
@@ -295,7 +295,7 @@ class Sampling {
       const rewardClip = last.rewardClip[slot] ?? NaN;
       const rewardEdit = last.rewardEdit[slot] ?? NaN;
       return {
-        prompt: dllm.decode(ids),
+        prompt: dllm.prompt(ids),
         rewardClip,
         rewardEdit,
         reward: total(rewardClip, rewardEdit, this.options),

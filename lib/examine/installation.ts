@@ -36,7 +36,7 @@ export interface DoctorOptions {
 export interface DoctorReport extends SystemFacts {
   /** Whether every check is. */
   ok: boolean;
-  /** Of this package. */
+  /** This package's version. */
   version: string;
   addon: (NativeBuild & { path: string }) | null;
   /** The instruction set that the kernels run in, and those that this processor has, the best one last. */
@@ -53,7 +53,7 @@ export interface DoctorReport extends SystemFacts {
 
 interface OnnxRuntime {
   path: string;
-  /** By its own word; null where the addon could not open it. */
+  /** Its release by its own word; null where the addon could not open it. */
   version: string | null;
   /** Other releases that the working directory's packages use. */
   others: OtherOnnxRuntime[];

@@ -124,7 +124,7 @@ export class Tokenizer {
     return this.encodeAll([text], options)[0] ?? [];
   }
 
-  /** The same of several texts, at less cost. */
+  /** Encodes several texts as encode() does each, under one time limit, which costs less. */
   encodeAll(texts: readonly string[], { specials = true }: { specials?: boolean } = {}): number[][] {
     let current = '';
     const encode = (): number[][] => texts.map((text) => this.#encode((current = text), specials));

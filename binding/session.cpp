@@ -93,7 +93,7 @@ std::shared_ptr<const Array<T>> execute(const Run& run, CancelToken& cancel,
   return values;
 }
 
-// The same of an output of 16-bit floats, as float32 on the host.
+// Runs the graph for an output of 16-bit floats, and gives them as float32 on the host.
 std::vector<float> executeHalf(const Run& run, CancelToken& cancel, bool isBfloat16) {
   const auto type = isBfloat16 ? ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16 : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16;
   const std::vector<uint16_t> bits = execute<uint16_t>(run, cancel, type)->download();

@@ -44,7 +44,7 @@ class Binding {
   /// it replaces the last axis of every input: rows of their own width, each at the start of the memory for the widest.
   /// Throws Error "ABORTED" when `cancel` fires before or during.
   std::vector<Failure> run(int64_t rows, CancelToken& cancel, std::span<const int32_t> widths = {});
-  /// The same of `rows` only, each a number below the rows there is memory for; `widths` [rows] are theirs.
+  /// Runs `rows` only, each a number below the rows there is memory for; `widths` [rows] are theirs.
   std::vector<Failure> run(std::span<const int64_t> rows, CancelToken& cancel, std::span<const int32_t> widths = {});
 
   /// Device memory held now.

@@ -49,8 +49,8 @@ using RunOptions = std::unique_ptr<OrtRunOptions, Releaser<OrtRunOptions, &OrtAp
 /// Both throw Error "MODEL_RUN".
 MemoryInfo memoryOf(const Device& device);
 MemoryInfo hostMemory();
-/// Of runs on `device`; `cudaGraph` is the number that ONNX Runtime knows the run's CUDA graph by, where the session
-/// has any, −1 for none. Throws Error "MODEL_RUN".
+/// Makes the options of runs on `device`; `cudaGraph` is the number that ONNX Runtime knows the run's CUDA graph by,
+/// where the session has any, −1 for none. Throws Error "MODEL_RUN".
 RunOptions runOptionsOf(const Device& device, std::optional<int> cudaGraph);
 
 /// The CUDA graphs of a session, one for the runs of each set of shapes. A graph keeps the addresses that it was

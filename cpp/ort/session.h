@@ -52,7 +52,7 @@ class Session {
  private:
   std::filesystem::path path_;
   std::shared_ptr<Device> device_;  // before the session, which ends first
-  // Of the device's pinned memory; it outlives the session (see the destructor).
+  // Allocates the device's pinned memory. It outlives the session by a destructor's length, and no longer: see there.
   std::unique_ptr<OrtAllocator, Releaser<OrtAllocator, &OrtApi::ReleaseAllocator>> pinned_;
   std::unique_ptr<OrtSession, Releaser<OrtSession, &OrtApi::ReleaseSession>> session_;
   std::unique_ptr<CudaGraphs> cudaGraphs_;

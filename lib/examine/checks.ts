@@ -7,7 +7,7 @@ export interface Check {
   ok: boolean;
   /** What was found, or what is wrong. */
   detail: string;
-  /** Of the error, where it has one. */
+  /** The code of the error, where it has one. */
   code?: ErrorCode;
   /** What to do; missing where all is well, and where it was not run because another failed. */
   remedy?: string;

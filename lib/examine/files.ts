@@ -28,7 +28,7 @@ const graphs = {
   clip: ['vision_model.onnx', 'text_model.onnx'],
 } as const;
 
-/** Of which kind `folder` is: by its manifest, else by its graphs, else by config.json. Throws `MODEL_NOT_FOUND` or `MODEL_INVALID`. */
+/** Tells which kind `folder` is: by its manifest, else by its graphs, else by config.json. Throws `MODEL_NOT_FOUND` or `MODEL_INVALID`. */
 export async function kindOf(folder: ModelFolder): Promise<ModelKind> {
   const manifest = Object.keys(await folder.optionalJson(manifestName, z.looseObject({})));
   if (manifest.includes('graphs')) return 'clip';

@@ -23,7 +23,7 @@ export interface FolderReport extends FilesReport {
   /** Whether every check is. */
   ok: boolean;
   graphs: GraphFacts[];
-  /** Of its kind. */
+  /** What a model of its kind comes to. */
   facts: DllmFacts | ClipFacts | null;
   parity: ParityResult[];
   checks: Check[];

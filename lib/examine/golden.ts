@@ -42,7 +42,7 @@ const pair = {
   entropy: [0.3619977032000058, 0.8238030577483173],
   reward: 0.3621251977404193,
 };
-/** Of float32 against float64, on numbers up to 1. */
+/** How far float32 may be from float64, on numbers up to 1. */
 const float32Tolerance = 2e-6;
 
 /** Cumulative probabilities 0.156, 0.172, 0.806, 0.922, 1 at τ = 1, and 0.055, 0.055, 0.956, 0.986, 1 at τ = 0.5. */

@@ -64,7 +64,7 @@ export interface Place {
   exam: Examination;
   folder: ModelFolder;
   engine: NativeEngine;
-  /** Of the manifest. */
+  /** The file of parity cases that the manifest names. */
   parityFile: string | null;
   /** Name of the check that is `graphs` or `parity`. */
   label: (part: 'graphs' | 'parity') => string;

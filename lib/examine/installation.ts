@@ -13,9 +13,10 @@ import { modelFolder, type ModelFolder } from '../models/model-folder';
 import type { NativeBuild, NativeCuda } from '../native/addon';
 import {
   besideOnnxRuntime,
-  findCudaProvider,
+  findInstalledProvider,
   findOnnxRuntime,
   otherOnnxRuntimes,
+  type CudaProvider,
   type OtherOnnxRuntime,
 } from '../native/onnxruntime';
 import type { Device, InvertOptions } from '../options';
@@ -35,7 +36,7 @@ export interface DoctorOptions {
 export interface DoctorReport extends SystemFacts {
   /** Whether every check is. */
   ok: boolean;
-  /** Of this package. */
+  /** This package's version. */
   version: string;
   addon: (NativeBuild & { path: string }) | null;
   /** The instruction set that the kernels run in, and those that this processor has, the best one last. */
@@ -52,7 +53,7 @@ export interface DoctorReport extends SystemFacts {
 
 interface OnnxRuntime {
   path: string;
-  /** By its own word; null where the addon could not open it. */
+  /** Its release by its own word; null where the addon could not open it. */
   version: string | null;
   /** Other releases that the working directory's packages use. */
   others: OtherOnnxRuntime[];
@@ -152,7 +153,7 @@ async function checkCuda(): Promise<Found<DoctorReport['cuda']>> {
   const { capabilityOf } = await import('../native/devices.js');
   const facts = native.cuda();
   const { architectures, runtime, driver, driverServes, fault, gpus } = facts;
-  const provider = providerFolder();
+  const provider = installedProvider();
   const details = [
     architectures === '' ? 'no kernels in this build' : `kernels of CUDA ${runtime} for ${architectures}`,
     driverServes === '' ? 'no driver' : `driver ${driver || 'of unknown release'} for CUDA ${driverServes}`,
@@ -160,17 +161,21 @@ async function checkCuda(): Promise<Found<DoctorReport['cuda']>> {
     ...gpus.map(({ name, computeCapability, bytes }, i) => {
       return `cuda:${i} ${name} (${capabilityOf(computeCapability)}, ${(bytes / 1e9).toFixed(1)} GB)`;
     }),
-    provider === null ? 'no provider of ONNX Runtime' : `provider ${fromHere(provider)}`,
+    provider === undefined ? 'no provider of ONNX Runtime' : describeProvider(provider),
   ];
-  return [details.join('; '), { ...facts, provider }];
+  return [details.join('; '), { ...facts, provider: provider?.folder ?? null }];
 }
 
-function providerFolder(): string | null {
+function installedProvider(): CudaProvider | undefined {
   try {
-    return findCudaProvider(findOnnxRuntime()).folder;
+    return findInstalledProvider(findOnnxRuntime());
   } catch {
-    return null; // its own check says why there is no ONNX Runtime
+    return undefined; // its own check says why there is no ONNX Runtime
   }
+}
+
+function describeProvider({ folder, architectures }: CudaProvider): string {
+  return `provider ${fromHere(folder)}${architectures === undefined ? '' : ` for ${architectures}`}`;
 }
 
 /** Makes engines on it. That `auto` is the CPU is no fault; where there is a GPU, it is told why. */

@@ -17,7 +17,7 @@ export interface MemoryReport {
   vocabulary: number;
   /** Bytes of the graphs' files: about what their weights take. */
   weights: Record<ModelKind, number>;
-  /** Of 1, 2, 4 … images together, up to the default `maxBatch`. */
+  /** What 1, 2, 4 … images take together, up to the default `maxBatch`. */
   plans: MemoryPlan[];
 }
 

@@ -45,7 +45,7 @@ type ClipCase = z.output<typeof clipCases>[number];
 
 type LogitsType = 'float32' | 'float16' | 'bfloat16';
 
-/** By the type of the logits: rounded to 16 bits, those around 30 are off by up to 0.008 and 0.06. */
+/** What is allowed, by the type of the logits: rounded to 16 bits, those around 30 are off by up to 0.008 and 0.06. */
 const defaultTolerance = { float32: 0.002, float16: 0.05, bfloat16: 0.5 } as const;
 
 /**
@@ -151,7 +151,7 @@ class DllmRun {
     return conditionShape.length > 0 ? Array.from(conditionShape, Number) : [this.embedSize];
   }
 
-  /** Of the logits in the first and the last row from those expected, and of those at `argmax` from their rows' largest. */
+  /** The largest difference of the logits in the first and the last row from those expected, and of those at `argmax` from their rows' largest. */
   async differenceOf({ input_ids, image_embeds = [], argmax, row0, lastRow }: DllmCase): Promise<number> {
     const { vocab } = this.dllm;
     const logits = await this.#logitsOf(input_ids, image_embeds);
@@ -183,7 +183,7 @@ class DllmRun {
   }
 }
 
-/** Of the embeddings' coordinates, both at unit length: only their direction counts. */
+/** The largest difference of the embeddings' coordinates, both at unit length: only their direction counts. */
 async function textDifference(clip: Clip, { text, text_embeds }: ClipCase): Promise<number> {
   const { session, ids, attentionMask, embeddings } = clip.textGraph();
   const data = clip.tokenize([text]).ids;

@@ -70,7 +70,7 @@ export class Clip {
    * does not depend on what it is encoded with.
    */
   tokenize(texts: string[]): TextBatch {
-    const rows = texts.map((text) => this.#truncate(this.tokenizer.encode(text)));
+    const rows = this.tokenizer.encodeAll(texts).map((ids) => this.#truncate(ids));
     const widths = Int32Array.from(rows, (row) => row.length);
     const ids = new BigInt64Array(widths.reduce((sum, width) => sum + width, 0));
     let at = 0;

@@ -144,6 +144,14 @@ export class Dllm {
     return this.tokenizer.decode(end === -1 ? tokens : tokens.slice(0, end));
   }
 
+  /**
+   * The prompt of one row of tokens, which is what CLIP reads and what is given to people. Tokens of many models have the
+   * space before their word in them: at the start of a prompt it stands before nothing, and is left out.
+   */
+  prompt(tokens: number[]): string {
+    return this.decode(tokens).replace(/^ +/, '');
+  }
+
   /** Text of one token; empty for one that is no text. */
   label(id: number): string {
     return this.tokenizer.decode([id]);

@@ -37,9 +37,9 @@ const common = {
     .enum(['disabled', 'basic', 'extended', 'all'], { error: 'must be "disabled", "basic", "extended" or "all"' })
     .default('all')
     .transform((level) => optimizationLevels[level]),
-  /** For people. */
+  /** What people call the weights, such as `float16`; nothing depends on it. */
   weightType: text.optional(),
-  /** For people. */
+  /** The licence, as people are shown it; nothing depends on it. */
   licence: text.optional(),
   /** Inputs and expected outputs, by which `fkinv models` checks the graphs: see parity.ts. */
   parity: fileName.optional(),

@@ -47,7 +47,7 @@ export class ModelFolder {
     return parse(this.file(name), text, schema);
   }
 
-  /** The same of a file that need not be there; then it reads as `{}`. */
+  /** Reads a JSON file that need not be there: one that is not reads as `{}`. Throws as {@link json} does. */
   async optionalJson<S extends z.ZodType>(name: string, schema: S): Promise<z.output<S>> {
     return parse(this.file(name), (await this.optionalText(name)) ?? '{}', schema);
   }

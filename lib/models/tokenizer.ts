@@ -2,6 +2,7 @@ import * as huggingFace from '@huggingface/tokenizers';
 import path from 'node:path';
 import { z } from 'zod';
 import { FkinvError, messageOf } from '../errors';
+import { within } from '../util/deadline';
 import type { ModelFolder } from './model-folder';
 
 /** The part of the library's Tokenizer that is used: its own declarations do not resolve under Node's rules. */
@@ -20,6 +21,9 @@ const { Tokenizer: HuggingFaceTokenizer } = huggingFace as unknown as {
 /** "No limit" is written as 1e30. */
 const noLimit = 1e6;
 
+/** What the texts of a step may take in all, in milliseconds: they take a few. */
+const mostMilliseconds = 1000;
+
 /** A token as tokenizer_config.json writes it, by itself or with its properties. */
 export const tokenSchema = z.union([z.string(), z.object({ content: z.string() }).transform((token) => token.content)]);
 const configSchema = z.looseObject({
@@ -31,10 +35,26 @@ const configSchema = z.looseObject({
     .nullish(),
 });
 
+/** The parts of tokenizer.json that may have regular expressions of the model's own. */
+const jsonSchema = z.looseObject({
+  model: z.looseObject({}),
+  normalizer: z.unknown(),
+  pre_tokenizer: z.unknown(),
+  decoder: z.unknown(),
+});
+
+/** Whether a part of tokenizer.json has a pattern that is a regular expression, at any depth. */
+function hasRegex(part: unknown): boolean {
+  if (typeof part !== 'object' || part === null) return false;
+  return Object.entries(part).some(([key, value]) => (key === 'Regex' && typeof value === 'string') || hasRegex(value));
+}
+
 /** A model's own tokenizer: its `tokenizer.json` and `tokenizer_config.json`. */
 export class Tokenizer {
   readonly #tokenizer: HuggingFaceTokenizer;
   readonly #ids: Set<number>;
+  /** Where regular expressions of the model's own run: they may take longer than anyone waits. */
+  readonly #mayBacktrack: { encoding: boolean; decoding: boolean };
   #spacedIds: number[] | undefined;
   /** One more than the highest id. */
   readonly size: number;
@@ -47,10 +67,12 @@ export class Tokenizer {
 
   private constructor(
     tokenizer: HuggingFaceTokenizer,
+    { normalizer, pre_tokenizer, decoder }: z.output<typeof jsonSchema>,
     config: z.output<typeof configSchema>,
     readonly file: string,
   ) {
     this.#tokenizer = tokenizer;
+    this.#mayBacktrack = { encoding: hasRegex([normalizer, pre_tokenizer]), decoding: hasRegex(decoder) };
     // An id that no token has is listed too, as the id of nothing.
     const tokens = [...tokenizer.get_vocab()].filter(([token]) => token !== undefined);
     this.#ids = new Set(tokens.map(([, id]) => id));
@@ -64,11 +86,11 @@ export class Tokenizer {
   }
 
   static async load(folder: ModelFolder): Promise<Tokenizer> {
-    const json = await folder.json('tokenizer.json', z.looseObject({ model: z.looseObject({}) }));
+    const json = await folder.json('tokenizer.json', jsonSchema);
     const config = await folder.json('tokenizer_config.json', configSchema);
     const file = path.join(folder.path, 'tokenizer.json');
     try {
-      return new Tokenizer(new HuggingFaceTokenizer(json, config), config, file);
+      return new Tokenizer(new HuggingFaceTokenizer(json, config), json, config, file);
     } catch (cause) {
       throw new FkinvError('MODEL_INVALID', `${file} is of no kind that is known: ${messageOf(cause)}`, {
         cause,
@@ -95,9 +117,22 @@ export class Tokenizer {
 
   /**
    * Token ids of `text`, with the model's own special tokens around it unless `specials` is false; neither padded nor
-   * truncated. Throws `MODEL_INVALID` where a part of it has no token and the tokenizer has none for the unknown.
+   * truncated. Throws `MODEL_INVALID` where a part of it has no token and the tokenizer has none for the unknown, or where
+   * a regular expression of the tokenizer does not come to an end.
    */
-  encode(text: string, { specials = true }: { specials?: boolean } = {}): number[] {
+  encode(text: string, options: { specials?: boolean } = {}): number[] {
+    return this.encodeAll([text], options)[0] ?? [];
+  }
+
+  /** Encodes several texts as encode() does each, under one time limit, which costs less. */
+  encodeAll(texts: readonly string[], { specials = true }: { specials?: boolean } = {}): number[][] {
+    let current = '';
+    const encode = (): number[][] => texts.map((text) => this.#encode((current = text), specials));
+    if (!this.#mayBacktrack.encoding || texts.length === 0) return encode();
+    return within(mostMilliseconds, encode, undefined) ?? this.#refuseToWait(current);
+  }
+
+  #encode(text: string, specials: boolean): number[] {
     const { ids } = this.#tokenizer.encode(text, { add_special_tokens: specials }) as { ids: (number | undefined)[] };
     return ids.map((id) => {
       if (id !== undefined) return id;
@@ -108,8 +143,19 @@ export class Tokenizer {
     });
   }
 
-  /** Text of `ids`, special tokens left out. */
+  /** Text of `ids`, special tokens left out. Throws `MODEL_INVALID` as encode() does. */
   decode(ids: number[]): string {
-    return ids.length === 0 ? '' : this.#tokenizer.decode(ids, { skip_special_tokens: true });
+    if (ids.length === 0) return '';
+    const decode = (): string => this.#tokenizer.decode(ids, { skip_special_tokens: true });
+    if (!this.#mayBacktrack.decoding) return decode();
+    return within(mostMilliseconds, decode, undefined) ?? this.#refuseToWait(`ids ${ids.join(' ')}`);
+  }
+
+  #refuseToWait(what: string): never {
+    throw new FkinvError(
+      'MODEL_INVALID',
+      `${this.file}: a regular expression of the tokenizer takes over ${mostMilliseconds / 1000} s for ` +
+        `${JSON.stringify(what)}: it backtracks, write it without repetitions inside repetitions`,
+    );
   }
 }

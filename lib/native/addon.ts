@@ -15,7 +15,7 @@ export interface NativeTensorInfo {
 
 /** float32 values on the engine's device. */
 export interface NativeTensor {
-  /** A copy on the host. For parity checks: the sampler never calls it. */
+  /** Gives a copy on the host. Parity checks alone call it: the sampler leaves values where they are. */
   read(): Promise<Float32Array>;
 }
 
@@ -68,7 +68,7 @@ export interface NativeSession {
     type?: 'float32',
     recorded?: NativeRecorded,
   ): Promise<NativeTensor>;
-  /** The same of an int64 output, for the host. */
+  /** Runs the rows in the same way and gives an int64 output as a copy on the host. */
   run(
     rows: number,
     inputs: NativeInput[],
@@ -77,7 +77,7 @@ export interface NativeSession {
     type: 'int64',
     recorded?: NativeRecorded,
   ): Promise<BigInt64Array>;
-  /** The same of an output of 16-bit floats, for the host. For parity checks. */
+  /** Runs the rows in the same way and gives 16-bit floats, widened, on the host. Parity checks alone call it. */
   run(
     rows: number,
     inputs: NativeInput[],
@@ -297,7 +297,7 @@ export interface NativeFileLock {
 
 /** How the addon was compiled. */
 export interface NativeBuild {
-  /** With its version. */
+  /** Its name and version, `GCC 12.2.0`. */
   compiler: string;
   /** What {@link NativeAddon.instructionSets} calls `baseline`: `SSE2`, `AVX2`, `AVX-512`, `NEON` or `scalar`. */
   baseline: string;
@@ -324,7 +324,7 @@ export interface NativeGpu {
   name: string;
   /** 90 for 9.0. */
   computeCapability: number;
-  /** Of its memory. */
+  /** How large its memory is. */
   bytes: number;
 }
 

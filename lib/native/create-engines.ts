@@ -22,10 +22,10 @@ export function instructionSet(wanted?: string): string {
 
 /** What an engine is made with. */
 export interface EngineOptions {
-  /** Of the processor; one GPU is driven by one. */
+  /** How many of the processor an engine may use, 1 or more; a GPU is driven by one, whatever this says. */
   threads: number;
   device: Device;
-  /** Is told, in one line, why `auto` is the CPU where there is a GPU. */
+  /** It is told, in one line, why `auto` is the CPU where there is a GPU. */
   warn: (message: string) => void;
 }
 

@@ -6,7 +6,7 @@ import type { Device } from '../options';
 
 /** What of CUDA is here, and what the provider that engines would load was built for. */
 export interface CudaFacts extends NativeCuda {
-  /** As {@link CudaProvider.architectures}. */
+  /** The compute capabilities that it has code for, as `CudaProvider` has them; undefined where that is not known. */
   providerArchitectures?: string | undefined;
 }
 

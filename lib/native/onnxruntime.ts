@@ -125,7 +125,7 @@ export interface CudaProvider {
   architectures?: string;
 }
 
-/** Of all the machine code in the package's library, release 0.4.9; it has no PTX. */
+/** What the package's library, release 0.4.9, has machine code for; it has no PTX. */
 const packagedArchitectures = '75, 80, 86, 89, 90, 120';
 
 /**
@@ -142,7 +142,7 @@ export function findCudaProvider(library: string): CudaProvider {
   );
 }
 
-/** As {@link findCudaProvider}; undefined where there is none. */
+/** Looks for it as {@link findCudaProvider} does, and gives undefined where there is none. */
 export function findInstalledProvider(library: string): CudaProvider | undefined {
   const beside = path.dirname(library);
   if (hasProviders(beside)) return { folder: beside, isBeside: true };

@@ -157,7 +157,7 @@ class Sampling {
 
       // 4. Their texts, and the rewards. The engine encodes equal texts once, and not again while they last.
       const texts = this.stopwatch.time('decodeText', () =>
-        rowsOf(guesses, length).map((row, i) => (this.#hasFailed(i) ? undefined : dllm.decode(row))),
+        rowsOf(guesses, length).map((row, i) => (this.#hasFailed(i) ? undefined : dllm.prompt(row))),
       );
       const batch = this.stopwatch.time('tokenizeText', () => batchOf(texts, clip));
       const given = await valuesOfTexts(rewards, texts);
@@ -295,7 +295,7 @@ class Sampling {
       const ids = rows[first + slot] ?? lost();
       const values = rewardsIn(last, slot);
       return {
-        prompt: dllm.decode(ids),
+        prompt: dllm.prompt(ids),
         ...values,
         reward: totalOf(values, this.options),
         logProb: logProb[first + slot] ?? NaN,

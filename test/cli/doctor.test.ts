@@ -10,6 +10,7 @@ import sharp from 'sharp';
 import type { Check } from '../../lib/examine/checks';
 import type { DoctorReport } from '../../lib/examine/installation';
 import { errorCodes } from '../../lib/errors';
+import { findOnnxRuntime } from '../../lib/native/onnxruntime';
 import { blocksUnder } from '../helpers/documents';
 import { node, root } from '../helpers/fkinv';
 
@@ -119,6 +120,7 @@ test.serial('all is well here, and the report has what a report of a fault needs
   t.is(report.kernels?.instructionSets[0], 'baseline');
   t.true(report.kernels?.instructionSets.includes(report.kernels.instructionSet));
   t.regex(report.onnxRuntime?.version ?? '', /^1\.\d+\.\d+$/);
+  t.deepEqual(report.onnxRuntime?.others, []);
   t.regex(report.sharp?.version ?? '', /^\d/);
   t.is(typeof report.cuda?.architectures, 'string');
   t.regex(report.device ?? '', /^(cpu|cuda:\d+(, cuda:\d+)*)$/);
@@ -233,6 +235,17 @@ test('FKINV_ONNXRUNTIME names nothing', async (t) => {
   t.regex(check(report, 'onnxruntime').remedy ?? '', /^Unset FKINV_ONNXRUNTIME/);
   t.true(check(report, 'kernels').ok);
   t.is(check(report, 'dllm graphs').detail, 'not run: onnxruntime comes first');
+});
+
+test('another ONNX Runtime is there that other packages use', async (t) => {
+  const library = path.join(workspace, path.basename(findOnnxRuntime()));
+  await cp(findOnnxRuntime(), library);
+  const report = await examine(t, root, { env: { FKINV_ONNXRUNTIME: library } });
+  t.deepEqual(failed(report), []);
+  const folder = path.dirname(await realpath(require.resolve('onnxruntime-node/package.json')));
+  const { version } = JSON.parse(await readFile(path.join(folder, 'package.json'), 'utf8')) as { version: string };
+  t.deepEqual(report.onnxRuntime?.others, [{ version, folder }]);
+  t.true(check(report, 'onnxruntime').detail.includes(`; onnxruntime-node ${version} in `));
 });
 
 test('FKINV_INSTRUCTION_SET names another instruction set, and one that there is not', async (t) => {

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import test from 'ava';
+import { Inverter } from '../../lib';
 import { loadDemo, logitsOf, root } from '../helpers/models-demo';
 
 interface ParityVector {
@@ -40,5 +41,20 @@ test('a prompt ends before its first stop token, and specials are no text', asyn
   t.deepEqual(dllm.stops, [0]);
   t.deepEqual(dllm.suppressed, [1]);
   t.is(dllm.maxLength, 32);
+  await engine.dispose();
+});
+
+test('a prompt does not begin with the space of its first token, and is what CLIP reads', async (t) => {
+  const { clip, dllm, engine } = await loadDemo();
+  const ids = dllm.tokenizer.encode(' two bells');
+  t.is(dllm.decode(ids), ' two bells');
+  t.is(dllm.prompt(ids), 'two bells');
+  t.deepEqual(clip.tokenize([' two bells']), clip.tokenize(['two bells']));
+  await using inverter = await Inverter.load({ device: 'cpu' });
+  const options = { template: ' two bells [3]', particles: 2, steps: 2 };
+  const { prompt, tokens, particles } = await inverter.invert(path.join(root, 'examples', 'bells.png'), options);
+  t.regex(prompt, /^two bells/);
+  t.is(dllm.decode(tokens), ` ${prompt}`);
+  t.true(particles.every((particle) => particle.prompt.startsWith('two bells')));
   await engine.dispose();
 });

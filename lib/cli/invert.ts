@@ -27,7 +27,7 @@ const fact = (name: string, what: string): string => name.padEnd(factWidth) + wh
 const explanation = [
   section('It prints the prompt, and under it:', [
     ...rewards.map(({ field, what }) => fact(field, what)),
-    fact('reward', `their sum, weighted by ${new Intl.ListFormat('en').format(rewards.map(({ flag }) => flag))}`),
+    fact('reward', 'the sum of these, each weighted by its --lambda'),
     fact('seed', 'which gives the same prompt again, and the seconds it took'),
   ]),
   section('Examples:', [

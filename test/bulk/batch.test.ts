@@ -28,6 +28,7 @@ import fc from 'fast-check';
 import { Inverter } from 'fkinv-native';
 import { checkInputs, imagesOf } from '../../lib/bulk/inputs';
 import { Journal } from '../../lib/bulk/journal';
+import { rewards } from '../../lib/sampling/rewards/list';
 import type { ImageRecord, Provenance } from '../../lib/bulk/record';
 import { bells, cli, fkinvEach, type Outcome, root, squids } from '../helpers/fkinv';
 import { needs } from '../helpers/needs';
@@ -307,9 +308,12 @@ test('CSV follows the records, whatever was there', async (t) => {
   await run();
   const csv = await readFile(path.join(at, 'r.csv'), 'utf8');
   const lines = csv.trimEnd().split('\n');
-  t.is(lines[0], 'image,prompt,rewardClip,rewardEdit,reward,logProb,seed,warnings,error,message');
+  const fields = rewards.map(({ field }) => field);
+  t.is(lines[0], ['image,prompt', ...fields, 'reward,logProb,seed,warnings,error,message'].join(','));
   t.is(lines.length, 5);
-  t.true(lines.some((line) => line.startsWith('"photos/a, ""b"".png",,,,,,0,,IMAGE_INVALID,')));
+  t.true(
+    lines.some((line) => line.startsWith(`"photos/a, ""b"".png",${','.repeat(fields.length)},,,0,,IMAGE_INVALID,`)),
+  );
   await writeFile(path.join(at, 'r.csv'), csv.slice(0, 120)); // half written
   await copyFile(scene(9), path.join(at, 'photos', 'new.png'));
   await run();

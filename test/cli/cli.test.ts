@@ -6,13 +6,15 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import test from 'ava';
 import type { Inversion } from '../../lib/inversion';
+import { rewards } from '../../lib/sampling/rewards/list';
 import { bells, cli, fkinv, fkinvEach, quick, root, squids } from '../helpers/fkinv';
 import { needs } from '../helpers/needs';
 
 test('one image: its prompt and rewards, and no progress bar when piped', async (t) => {
   const { code, stdout, stderr } = await fkinv('invert', bells, ...quick);
   t.is(code, 0);
-  t.regex(stdout, /^.+\n {2}rewardClip \d\.\d{4} {2}rewardEdit \d\.\d{4} {2}reward [\d.]+ {2}seed 0 {2}[\d.]+ s\n$/);
+  const values = rewards.map(({ field }) => `${field} -?\\d\\.\\d{4} {2}`).join('');
+  t.regex(stdout, new RegExp(`^.+\\n {2}${values}reward [\\d.]+ {2}seed 0 {2}[\\d.]+ s\\n$`));
   t.is(stderr, '');
 });
 

@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import path from 'node:path';
 import test from 'ava';
+import { rewards } from '../../lib/sampling/rewards/list';
 import { addInvertFlags } from '../../lib/cli/invert-flags';
 import { invertAllSchema } from '../../lib/options';
 import { bells, fkinv, fkinvEach, fkinvIn, quick, root } from '../helpers/fkinv';
@@ -32,7 +33,10 @@ const wrong: [string[], RegExp][] = [
   [['invert', bells, '--particle', '3'], /\(did you mean --particles\?\)/],
   [['invert', bells, '--lambdaClip=3'], /\(did you mean --lambda-clip\?\)/],
   [['invert', bells, '--temp', '2'], /\(did you mean --template or --temperature\?\)/],
-  [['invert', bells, '--lambda', '2'], /\(did you mean --lambda-clip or --lambda-edit\?\)/],
+  [
+    ['invert', bells, '--lambda', '2'],
+    new RegExp(`\\(did you mean ${rewards.map(({ flag }) => flag).join(' or ')}\\?\\)`),
+  ],
   [['invert', bells, '--batch', '9'], /\(did you mean --max-batch\?\)/],
   [['invert', bells, '--zebra'], /'--zebra' \(see fkinv invert --help\)\n$/],
   [['invert', bells, '-p', '3'], /'-p' \(see fkinv invert --help\)\n$/],

@@ -74,6 +74,16 @@ test('no room for them is told by the promise, and others are made after it', as
   made.release();
 });
 
+test('the engine’s thread alone gives the device work, as they are made too', async (t) => {
+  const models = await load(t);
+  const recorder = new native.Recorder();
+  const made = await create(models, undefined, recorder);
+  const spans = await recorder.take(models.engine);
+  t.true(spans.length > 10);
+  t.deepEqual([...new Set(spans.map(({ name, thread }) => `${name} on ${thread}`))], ['upload on 1']);
+  made.release();
+});
+
 test('an engine that is disposed of while they wait to be made fails them, and what is made then is given back', async (t) => {
   const models = await load(t);
   const waiting = Array.from({ length: 4 }, () => create(models));

@@ -13,6 +13,7 @@ import { z } from 'zod';
 import type { NativeSpan } from '../../lib/native/addon';
 import { profileOf } from '../../lib/profiling/profile';
 import { Recording } from '../../lib/profiling/recording';
+import { rewards } from '../../lib/sampling/rewards/list';
 import { bells, squids } from '../helpers/fkinv';
 
 const folder = path.join(__dirname, '..', '..', 'models');
@@ -23,6 +24,9 @@ const V = 2048;
 const tiles = 2;
 const E = 256;
 const quick: InvertOptions = { particles: K, steps: T, length: N };
+
+/** Rewards whose values the host computes. */
+const given = rewards.filter((reward) => 'ofTexts' in reward).length;
 
 let inverter: Inverter;
 let profile: Profile;
@@ -47,7 +51,8 @@ test('a profiled inversion is the one that is not profiled', async (t) => {
 test('what crosses between host and device in a step is token ids, text ids, rewards and ancestors', (t) => {
   const { copies, waits } = profile;
   const states = profile.inversion.timings.forwards;
-  t.deepEqual(copies.rewards, { toDevice: 0, toHost: 8 * (T + 1) * (2 * K + K + 1) }); // with log-weights, and ESS
+  const toHost = 8 * (T + 1) * ((rewards.length - given) * K + K + 1); // with log-weights, and ESS
+  t.deepEqual(copies.rewards, { toDevice: 8 * (T + 1) * given * K, toHost });
   t.deepEqual(copies.ancestors, { toDevice: 0, toHost: T * (4 * K + 1) });
   t.is(copies.tokenIds.toHost, 4 * K * N * (T + 1 + T)); // guesses and proposals
   t.is(copies.tokenIds.toDevice, 8 * N * states + 4 * K * (T + 1)); // new states, and who is in which
@@ -136,7 +141,7 @@ test('bytes and operations are those of the shapes', (t) => {
   t.deepEqual(costs('merge'), perStep(N * tiles * 24 + pairs * 4, 8 * N * tiles + 3 * pairs));
   t.deepEqual(
     costs('weigh'),
-    states.map(() => ({ bytes: 32 * K, flops: 5 * K })),
+    states.map(() => ({ bytes: 8 * (rewards.length + 2) * K, flops: (2 * rewards.length + 1) * K })),
   );
   t.deepEqual(
     costs('cosine'),

@@ -33,11 +33,13 @@ test('each reward is in the result, its particles and its trace, in the total, i
   const inverter = await Inverter.load({ threads: 1 });
   t.teardown(() => inverter.dispose());
   const options = { particles: 3, steps: 2, length: 5, lambdaClip: 7, lambdaEdit: 3 };
+  const weights = invertSchema.parse(options);
   const inversion = await inverter.invert(bells, options);
   const fields = rewards.map(({ field }) => field);
+  t.deepEqual(fields.slice(0, 2), ['rewardClip', 'rewardEdit'], 'who reads the columns counts on their order');
   const listed = (value: object): string[] => Object.keys(value).filter((key) => /^reward./.test(key));
   for (const value of [inversion, ...inversion.particles, ...inversion.trace]) t.deepEqual(listed(value), fields);
-  for (const particle of inversion.particles) t.is(particle.reward, totalOf(particle, options));
+  for (const particle of inversion.particles) t.is(particle.reward, totalOf(particle, weights));
   const provenance = { seed: 0, options: {}, models: { dllm: '', clip: '' } };
   const record = recordSchema.parse(JSON.parse(JSON.stringify(recordOf('a.png', inversion, provenance))));
   t.deepEqual(listed(record), fields);

@@ -1,12 +1,11 @@
-#include "potential.h"
+#include "cpu.h"
 
 namespace fkinv::kernels {
 
-void weigh(const WeightedRewards& rewards, int guesses, int particles, const double* previousTotal, double* totals,
-           double* logWeights) {
-  for (int p = 0; p < particles; ++p) {
-    totals[p] = total(rewards, guesses, particles, p);
-    logWeights[p] += totals[p] - previousTotal[p];
+void run(const ops::Weigh& op, const Cpu&) {
+  for (int p = 0; p < op.layout.particles(); ++p) {
+    op.totals[p] = total(op.rewards, op.guesses, op.layout.particles(), p);
+    op.logWeights[p] += op.totals[p] - op.previousTotals[p];
   }
 }
 

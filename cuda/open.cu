@@ -1,4 +1,4 @@
-// Which positions open (kernels/open.h), and what their tokens do to the particles (device.h): masked, exclude,
+// Which positions open (kernels/open.h), and what their tokens do to the particles (cpp/ops): masked, exclude,
 // open, score, choose, place and accept. The margin is p₁ − p₂ of the row's two largest probabilities 2^(z·log2e −
 // m)/L.
 //

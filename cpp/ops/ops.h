@@ -29,12 +29,30 @@
 
 // X(Op) of each, in the order of a step. It is a macro because a list of types declares no functions by itself, and a
 // kernel that was forgotten on a device should fail to link rather than to run.
-#define FKINV_OPS(X)                                                                                  \
-  X(Average)                                                                                          \
-  X(Suppress)                                                                                         \
-  X(Pass)                                                                                             \
-  X(Merge) X(Truncate) X(Masked) X(Exclude) X(Draw) X(Redraw) X(Count) X(Coupling) X(Cosine) X(Weigh) \
-      X(EffectiveSampleSize) X(Resample) X(Gather) X(Score) X(Choose) X(Open) X(Place) X(Accept)
+// clang-format off
+#define FKINV_OPS(X) \
+  X(Average) \
+  X(Suppress) \
+  X(Pass) \
+  X(Merge) \
+  X(Truncate) \
+  X(Masked) \
+  X(Exclude) \
+  X(Draw) \
+  X(Redraw) \
+  X(Count) \
+  X(Coupling) \
+  X(Cosine) \
+  X(Weigh) \
+  X(EffectiveSampleSize) \
+  X(Resample) \
+  X(Gather) \
+  X(Score) \
+  X(Choose) \
+  X(Open) \
+  X(Place) \
+  X(Accept)
+// clang-format on
 
 namespace fkinv::ops {
 namespace detail {

@@ -2,15 +2,17 @@
 
 #include <cmath>
 #include <numeric>
+#include <optional>
 
 #include "args.h"
 #include "cpp/device/cpu_device.h"
-#include "cpp/device/read_logits.h"
 #include "cpp/error.h"
 #include "cpp/kernels/coupling.h"
 #include "cpp/kernels/draw.h"
+#include "cpp/kernels/host_tables.h"
 #include "cpp/kernels/philox.h"
 #include "cpp/kernels/resample.h"
+#include "cpp/ops/read_logits.h"
 #include "errors.h"
 
 namespace fkinv::binding {
@@ -31,44 +33,27 @@ class Read {
     std::iota(rowOf_.begin(), rowOf_.end(), 0);
     // The kernels below only read; `data` is not const because K0 writes through the same view.
     z = {const_cast<void*>(data), type, vocab, rowOf_.data(), states, positions, vocab};
-    const auto cells = rowOf_.size() * static_cast<std::size_t>(z.tiles());
-    for (auto* ofTiles : {&max_, &mass_, &moment_, &weight_}) ofTiles->resize(cells);
-    exponent_.resize(cells);
-    chunkGram_.resize(static_cast<std::size_t>(states) * static_cast<std::size_t>(z.chunks()) *
-                      static_cast<std::size_t>(z.pairs()));
-    rowMax.resize(rowOf_.size());
-    threshold_.resize(rowOf_.size());
-    entropy.resize(rowOf_.size());
-    fault_.resize(rowOf_.size());
-    for (auto* sums : {&rowExponent_, &rowMass_, &rowTempered_}) sums->resize(rowOf_.size());
-    gram.resize(rowOf_.size() * static_cast<std::size_t>(positions));
     CpuDevice device(1, vectors);
-    readLogits(device, z, temperature, truncation, tiles(), rows());
-    for (std::size_t r = 0; r < fault_.size(); ++r) {
-      if (fault_[r] == kernels::RowFault::none) continue;
+    tables_.emplace(kernels::PassShape{states, positions, vocab, device.chunkTiles()});
+    ops::readLogits(z, temperature, truncation, tables_->of(), [&](const auto& op) { device.run(op); });
+    const kernels::RowFault* const fault = rows().fault;
+    for (std::size_t r = 0; r < rowOf_.size(); ++r) {
+      if (fault[r] == kernels::RowFault::none) continue;
       const std::string where = "state " + std::to_string(r / static_cast<std::size_t>(positions)) + ", position " +
                                 std::to_string(r % static_cast<std::size_t>(positions));
-      throw fault_[r] == kernels::RowFault::notFinite ? Error("INVALID_LOGITS", "NaN or +inf in the logits of " + where)
-                                                      : Error("NOTHING_LEFT", "every logit is −inf in " + where);
+      throw fault[r] == kernels::RowFault::notFinite ? Error("INVALID_LOGITS", "NaN or +inf in the logits of " + where)
+                                                     : Error("NOTHING_LEFT", "every logit is −inf in " + where);
     }
   }
 
-  TileTable tiles() {
-    return {max_.data(), exponent_.data(), mass_.data(), moment_.data(), weight_.data(), chunkGram_.data()};
-  }
-  RowStats rows() {
-    return {rowMax.data(),     rowExponent_.data(), rowMass_.data(), rowTempered_.data(),
-            threshold_.data(), entropy.data(),      fault_.data(),   gram.data()};
-  }
+  const TileTable& tiles() const { return tables_->tiles(); }
+  const RowStats& rows() const { return tables_->rows(); }
 
   Logits z;
-  std::vector<float> rowMax, entropy, gram;
 
  private:
   std::vector<int64_t> rowOf_;
-  std::vector<float> max_, mass_, moment_, weight_, chunkGram_, threshold_;
-  std::vector<double> exponent_, rowExponent_, rowMass_, rowTempered_;
-  std::vector<kernels::RowFault> fault_;
+  std::optional<kernels::HostTables> tables_;
 };
 
 kernels::LogitsType toType(Napi::Value value) { return toEnum<kernels::LogitsType>(value, kernels::kLogitsTypeNames); }
@@ -91,17 +76,17 @@ Napi::Value coupling(const Napi::CallbackInfo& info) {
       result.Get(name).As<Napi::Array>().Set(static_cast<uint32_t>(q), value);
     };
     for (std::size_t q = 0; q < static_cast<std::size_t>(read.z.states); ++q) {
-      const auto rows = [&](const std::vector<float>& values) {
-        return toTypedArray(env, std::span<const float>(values).subspan(q * N, N));
+      const auto rows = [&](const float* values) {
+        return toTypedArray(env, std::span<const float>(values + q * N, N));
       };
-      const std::span<const float> gram = std::span<const float>(read.gram).subspan(q * N * N, N * N);
+      const std::span<const float> gram(read.rows().gram + q * N * N, N * N);
       const kernels::Coupling c = kernels::coupling(gram.data(), counted.data() + q * N, positions);
       put("gram", q, toTypedArray(env, gram));
       put("mean", q, Napi::Number::New(env, c.mean));
       put("variance", q, Napi::Number::New(env, c.variance));
       put("reward", q, Napi::Number::New(env, c.reward));
-      put("entropy", q, rows(read.entropy));
-      put("rowMax", q, rows(read.rowMax));
+      put("entropy", q, rows(read.rows().entropy));
+      put("rowMax", q, rows(read.rows().max));
     }
     return result;
   });

@@ -17,12 +17,12 @@ namespace {
 constexpr int kThreads = 128;
 constexpr int kAveraging = 1024, kOfThread = 8;
 
-__global__ void __launch_bounds__(kThreads) cosineOf(Particles particles, const float* texts, const int32_t* textOf,
+__global__ void __launch_bounds__(kThreads) cosineOf(Layout layout, const float* texts, const int32_t* textOf,
                                                      const float* images, int size, double* rewardClip) {
   const int p = warpOfGrid();
-  if (p >= particles.count()) return;
+  if (p >= layout.particles()) return;
   const float* const a = texts + static_cast<int64_t>(textOf[p]) * size;
-  const float* const b = images + static_cast<int64_t>(p / particles.perImage) * size;
+  const float* const b = images + static_cast<int64_t>(p / layout.perImage) * size;
   double ab = 0, aa = 0, bb = 0;
   for (int i = laneOf(); i < size; i += kWarp) {
     const double x = static_cast<double>(a[i]), y = static_cast<double>(b[i]);
@@ -71,15 +71,14 @@ __global__ void __launch_bounds__(kAveraging)
 
 }  // namespace
 
-cudaError_t cosine(const Particles& particles, const float* texts, const int32_t* textOf, const float* images, int size,
-                   double* rewardClip, cudaStream_t stream) {
-  return FKINV_LAUNCH(cosineOf, blocksFor(particles.count(), kThreads / kWarp), kThreads, 0, stream, particles, texts,
-                      textOf, images, size, rewardClip);
+cudaError_t launch(const ops::Cosine& op, cudaStream_t stream) {
+  return FKINV_LAUNCH(cosineOf, blocksFor(op.layout.particles(), kThreads / kWarp), kThreads, 0, stream, op.layout,
+                      op.texts, op.textOf, op.images, op.size, op.rewardClip);
 }
 
-cudaError_t average(const float* const* embeddings, int count, int size, float* mean, cudaStream_t stream) {
-  if (size > kAveraging * kOfThread) return cudaErrorInvalidValue;
-  return FKINV_LAUNCH(averageOf, 1, kAveraging, 0, stream, embeddings, count, size, mean);
+cudaError_t launch(const ops::Average& op, cudaStream_t stream) {
+  if (op.size > kAveraging * kOfThread) return cudaErrorInvalidValue;
+  return FKINV_LAUNCH(averageOf, 1, kAveraging, 0, stream, op.embeddings, op.count, op.size, op.mean);
 }
 
 }  // namespace fkinv::cuda

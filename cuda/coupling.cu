@@ -17,18 +17,18 @@ namespace {
 
 constexpr int kThreads = 128;
 
-__global__ void __launch_bounds__(kThreads) countOf(Particles particles, const int32_t* tokens, const int32_t* stops,
-                                                    int stopCount, bool all, uint8_t* counted) {
+__global__ void __launch_bounds__(kThreads)
+    countOf(Layout layout, const int32_t* tokens, const int32_t* stops, int stopCount, bool all, uint8_t* counted) {
   const int p = warpOfGrid();
-  if (p >= particles.count()) return;
-  int end = particles.length;
-  for (int n = laneOf(); n < particles.length && !all; n += kWarp) {
+  if (p >= layout.particles()) return;
+  int end = layout.length;
+  for (int n = laneOf(); n < layout.length && !all; n += kWarp) {
     for (int s = 0; s < stopCount; ++s) {
-      if (tokens[p * particles.length + n] == stops[s]) end = min(end, n);
+      if (tokens[p * layout.length + n] == stops[s]) end = min(end, n);
     }
   }
   end = smallestOfWarp(end);
-  for (int n = laneOf(); n < particles.length; n += kWarp) counted[p * particles.length + n] = n < end;
+  for (int n = laneOf(); n < layout.length; n += kWarp) counted[p * layout.length + n] = n < end;
 }
 
 // Σ f(S_ij) over the counted pairs i < j, on all threads.
@@ -44,10 +44,10 @@ __device__ double sumOfPairs(const float* gram, const uint8_t* counted, int posi
   return sumOfBlock(sum, ofWarps);
 }
 
-__global__ void __launch_bounds__(kThreads) couplingOf(Particles particles, const float* grams, const int32_t* stateOf,
-                                                       const uint8_t* counted, double* rewardEdit) {
+__global__ void __launch_bounds__(kThreads)
+    couplingOf(Layout layout, const float* grams, const int32_t* stateOf, const uint8_t* counted, double* rewardEdit) {
   __shared__ double ofWarps[kThreads / kWarp];
-  const int p = static_cast<int>(blockIdx.x), positions = particles.length;
+  const int p = static_cast<int>(blockIdx.x), positions = layout.length;
   const float* const gram = grams + static_cast<int64_t>(stateOf[p]) * positions * positions;
   counted += p * positions;
   const double pairs = sumOfPairs(gram, counted, positions, ofWarps, [](double) { return 1.0; });
@@ -61,16 +61,14 @@ __global__ void __launch_bounds__(kThreads) couplingOf(Particles particles, cons
 
 }  // namespace
 
-cudaError_t count(const Particles& particles, const int32_t* tokens, const int32_t* stops, int stopCount, bool all,
-                  uint8_t* counted, cudaStream_t stream) {
-  return FKINV_LAUNCH(countOf, blocksFor(particles.count(), kThreads / kWarp), kThreads, 0, stream, particles, tokens,
-                      stops, stopCount, all, counted);
+cudaError_t launch(const ops::Count& op, cudaStream_t stream) {
+  return FKINV_LAUNCH(countOf, blocksFor(op.layout.particles(), kThreads / kWarp), kThreads, 0, stream, op.layout,
+                      op.tokens, op.stops.data(), static_cast<int>(op.stops.size()), op.all, op.counted);
 }
 
-cudaError_t coupling(const Particles& particles, const float* gram, const int32_t* stateOf, const uint8_t* counted,
-                     double* rewardEdit, cudaStream_t stream) {
-  return FKINV_LAUNCH(couplingOf, static_cast<unsigned>(particles.count()), kThreads, 0, stream, particles, gram,
-                      stateOf, counted, rewardEdit);
+cudaError_t launch(const ops::Coupling& op, cudaStream_t stream) {
+  return FKINV_LAUNCH(couplingOf, static_cast<unsigned>(op.layout.particles()), kThreads, 0, stream, op.layout, op.gram,
+                      op.stateOf, op.counted, op.rewardEdit);
 }
 
 }  // namespace fkinv::cuda

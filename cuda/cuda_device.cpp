@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <variant>
 
 #include "error.h"
 #include "launchers.h"
@@ -25,12 +26,6 @@ void check(cudaError_t status, const char* what) {
   if (status != cudaSuccess) cudaGetLastError();
   if (status == cudaErrorMemoryAllocation) fail("OUT_OF_MEMORY", what, status);
   if (status != cudaSuccess) fail("CUDA_FAILED", what, status);
-}
-
-cuda::Particles particlesOf(const Layout& layout) { return {layout.images, layout.perImage, layout.length}; }
-
-cuda::Draws drawsOf(const Draws& d) {
-  return {d.stateOf, d.wanted, d.seeds, d.step, d.purpose, d.guess, d.tokens, d.logModel, d.logProposal};
 }
 
 // Where a stream stands as it is made. What fails is told by since().
@@ -116,10 +111,6 @@ std::string mebibytes(std::size_t bytes) { return std::to_string(bytes >> 20) + 
 class CudaDevice::Scratch {
  public:
   Scratch(CudaDevice& device, std::size_t bytes) : device_(device), data_(device.allocate(bytes)) {}
-  template <class T>
-  Scratch(CudaDevice& device, std::span<const T> host) : Scratch(device, host.size_bytes()) {
-    device.upload(data_, host.data(), host.size_bytes());
-  }
   ~Scratch() { device_.release(data_); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
@@ -179,7 +170,7 @@ cudaStream_t CudaDevice::stream() const {
   return stream_;
 }
 
-int CudaDevice::chunkTiles() const { return 1; }
+int CudaDevice::chunkTiles() const { return cuda::kChunkTiles; }
 
 int CudaDevice::maxPositions() const { return cuda::kMaxPositions; }
 
@@ -311,131 +302,22 @@ void CudaDevice::copy(void* to, const void* from, std::size_t bytes) {
   check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream()), "copying on the GPU");
 }
 
-void CudaDevice::suppress(const Logits& z, std::span<const int32_t> ids, std::span<const uint8_t> at) {
-  check(cuda::suppress(z, ids.data(), static_cast<int>(ids.size()), at.empty() ? nullptr : at.data(), stream()),
-        "suppressing tokens");
-}
-
-void CudaDevice::pass(const Logits& z, double temperature, const TileTable& tiles) {
-  check(cuda::pass(z, temperature, tiles, stream()), "reading the logits");
-}
-
-void CudaDevice::merge(const Logits& z, double temperature, const TileTable& tiles, const RowStats& rows) {
-  check(cuda::merge(z, temperature, tiles, rows, stream()), "merging tiles");
-}
-
-void CudaDevice::truncate(const Logits& z, double temperature, kernels::Truncation truncation, const TileTable& tiles,
-                          const RowStats& rows) {
-  check(cuda::truncate(z, temperature, truncation, tiles, rows, stream()), "truncating");
-}
-
-void CudaDevice::masked(const Layout& layout, const uint8_t* live, int32_t maskId, const int32_t* tokens, int first,
-                        int last, uint8_t* wanted) {
-  check(cuda::masked(particlesOf(layout), live, maskId, tokens, first, last, wanted, stream()), "marking positions");
-}
-
-void CudaDevice::exclude(const Layout& layout, const int32_t* stateOf, const kernels::RowFault* faults, uint8_t* wanted,
-                         int32_t* tokens) {
-  check(cuda::exclude(particlesOf(layout), stateOf, faults, wanted, tokens, stream()), "leaving out faulty rows");
-}
-
-void CudaDevice::open(const Layout& layout, const uint64_t* seeds, uint32_t step, const Block& block,
-                      const uint8_t* wanted, uint8_t* opened) {
-  check(cuda::open(particlesOf(layout), seeds, step, block.step, block.steps, wanted, opened, stream()),
-        "opening positions");
-}
-
-void CudaDevice::score(kernels::Order order, const Logits& z, const TileTable& tiles, const RowStats& rows,
-                       const Layout& layout, const int32_t* stateOf, const uint8_t* wanted, const double* logModel,
-                       double* scores) {
-  check(cuda::score(order, z, tiles, rows, particlesOf(layout), stateOf, wanted, logModel, scores, stream()),
-        "scoring positions");
-}
-
-void CudaDevice::choose(const Layout& layout, const double* scores, const uint8_t* wanted, int count, uint8_t* opened) {
-  check(cuda::choose(particlesOf(layout), scores, wanted, count, opened, stream()), "choosing positions");
-}
-
-void CudaDevice::draw(const Logits& z, double temperature, const TileTable& tiles, const RowStats& rows,
-                      const Layout& layout, const Draws& draws) {
-  check(cuda::draw(z, temperature, tiles, rows, particlesOf(layout), drawsOf(draws), stream()), "drawing tokens");
-}
-
-std::vector<int32_t> CudaDevice::redraw(const Logits& z, double temperature, kernels::Truncation truncation,
-                                        const Layout& layout, const Draws& draws, std::span<const Redraw> redraws) {
-  std::vector<int32_t> tokens(redraws.size());
-  if (redraws.empty()) return tokens;
-  std::vector<int32_t> places, excluded, firstOf = {0};
-  for (const Redraw& redraw : redraws) {
-    places.insert(places.end(), {redraw.particle, redraw.position});
-    excluded.insert(excluded.end(), redraw.excluded.begin(), redraw.excluded.end());
-    firstOf.push_back(static_cast<int32_t>(excluded.size()));
-  }
-  const int count = static_cast<int>(redraws.size());
-  const Scratch placesThere(*this, std::span<const int32_t>(places));
-  const Scratch excludedThere(*this, std::span<const int32_t>(excluded));
-  const Scratch firstThere(*this, std::span<const int32_t>(firstOf));
-  const Scratch drawn(*this, tokens.size() * sizeof(int32_t)), workspace(*this, cuda::redrawBytes(z, count));
-  check(cuda::redraw(z, temperature, truncation, particlesOf(layout), drawsOf(draws), placesThere.as<int32_t>(), count,
-                     excludedThere.as<int32_t>(), firstThere.as<int32_t>(), drawn.as<int32_t>(), workspace.as<void>(),
-                     stream()),
-        "drawing tokens anew");
-  download(tokens.data(), drawn.as<int32_t>(), tokens.size() * sizeof(int32_t));
-  return tokens;
-}
-
-void CudaDevice::place(const Layout& layout, const uint8_t* opened, const int32_t* drawn, int32_t* tokens) {
-  check(cuda::place(particlesOf(layout), opened, drawn, tokens, stream()), "placing tokens");
-}
-
-void CudaDevice::accept(const Layout& layout, const uint8_t* opened, const uint8_t* drawn, const double* logModel,
-                        const double* logProposal, double* logProb, double* logWeights) {
-  check(cuda::accept(particlesOf(layout), opened, drawn, logModel, logProposal, logProb, logWeights, stream()),
-        "accepting tokens");
-}
-
-void CudaDevice::count(const Layout& layout, const int32_t* tokens, std::span<const int32_t> stops, bool all,
-                       uint8_t* counted) {
-  check(cuda::count(particlesOf(layout), tokens, stops.data(), static_cast<int>(stops.size()), all, counted, stream()),
-        "counting positions");
-}
-
-void CudaDevice::coupling(const Layout& layout, const float* gram, const int32_t* stateOf, const uint8_t* counted,
-                          double* rewardEdit) {
-  check(cuda::coupling(particlesOf(layout), gram, stateOf, counted, rewardEdit, stream()), "measuring the coupling");
-}
-
-void CudaDevice::cosine(const Layout& layout, const float* texts, const int32_t* textOf, const float* images, int size,
-                        double* rewardClip) {
-  check(cuda::cosine(particlesOf(layout), texts, textOf, images, size, rewardClip, stream()), "comparing embeddings");
-}
-
-void CudaDevice::average(std::span<const float* const> embeddings, int size, float* mean) {
-  const Scratch list(*this, embeddings);
-  check(cuda::average(list.as<const float*>(), static_cast<int>(embeddings.size()), size, mean, stream()),
-        "averaging embeddings");
-}
-
-void CudaDevice::weigh(const Layout& layout, int guesses, const WeightedRewards& rewards, const double* previousTotal,
-                       double* total, double* logWeights) {
-  check(cuda::weigh(particlesOf(layout), guesses, rewards, previousTotal, total, logWeights, stream()),
-        "weighing particles");
-}
-
-void CudaDevice::effectiveSampleSize(const Layout& layout, const double* logWeights, double* ess) {
-  check(cuda::effectiveSampleSize(particlesOf(layout), logWeights, ess, stream()), "weighing particles");
-}
-
-void CudaDevice::resample(const Layout& layout, kernels::Scheme scheme, const uint64_t* seeds, uint32_t step,
-                          const Due& due, uint8_t* resampled, double* logWeights, int32_t* ancestors) {
-  check(cuda::resample(particlesOf(layout), scheme, seeds, step, due.live, due.ess, due.threshold, resampled,
-                       logWeights, ancestors, stream()),
-        "resampling");
-}
-
-void CudaDevice::gather(const Layout& layout, const int32_t* ancestors, const void* from, void* to,
-                        std::size_t rowBytes) {
-  check(cuda::gather(particlesOf(layout), ancestors, from, to, rowBytes, stream()), "gathering particles");
+void CudaDevice::run(const ops::Op& op) {
+  std::visit(
+      [&](const auto& kernel) {
+        const auto told = [&](cudaError_t status) {
+          if (status != cudaSuccess) check(status, (std::string("running ") + kernel.kName).c_str());
+        };
+        if constexpr (requires { kernel.workspace; }) {
+          const Scratch workspace(*this, cuda::workspaceBytes(kernel));
+          auto withMemory = kernel;
+          withMemory.workspace = workspace.template as<void>();
+          told(cuda::launch(withMemory, stream()));
+        } else {
+          told(cuda::launch(kernel, stream()));
+        }
+      },
+      op);
 }
 
 }  // namespace fkinv

@@ -19,6 +19,7 @@
 #include <cstddef>
 
 #include "../cpp/kernels/draw.h"
+#include "../cpp/ops/read_logits.h"
 #include "inverse_cdf.cuh"
 
 namespace fkinv::cuda {
@@ -73,10 +74,9 @@ __device__ kernels::Drawn drawRow(const Row& of, const Temperature& temperature,
   return {token, logModel, kLn2 * (x * temperature.inverse - log2(rows.temperedMass[r]))};
 }
 
-__device__ kernels::Uniforms uniformsOf(const Particles& particles, const Draws& draws, int p, int n, uint32_t guess) {
-  return kernels::uniforms(draws.seeds[p / particles.perImage], draws.step,
-                           static_cast<uint32_t>(p % particles.perImage), static_cast<uint32_t>(n), draws.purpose,
-                           guess);
+__device__ kernels::Uniforms uniformsOf(const Layout& layout, const Draws& draws, int p, int n, uint32_t guess) {
+  return kernels::uniforms(draws.seeds[p / layout.perImage], draws.step, static_cast<uint32_t>(p % layout.perImage),
+                           static_cast<uint32_t>(n), draws.purpose, guess);
 }
 
 __device__ void write(const Draws& draws, int at, const kernels::Drawn& drawn) {
@@ -88,12 +88,12 @@ __device__ void write(const Draws& draws, int at, const kernels::Drawn& drawn) {
 
 template <class Element>
 __global__ void __launch_bounds__(kThreads, kBlocks)
-    drawAll(Logits z, Temperature temperature, TileTable tiles, RowStats rows, Particles particles, Draws draws) {
+    drawAll(Logits z, Temperature temperature, TileTable tiles, RowStats rows, Layout layout, Draws draws) {
   const int at = warpOfGrid();
-  if (at >= particles.positions() || !draws.wanted[at]) return;
-  const int p = at / particles.length, n = at % particles.length;
-  const int64_t r = static_cast<int64_t>(draws.stateOf[p]) * particles.length + n;
-  const auto uniforms = uniformsOf(particles, draws, p, n, draws.guess);
+  if (at >= layout.positions() || !draws.wanted[at]) return;
+  const int p = at / layout.length, n = at % layout.length;
+  const int64_t r = static_cast<int64_t>(draws.stateOf[p]) * layout.length + n;
+  const auto uniforms = uniformsOf(layout, draws, p, n, draws.guess);
   write(draws, at, drawRow<Element>({z, tiles, rows, r}, temperature, uniforms));
 }
 
@@ -110,41 +110,22 @@ struct Places {
 // Copies of the places' rows, as the logits of `count` states of one position, and what the kernels make of them.
 struct Copies {
   Logits z;
-  TileTable tiles;
-  RowStats rows;
+  kernels::PassResult tables;
   std::size_t bytes;
 };
 
 Copies inWorkspace(const Logits& from, int count, void* workspace) {
-  std::size_t bytes = 0;
-  const auto take = [&]<class T>(T*& array, int64_t size) {
-    array = workspace == nullptr ? nullptr : reinterpret_cast<T*>(static_cast<char*>(workspace) + bytes);
-    bytes += (static_cast<std::size_t>(size) * sizeof(T) + 255) / 256 * 256;  // whole lines of the cache
+  Copies copies{};
+  const auto take = [&](std::size_t bytes) {
+    void* const at = workspace == nullptr ? nullptr : static_cast<char*>(workspace) + copies.bytes;
+    copies.bytes += (bytes + 255) / 256 * 256;  // whole lines of the cache
+    return at;
   };
   const int64_t stride = (from.vocab + 3) / 4 * 4;  // rows begin at 16 bytes
-  Copies copies{{nullptr, kernels::LogitsType::float32, stride, nullptr, count, 1, from.vocab}, {}, {}, 0};
-  const int64_t cells = static_cast<int64_t>(count) * from.tiles();
-  float* logits;
-  int64_t* rows;
-  take(logits, count * stride);
-  take(rows, count);
-  copies.z.data = logits;
-  copies.z.rowOf = rows;
-  take(copies.tiles.max, cells);
-  take(copies.tiles.exponent, cells);
-  take(copies.tiles.mass, cells);
-  take(copies.tiles.moment, cells);
-  take(copies.tiles.weight, cells);
-  take(copies.tiles.gram, static_cast<int64_t>(count) * from.tiles());
-  take(copies.rows.max, count);
-  take(copies.rows.exponent, count);
-  take(copies.rows.mass, count);
-  take(copies.rows.temperedMass, count);
-  take(copies.rows.threshold, count);
-  take(copies.rows.entropy, count);
-  take(copies.rows.fault, count);
-  take(copies.rows.gram, count);
-  copies.bytes = bytes;
+  void* const logits = take(static_cast<std::size_t>(count * stride) * sizeof(float));
+  const auto* rows = static_cast<const int64_t*>(take(static_cast<std::size_t>(count) * sizeof(int64_t)));
+  copies.z = {logits, kernels::LogitsType::float32, stride, rows, count, 1, from.vocab};
+  copies.tables = kernels::takeTables({count, 1, from.vocab, kChunkTiles}, take);
   return copies;
 }
 
@@ -167,7 +148,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 __global__ void __launch_bounds__(kThreads, kBlocks)
-    drawCopies(Logits copies, Temperature temperature, TileTable tiles, RowStats rows, Particles particles, Draws draws,
+    drawCopies(Logits copies, Temperature temperature, TileTable tiles, RowStats rows, Layout layout, Draws draws,
                Places at, int32_t* drawn) {
   const int i = warpOfGrid();
   if (i >= at.count) return;
@@ -177,44 +158,39 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   }
   const int p = at.places[2 * i], n = at.places[2 * i + 1];
   const auto excluded = static_cast<uint32_t>(at.firstOf[i + 1] - at.firstOf[i]);
-  const auto uniforms = uniformsOf(particles, draws, p, n, (draws.guess << 16) + (excluded & 0xffff));
+  const auto uniforms = uniformsOf(layout, draws, p, n, (draws.guess << 16) + (excluded & 0xffff));
   const kernels::Drawn token = drawRow<float>({copies, tiles, rows, i}, temperature, uniforms);
-  write(draws, p * particles.length + n, token);
+  write(draws, p * layout.length + n, token);
   if (laneOf() == 0) drawn[i] = token.token;
 }
 
 }  // namespace
 
-cudaError_t draw(const Logits& z, double temperature, const TileTable& tiles, const RowStats& rows,
-                 const Particles& particles, const Draws& draws, cudaStream_t stream) {
-  const unsigned blocks = blocksFor(particles.positions(), kThreads / kWarp);
-  return withElement(z.type, [&](auto element) {
-    return FKINV_LAUNCH(drawAll<decltype(element)>, blocks, kThreads, 0, stream, z, Temperature(temperature), tiles,
-                        rows, particles, draws);
+cudaError_t launch(const ops::Draw& op, cudaStream_t stream) {
+  const unsigned blocks = blocksFor(op.layout.positions(), kThreads / kWarp);
+  return withElement(op.z.type, [&](auto element) {
+    return FKINV_LAUNCH(drawAll<decltype(element)>, blocks, kThreads, 0, stream, op.z, Temperature(op.temperature),
+                        op.tiles, op.rows, op.layout, op.draws);
   });
 }
 
-std::size_t redrawBytes(const Logits& z, int count) { return inWorkspace(z, count, nullptr).bytes; }
+std::size_t workspaceBytes(const ops::Redraw& op) { return inWorkspace(op.z, op.count, nullptr).bytes; }
 
-cudaError_t redraw(const Logits& z, double temperature, kernels::Truncation truncation, const Particles& particles,
-                   const Draws& draws, const int32_t* places, int count, const int32_t* excluded,
-                   const int32_t* firstOf, int32_t* drawn, void* workspace, cudaStream_t stream) {
-  if (count == 0) return cudaSuccess;
-  const Places at = {places, count, excluded, firstOf};
-  const auto [copies, tiles, rows, bytes] = inWorkspace(z, count, workspace);
-  cudaError_t status = withElement(z.type, [&](auto element) {
-    return FKINV_LAUNCH(copyWithout<decltype(element)>, static_cast<unsigned>(count * z.tiles()), kThreads, 0, stream,
-                        z, draws.stateOf, at, static_cast<float*>(copies.data), copies.rowStride,
+cudaError_t launch(const ops::Redraw& op, cudaStream_t stream) {
+  if (op.count == 0) return cudaSuccess;
+  const Places at = {op.places, op.count, op.excluded, op.firstOf};
+  const auto [copies, tables, bytes] = inWorkspace(op.z, op.count, op.workspace);
+  cudaError_t status = withElement(op.z.type, [&, &copies = copies](auto element) {
+    return FKINV_LAUNCH(copyWithout<decltype(element)>, static_cast<unsigned>(op.count * op.z.tiles()), kThreads, 0,
+                        stream, op.z, op.draws.stateOf, at, static_cast<float*>(copies.data), copies.rowStride,
                         const_cast<int64_t*>(copies.rowOf));
   });
-  if (status == cudaSuccess) status = pass(copies, temperature, tiles, stream);
-  if (status == cudaSuccess) status = merge(copies, temperature, tiles, rows, stream);
-  if (status == cudaSuccess && temperature != 0 && !truncation.keepsAll()) {
-    status = truncate(copies, temperature, truncation, tiles, rows, stream);
-  }
+  ops::readLogits(copies, op.temperature, op.truncation, tables, [&](const auto& read) {
+    if (status == cudaSuccess) status = launch(read, stream);
+  });
   if (status != cudaSuccess) return status;
-  return FKINV_LAUNCH(drawCopies, blocksFor(count, kThreads / kWarp), kThreads, 0, stream, copies,
-                      Temperature(temperature), tiles, rows, particles, draws, at, drawn);
+  return FKINV_LAUNCH(drawCopies, blocksFor(op.count, kThreads / kWarp), kThreads, 0, stream, copies,
+                      Temperature(op.temperature), tables.tiles, tables.rows, op.layout, op.draws, at, op.drawn);
 }
 
 }  // namespace fkinv::cuda

@@ -116,13 +116,14 @@ __global__ void __launch_bounds__(kThreads) mergeGram(const Logits z, const Tile
 
 }  // namespace
 
-cudaError_t merge(const Logits& z, double temperature, const TileTable& tiles, const RowStats& rows,
-                  cudaStream_t stream) {
+cudaError_t launch(const ops::Merge& op, cudaStream_t stream) {
+  const Logits& z = op.z;
+  if (op.tiles.chunkTiles != kChunkTiles) return cudaErrorInvalidValue;
   const cudaError_t queued = FKINV_LAUNCH(mergeRows, blocksFor(z.rows(), kThreads / kWarp), kThreads, 0, stream, z,
-                                          Temperature(temperature), tiles, rows);
+                                          Temperature(op.temperature), op.tiles, op.rows);
   if (queued != cudaSuccess) return queued;
-  const unsigned blocksOfState = blocksFor(z.pairs(), kThreads);
-  return FKINV_LAUNCH(mergeGram, blocksOfState * static_cast<unsigned>(z.states), kThreads, 0, stream, z, tiles, rows);
+  const unsigned blocks = blocksFor(z.pairs(), kThreads) * static_cast<unsigned>(z.states);
+  return FKINV_LAUNCH(mergeGram, blocks, kThreads, 0, stream, z, op.tiles, op.rows);
 }
 
 }  // namespace fkinv::cuda

@@ -1,4 +1,4 @@
-// Which positions open (kernels/open.h), and what their tokens do to the particles (device.h): masked, exclude,
+// Which positions open (kernels/open.h), and what their tokens do to the particles (cpp/ops): masked, exclude,
 // open, score, choose, place and accept. The margin is p₁ − p₂ of the row's two largest probabilities 2^(z·log2e −
 // m)/L.
 //
@@ -19,50 +19,49 @@ namespace {
 constexpr int kThreads = 128;
 static_assert(kThreads >= kMaxPositions, "choose has a thread for each position");
 
-__global__ void __launch_bounds__(kThreads) maskedAt(Particles particles, const uint8_t* live, int32_t maskId,
+__global__ void __launch_bounds__(kThreads) maskedAt(Layout layout, const uint8_t* live, int32_t maskId,
                                                      const int32_t* tokens, int first, int last, uint8_t* wanted) {
   const int at = static_cast<int>(threadOfGrid());
-  if (at >= particles.positions()) return;
-  const int p = at / particles.length, n = at % particles.length;
-  wanted[at] = live[p / particles.perImage] && n >= first && n < last && tokens[at] == maskId;
+  if (at >= layout.positions()) return;
+  const int p = at / layout.length, n = at % layout.length;
+  wanted[at] = live[p / layout.perImage] && n >= first && n < last && tokens[at] == maskId;
 }
 
 __global__ void __launch_bounds__(kThreads)
-    excludeAt(Particles particles, const int32_t* stateOf, const kernels::RowFault* faults, uint8_t* wanted,
+    excludeAt(Layout layout, const int32_t* stateOf, const kernels::RowFault* faults, uint8_t* wanted,
               int32_t* tokens) {
   const int at = static_cast<int>(threadOfGrid());
-  if (at >= particles.positions()) return;
-  const int p = at / particles.length, n = at % particles.length;
-  const kernels::RowFault fault = faults[static_cast<int64_t>(stateOf[p]) * particles.length + n];
+  if (at >= layout.positions()) return;
+  const int p = at / layout.length, n = at % layout.length;
+  const kernels::RowFault fault = faults[static_cast<int64_t>(stateOf[p]) * layout.length + n];
   if (fault == kernels::RowFault::none) return;
   wanted[at] = 0;
   tokens[at] = -1 - static_cast<int32_t>(fault);
 }
 
-__global__ void __launch_bounds__(kThreads)
-    openAt(Particles particles, const uint64_t* seeds, uint32_t step, int stepOfBlock, int stepsOfBlock,
-           const uint8_t* wanted, uint8_t* opened) {
+__global__ void __launch_bounds__(kThreads) openAt(Layout layout, const uint64_t* seeds, uint32_t step, int stepOfBlock,
+                                                   int stepsOfBlock, const uint8_t* wanted, uint8_t* opened) {
   const int at = static_cast<int>(threadOfGrid());
-  if (at >= particles.positions()) return;
-  const int p = at / particles.length, n = at % particles.length;
-  const double u = kernels::uniforms(seeds[p / particles.perImage], step, static_cast<uint32_t>(p % particles.perImage),
+  if (at >= layout.positions()) return;
+  const int p = at / layout.length, n = at % layout.length;
+  const double u = kernels::uniforms(seeds[p / layout.perImage], step, static_cast<uint32_t>(p % layout.perImage),
                                      static_cast<uint32_t>(n), kernels::Purpose::opening)
                        .u;
   opened[at] = wanted[at] && kernels::opens(stepOfBlock, stepsOfBlock, u);
 }
 
 __global__ void __launch_bounds__(kThreads)
-    confidenceAt(Particles particles, const uint8_t* wanted, const double* logModel, double* scores) {
+    confidenceAt(Layout layout, const uint8_t* wanted, const double* logModel, double* scores) {
   const int at = static_cast<int>(threadOfGrid());
-  if (at < particles.positions() && wanted[at]) scores[at] = logModel[at];
+  if (at < layout.positions() && wanted[at]) scores[at] = logModel[at];
 }
 
-__global__ void __launch_bounds__(kThreads) certaintyAt(Particles particles, const float* entropy,
-                                                        const int32_t* stateOf, const uint8_t* wanted, double* scores) {
+__global__ void __launch_bounds__(kThreads)
+    certaintyAt(Layout layout, const float* entropy, const int32_t* stateOf, const uint8_t* wanted, double* scores) {
   const int at = static_cast<int>(threadOfGrid());
-  if (at >= particles.positions() || !wanted[at]) return;
-  const int p = at / particles.length, n = at % particles.length;
-  scores[at] = -static_cast<double>(entropy[static_cast<int64_t>(stateOf[p]) * particles.length + n]);
+  if (at >= layout.positions() || !wanted[at]) return;
+  const int p = at / layout.length, n = at % layout.length;
+  scores[at] = -static_cast<double>(entropy[static_cast<int64_t>(stateOf[p]) * layout.length + n]);
 }
 
 // The second largest of row `r`: the larger of the second in the first tile that has the largest and the other tiles'
@@ -88,11 +87,11 @@ __device__ float second(const Logits& z, const float* maxima, int64_t r, float l
 }
 
 template <class Element>
-__global__ void __launch_bounds__(kThreads) marginAt(Logits z, const float* maxima, RowStats rows, Particles particles,
+__global__ void __launch_bounds__(kThreads) marginAt(Logits z, const float* maxima, RowStats rows, Layout layout,
                                                      const int32_t* stateOf, const uint8_t* wanted, double* scores) {
   const int at = warpOfGrid();
-  if (at >= particles.positions() || !wanted[at]) return;
-  const int64_t r = static_cast<int64_t>(stateOf[at / particles.length]) * particles.length + at % particles.length;
+  if (at >= layout.positions() || !wanted[at]) return;
+  const int64_t r = static_cast<int64_t>(stateOf[at / layout.length]) * layout.length + at % layout.length;
   const float largest = rows.max[r], next = second<Element>(z, maxima + r * z.tiles(), r, largest);
   if (laneOf() != 0) return;
   const auto weight = [&](float logit) { return exp2(static_cast<double>(logit) * kLog2e - rows.exponent[r]); };
@@ -100,19 +99,19 @@ __global__ void __launch_bounds__(kThreads) marginAt(Logits z, const float* maxi
 }
 
 __global__ void __launch_bounds__(kThreads)
-    chooseOf(Particles particles, const double* scores, const uint8_t* wanted, int count, uint8_t* opened) {
+    chooseOf(Layout layout, const double* scores, const uint8_t* wanted, int count, uint8_t* opened) {
   __shared__ double score[kMaxPositions];
   __shared__ bool isWanted[kMaxPositions];
   const int n = static_cast<int>(threadIdx.x);
-  const int64_t at = static_cast<int64_t>(blockIdx.x) * particles.length + n;
-  if (n < particles.length) {
+  const int64_t at = static_cast<int64_t>(blockIdx.x) * layout.length + n;
+  if (n < layout.length) {
     isWanted[n] = wanted[at] != 0;
     score[n] = isWanted[n] ? scores[at] : 0;
   }
   __syncthreads();
-  if (n >= particles.length) return;
+  if (n >= layout.length) return;
   int before = 0;
-  for (int other = 0; other < particles.length; ++other) {
+  for (int other = 0; other < layout.length; ++other) {
     const bool isFirst = other < n ? !(score[other] < score[n]) : score[other] > score[n];
     if (isWanted[other] && isFirst) ++before;
   }
@@ -120,19 +119,19 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 __global__ void __launch_bounds__(kThreads)
-    placeAt(Particles particles, const uint8_t* opened, const int32_t* drawn, int32_t* tokens) {
+    placeAt(Layout layout, const uint8_t* opened, const int32_t* drawn, int32_t* tokens) {
   const int at = static_cast<int>(threadOfGrid());
-  if (at < particles.positions() && opened[at]) tokens[at] = drawn[at];
+  if (at < layout.positions() && opened[at]) tokens[at] = drawn[at];
 }
 
 __global__ void __launch_bounds__(kThreads)
-    acceptOf(Particles particles, const uint8_t* opened, const uint8_t* drawn, const double* logModel,
+    acceptOf(Layout layout, const uint8_t* opened, const uint8_t* drawn, const double* logModel,
              const double* logProposal, double* logProb, double* logWeights) {
   const int p = warpOfGrid();
-  if (p >= particles.count()) return;
+  if (p >= layout.particles()) return;
   double ofTokens = 0, weight = 0;
-  for (int n = laneOf(); n < particles.length; n += kWarp) {
-    const int at = p * particles.length + n;
+  for (int n = laneOf(); n < layout.length; n += kWarp) {
+    const int at = p * layout.length + n;
     if (opened[at]) ofTokens += logModel[at];
     if (drawn[at]) weight += logModel[at] - logProposal[at];
   }
@@ -145,56 +144,50 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-cudaError_t masked(const Particles& particles, const uint8_t* live, int32_t maskId, const int32_t* tokens, int first,
-                   int last, uint8_t* wanted, cudaStream_t stream) {
-  return FKINV_LAUNCH(maskedAt, blocksFor(particles.positions(), kThreads), kThreads, 0, stream, particles, live,
-                      maskId, tokens, first, last, wanted);
+cudaError_t launch(const ops::Masked& op, cudaStream_t stream) {
+  return FKINV_LAUNCH(maskedAt, blocksFor(op.layout.positions(), kThreads), kThreads, 0, stream, op.layout, op.live,
+                      op.maskId, op.tokens, op.first, op.last, op.wanted);
 }
 
-cudaError_t exclude(const Particles& particles, const int32_t* stateOf, const kernels::RowFault* faults,
-                    uint8_t* wanted, int32_t* tokens, cudaStream_t stream) {
-  return FKINV_LAUNCH(excludeAt, blocksFor(particles.positions(), kThreads), kThreads, 0, stream, particles, stateOf,
-                      faults, wanted, tokens);
+cudaError_t launch(const ops::Exclude& op, cudaStream_t stream) {
+  return FKINV_LAUNCH(excludeAt, blocksFor(op.layout.positions(), kThreads), kThreads, 0, stream, op.layout, op.stateOf,
+                      op.faults, op.wanted, op.tokens);
 }
 
-cudaError_t open(const Particles& particles, const uint64_t* seeds, uint32_t step, int stepOfBlock, int stepsOfBlock,
-                 const uint8_t* wanted, uint8_t* opened, cudaStream_t stream) {
-  return FKINV_LAUNCH(openAt, blocksFor(particles.positions(), kThreads), kThreads, 0, stream, particles, seeds, step,
-                      stepOfBlock, stepsOfBlock, wanted, opened);
+cudaError_t launch(const ops::Open& op, cudaStream_t stream) {
+  return FKINV_LAUNCH(openAt, blocksFor(op.layout.positions(), kThreads), kThreads, 0, stream, op.layout, op.seeds,
+                      op.step, op.block.step, op.block.steps, op.wanted, op.opened);
 }
 
-cudaError_t score(kernels::Order order, const Logits& z, const TileTable& tiles, const RowStats& rows,
-                  const Particles& particles, const int32_t* stateOf, const uint8_t* wanted, const double* logModel,
-                  double* scores, cudaStream_t stream) {
-  const unsigned blocks = blocksFor(particles.positions(), kThreads);
-  if (order == kernels::Order::confidence) {
-    return FKINV_LAUNCH(confidenceAt, blocks, kThreads, 0, stream, particles, wanted, logModel, scores);
+cudaError_t launch(const ops::Score& op, cudaStream_t stream) {
+  const int positions = op.layout.positions();
+  const unsigned blocks = blocksFor(positions, kThreads);
+  if (op.order == kernels::Order::confidence) {
+    return FKINV_LAUNCH(confidenceAt, blocks, kThreads, 0, stream, op.layout, op.wanted, op.logModel, op.scores);
   }
-  if (order == kernels::Order::entropy) {
-    return FKINV_LAUNCH(certaintyAt, blocks, kThreads, 0, stream, particles, rows.entropy, stateOf, wanted, scores);
+  if (op.order == kernels::Order::entropy) {
+    return FKINV_LAUNCH(certaintyAt, blocks, kThreads, 0, stream, op.layout, op.rows.entropy, op.stateOf, op.wanted,
+                        op.scores);
   }
-  return withElement(z.type, [&](auto element) {
-    return FKINV_LAUNCH(marginAt<decltype(element)>, blocksFor(particles.positions(), kThreads / kWarp), kThreads, 0,
-                        stream, z, tiles.max, rows, particles, stateOf, wanted, scores);
+  return withElement(op.z.type, [&](auto element) {
+    return FKINV_LAUNCH(marginAt<decltype(element)>, blocksFor(positions, kThreads / kWarp), kThreads, 0, stream, op.z,
+                        op.tiles.max, op.rows, op.layout, op.stateOf, op.wanted, op.scores);
   });
 }
 
-cudaError_t choose(const Particles& particles, const double* scores, const uint8_t* wanted, int count, uint8_t* opened,
-                   cudaStream_t stream) {
-  return FKINV_LAUNCH(chooseOf, static_cast<unsigned>(particles.count()), kThreads, 0, stream, particles, scores,
-                      wanted, count, opened);
+cudaError_t launch(const ops::Choose& op, cudaStream_t stream) {
+  return FKINV_LAUNCH(chooseOf, static_cast<unsigned>(op.layout.particles()), kThreads, 0, stream, op.layout, op.scores,
+                      op.wanted, op.count, op.opened);
 }
 
-cudaError_t place(const Particles& particles, const uint8_t* opened, const int32_t* drawn, int32_t* tokens,
-                  cudaStream_t stream) {
-  return FKINV_LAUNCH(placeAt, blocksFor(particles.positions(), kThreads), kThreads, 0, stream, particles, opened,
-                      drawn, tokens);
+cudaError_t launch(const ops::Place& op, cudaStream_t stream) {
+  return FKINV_LAUNCH(placeAt, blocksFor(op.layout.positions(), kThreads), kThreads, 0, stream, op.layout, op.opened,
+                      op.drawn, op.tokens);
 }
 
-cudaError_t accept(const Particles& particles, const uint8_t* opened, const uint8_t* drawn, const double* logModel,
-                   const double* logProposal, double* logProb, double* logWeights, cudaStream_t stream) {
-  return FKINV_LAUNCH(acceptOf, blocksFor(particles.count(), kThreads / kWarp), kThreads, 0, stream, particles, opened,
-                      drawn, logModel, logProposal, logProb, logWeights);
+cudaError_t launch(const ops::Accept& op, cudaStream_t stream) {
+  return FKINV_LAUNCH(acceptOf, blocksFor(op.layout.particles(), kThreads / kWarp), kThreads, 0, stream, op.layout,
+                      op.opened, op.drawn, op.logModel, op.logProposal, op.logProb, op.logWeights);
 }
 
 }  // namespace fkinv::cuda

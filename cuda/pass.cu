@@ -422,7 +422,7 @@ __global__ void __launch_bounds__(kBlocks* kWarp, kBlocks > 5 ? 2 : 3)
 }
 
 template <class Element, bool kAligned, bool kTempered>
-cudaError_t launch(const Logits& z, float inverse, const TileTable& tiles, cudaStream_t stream) {
+cudaError_t launchPass(const Logits& z, float inverse, const TileTable& tiles, cudaStream_t stream) {
   const auto kernel = z.positions <= 80 ? passKernel<Element, kAligned, kTempered, 5>
                                         : passKernel<Element, kAligned, kTempered, kMaxPositions / kBlock>;
   const unsigned threads = blocksFor(z.positions, kBlock) * kWarp;
@@ -430,23 +430,24 @@ cudaError_t launch(const Logits& z, float inverse, const TileTable& tiles, cudaS
 }
 
 template <class Element, bool kAligned>
-cudaError_t launch(const Logits& z, double temperature, const TileTable& tiles, cudaStream_t stream) {
+cudaError_t launchPass(const Logits& z, double temperature, const TileTable& tiles, cudaStream_t stream) {
   // At τ = 0 no draw asks for weights.
-  if (temperature == 0 || temperature == 1) return launch<Element, kAligned, false>(z, 1.0f, tiles, stream);
-  return launch<Element, kAligned, true>(z, static_cast<float>(1 / temperature), tiles, stream);
+  if (temperature == 0 || temperature == 1) return launchPass<Element, kAligned, false>(z, 1.0f, tiles, stream);
+  return launchPass<Element, kAligned, true>(z, static_cast<float>(1 / temperature), tiles, stream);
 }
 
 }  // namespace
 
-cudaError_t pass(const Logits& z, double temperature, const TileTable& tiles, cudaStream_t stream) {
-  if (z.positions > kMaxPositions) return cudaErrorInvalidValue;
+cudaError_t launch(const ops::Pass& op, cudaStream_t stream) {
+  const Logits& z = op.z;
+  if (z.positions > kMaxPositions || op.tiles.chunkTiles != kChunkTiles) return cudaErrorInvalidValue;
   return withElement(z.type, [&](auto element) {
     using Element = decltype(element);
     constexpr int kPerLoad = 16 / sizeof(Element);
     const bool isAligned =
         reinterpret_cast<uintptr_t>(z.data) % 16 == 0 && z.rowStride % kPerLoad == 0 && z.vocab % kPerLoad == 0;
-    return isAligned ? launch<Element, true>(z, temperature, tiles, stream)
-                     : launch<float, false>(z, temperature, tiles, stream);
+    return isAligned ? launchPass<Element, true>(z, op.temperature, op.tiles, stream)
+                     : launchPass<float, false>(z, op.temperature, op.tiles, stream);
   });
 }
 

@@ -23,24 +23,24 @@ namespace {
 constexpr int kThreads = 128;
 constexpr double kNothing = -std::numeric_limits<double>::infinity();
 
-__global__ void __launch_bounds__(kThreads) weighOf(Particles particles, int guesses, WeightedRewards rewards,
-                                                    const double* previousTotal, double* totals, double* logWeights) {
+__global__ void __launch_bounds__(kThreads) weighOf(Layout layout, int guesses, WeightedRewards rewards,
+                                                    const double* previousTotals, double* totals, double* logWeights) {
   const int p = static_cast<int>(threadOfGrid());
-  if (p >= particles.count()) return;
-  totals[p] = total(rewards, guesses, static_cast<int>(particles.count()), p);
-  logWeights[p] += totals[p] - previousTotal[p];
+  if (p >= layout.particles()) return;
+  totals[p] = total(rewards, guesses, layout.particles(), p);
+  logWeights[p] += totals[p] - previousTotals[p];
 }
 
 __global__ void __launch_bounds__(kThreads)
-    effectiveSampleSizeOf(Particles particles, const double* logWeights, double* ess) {
+    effectiveSampleSizeOf(Layout layout, const double* logWeights, double* ess) {
   const int image = warpOfGrid();
-  if (image >= particles.images) return;
-  const double* const weights = logWeights + static_cast<int64_t>(image) * particles.perImage;
+  if (image >= layout.images) return;
+  const double* const weights = logWeights + static_cast<int64_t>(image) * layout.perImage;
   double max = kNothing;
-  for (int k = laneOf(); k < particles.perImage; k += kWarp) max = fmax(max, weights[k]);
+  for (int k = laneOf(); k < layout.perImage; k += kWarp) max = fmax(max, weights[k]);
   max = largestOfWarp(max);
   double sum = 0, squares = 0;
-  for (int k = laneOf(); k < particles.perImage; k += kWarp) {
+  for (int k = laneOf(); k < layout.perImage; k += kWarp) {
     const double e = exp(weights[k] - max);  // NaN where the weight is, and where the maximum is infinite
     sum += e;
     squares += e * e;
@@ -51,9 +51,9 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 __global__ void __launch_bounds__(kThreads)
-    resampleOf(Particles particles, kernels::Scheme scheme, const uint64_t* seeds, uint32_t step, const uint8_t* live,
+    resampleOf(Layout layout, kernels::Scheme scheme, const uint64_t* seeds, uint32_t step, const uint8_t* live,
                const double* ess, double threshold, uint8_t* resampled, double* logWeights, int32_t* ancestors) {
-  const int image = static_cast<int>(blockIdx.x), K = particles.perImage;
+  const int image = static_cast<int>(blockIdx.x), K = layout.perImage;
   double* const weights = logWeights + static_cast<int64_t>(image) * K;
   int32_t* const slots = ancestors + static_cast<int64_t>(image) * K;
   const auto eachSlot = [=](auto f) {
@@ -81,49 +81,41 @@ __global__ void __launch_bounds__(kThreads)
 
 template <class Word>
 __global__ void __launch_bounds__(kThreads)
-    gatherOf(Particles particles, const int32_t* ancestors, const Word* from, Word* to, int64_t words) {
+    gatherOf(Layout layout, const int32_t* ancestors, const Word* from, Word* to, int64_t words) {
   const int64_t at = threadOfGrid();
-  if (at >= particles.count() * words) return;
+  if (at >= layout.particles() * words) return;
   const auto p = static_cast<int>(at / words);
-  const int64_t ancestor = p / particles.perImage * particles.perImage + ancestors[p];
+  const int64_t ancestor = p / layout.perImage * layout.perImage + ancestors[p];
   to[at] = from[ancestor * words + at % words];
 }
 
 template <class Word>
-cudaError_t gatherWords(const Particles& particles, const int32_t* ancestors, const void* from, void* to,
-                        std::size_t rowBytes, cudaStream_t stream) {
-  const auto words = static_cast<int64_t>(rowBytes / sizeof(Word));
-  return FKINV_LAUNCH(gatherOf<Word>, blocksFor(particles.count() * words, kThreads), kThreads, 0, stream, particles,
-                      ancestors, static_cast<const Word*>(from), static_cast<Word*>(to), words);
+cudaError_t gatherWords(const ops::Gather& op, cudaStream_t stream) {
+  const auto words = static_cast<int64_t>(op.rowBytes / sizeof(Word));
+  return FKINV_LAUNCH(gatherOf<Word>, blocksFor(op.layout.particles() * words, kThreads), kThreads, 0, stream,
+                      op.layout, op.ancestors, static_cast<const Word*>(op.from), static_cast<Word*>(op.to), words);
 }
 
 }  // namespace
 
-cudaError_t weigh(const Particles& particles, int guesses, const WeightedRewards& rewards, const double* previousTotal,
-                  double* totals, double* logWeights, cudaStream_t stream) {
-  return FKINV_LAUNCH(weighOf, blocksFor(particles.count(), kThreads), kThreads, 0, stream, particles, guesses, rewards,
-                      previousTotal, totals, logWeights);
+cudaError_t launch(const ops::Weigh& op, cudaStream_t stream) {
+  return FKINV_LAUNCH(weighOf, blocksFor(op.layout.particles(), kThreads), kThreads, 0, stream, op.layout, op.guesses,
+                      op.rewards, op.previousTotals, op.totals, op.logWeights);
 }
 
-cudaError_t effectiveSampleSize(const Particles& particles, const double* logWeights, double* ess,
-                                cudaStream_t stream) {
-  return FKINV_LAUNCH(effectiveSampleSizeOf, blocksFor(particles.images, kThreads / kWarp), kThreads, 0, stream,
-                      particles, logWeights, ess);
+cudaError_t launch(const ops::EffectiveSampleSize& op, cudaStream_t stream) {
+  return FKINV_LAUNCH(effectiveSampleSizeOf, blocksFor(op.layout.images, kThreads / kWarp), kThreads, 0, stream,
+                      op.layout, op.logWeights, op.ess);
 }
 
-cudaError_t resample(const Particles& particles, kernels::Scheme scheme, const uint64_t* seeds, uint32_t step,
-                     const uint8_t* live, const double* ess, double threshold, uint8_t* resampled, double* logWeights,
-                     int32_t* ancestors, cudaStream_t stream) {
-  return FKINV_LAUNCH(resampleOf, static_cast<unsigned>(particles.images), kThreads, 0, stream, particles, scheme,
-                      seeds, step, live, ess, threshold, resampled, logWeights, ancestors);
+cudaError_t launch(const ops::Resample& op, cudaStream_t stream) {
+  return FKINV_LAUNCH(resampleOf, static_cast<unsigned>(op.layout.images), kThreads, 0, stream, op.layout, op.scheme,
+                      op.seeds, op.step, op.due.live, op.due.ess, op.due.threshold, op.resampled, op.logWeights,
+                      op.ancestors);
 }
 
-cudaError_t gather(const Particles& particles, const int32_t* ancestors, const void* from, void* to,
-                   std::size_t rowBytes, cudaStream_t stream) {
-  if (rowBytes % sizeof(uint32_t) == 0) {
-    return gatherWords<uint32_t>(particles, ancestors, from, to, rowBytes, stream);
-  }
-  return gatherWords<uint8_t>(particles, ancestors, from, to, rowBytes, stream);
+cudaError_t launch(const ops::Gather& op, cudaStream_t stream) {
+  return op.rowBytes % sizeof(uint32_t) == 0 ? gatherWords<uint32_t>(op, stream) : gatherWords<uint8_t>(op, stream);
 }
 
 }  // namespace fkinv::cuda

@@ -24,11 +24,11 @@ __global__ void __launch_bounds__(kThreads) suppressRow(Logits z, const int32_t*
 
 }  // namespace
 
-cudaError_t suppress(const Logits& z, const int32_t* ids, int count, const uint8_t* at, cudaStream_t stream) {
-  if (count == 0) return cudaSuccess;
-  return withElement(z.type, [&](auto element) {
-    return FKINV_LAUNCH(suppressRow<decltype(element)>, static_cast<unsigned>(z.rows()), kThreads, 0, stream, z, ids,
-                        count, at);
+cudaError_t launch(const ops::Suppress& op, cudaStream_t stream) {
+  if (op.ids.empty()) return cudaSuccess;
+  return withElement(op.z.type, [&](auto element) {
+    return FKINV_LAUNCH(suppressRow<decltype(element)>, static_cast<unsigned>(op.z.rows()), kThreads, 0, stream, op.z,
+                        op.ids.data(), static_cast<int>(op.ids.size()), op.at.empty() ? nullptr : op.at.data());
   });
 }
 

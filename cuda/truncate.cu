@@ -213,14 +213,14 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
 
 }  // namespace
 
-cudaError_t truncate(const Logits& z, double temperature, kernels::Truncation truncation, const TileTable& tiles,
-                     const RowStats& rows, cudaStream_t stream) {
-  if (z.vocab >= 1 << 20) return cudaErrorInvalidValue;
-  const double ofLargest = (1 - truncation.topP) / z.vocab;  // V tokens with less than this have less than 1 − p
+cudaError_t launch(const ops::Truncate& op, cudaStream_t stream) {
+  const Logits& z = op.z;
+  if (z.vocab >= 1 << 20) return cudaErrorInvalidValue;         // the histograms' sums would not fit
+  const double ofLargest = (1 - op.truncation.topP) / z.vocab;  // V tokens with less than this have less than 1 − p
   const auto negligible = static_cast<uint64_t>(ofLargest * static_cast<double>(uint64_t{1} << (kLargestBits - 1)));
   return withElement(z.type, [&](auto element) {
     return FKINV_LAUNCH(truncateRow<decltype(element)>, static_cast<unsigned>(z.rows()), kThreads, 0, stream, z,
-                        Temperature(temperature), truncation, negligible, tiles, rows);
+                        Temperature(op.temperature), op.truncation, negligible, op.tiles, op.rows);
   });
 }
 

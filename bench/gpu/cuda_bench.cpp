@@ -17,7 +17,7 @@
 #include <vector>
 
 #include "../../cuda/cuda_device.h"
-#include "../../cuda/launchers.h"
+#include "device/pass_tables.h"
 #include "error.h"
 
 namespace {
@@ -89,18 +89,8 @@ class Bench {
     for (std::size_t r = 0; r < rows; ++r) rowOf[r] = static_cast<int64_t>(r);
     const Array<int64_t> rowsThere(device_, std::span<const int64_t>(rowOf));
     z.rowOf = rowsThere.data();
-    const auto tiles = static_cast<std::size_t>(z.tiles());
-    Array<float> max(device_, rows * tiles), mass(device_, rows * tiles), moment(device_, rows * tiles),
-        weight(device_, rows * tiles),
-        chunkGram(device_, static_cast<std::size_t>(c.states) * tiles * static_cast<std::size_t>(z.pairs()));
-    Array<double> exponent(device_, rows * tiles), rowExponent(device_, rows), rowMass(device_, rows),
-        temperedMass(device_, rows), logModel(device_, rows), reward(device_, static_cast<std::size_t>(c.states));
-    Array<float> rowMax(device_, rows), threshold(device_, rows), entropy(device_, rows),
-        gram(device_, rows * static_cast<std::size_t>(c.positions));
-    Array<kernels::RowFault> fault(device_, rows);
-    const TileTable table = {max.data(), exponent.data(), mass.data(), moment.data(), weight.data(), chunkGram.data()};
-    const RowStats stats = {rowMax.data(),    rowExponent.data(), rowMass.data(), temperedMass.data(),
-                            threshold.data(), entropy.data(),     fault.data(),   gram.data()};
+    const PassTables tables(device_, {c.states, c.positions, c.vocab, device_->chunkTiles()});
+    Array<double> logModel(device_, rows), reward(device_, static_cast<std::size_t>(c.states));
     std::vector<int32_t> stateOf(static_cast<std::size_t>(c.states));
     for (int s = 0; s < c.states; ++s) stateOf[static_cast<std::size_t>(s)] = s;
     const Array<int32_t> states(device_, std::span<const int32_t>(stateOf));
@@ -111,14 +101,17 @@ class Bench {
     uint32_t step = 0;
 
     const auto draw = [&] {
-      device_->draw(z, 1, table, stats, layout,
-                    {states.data(), everywhere.data(), seeds.data(), step++, kernels::Purpose::guess, 0, tokens.data(),
-                     logModel.data()});
+      const Draws draws = {states.data(), everywhere.data(), seeds.data(), step++, kernels::Purpose::guess, 0,
+                           tokens.data(), logModel.data()};
+      device_->run(ops::Draw{z, 1, tables.tiles(), tables.rows(), layout, draws});
     };
     const std::vector<std::pair<const char*, std::function<void()>>> stages = {
-        {"pass", [&] { device_->pass(z, 1, table); }},
-        {"merge", [&] { device_->merge(z, 1, table, stats); }},
-        {"coupling", [&] { device_->coupling(layout, gram.data(), states.data(), everywhere.data(), reward.data()); }},
+        {"pass", [&] { device_->run(ops::Pass{z, 1, tables.tiles()}); }},
+        {"merge", [&] { device_->run(ops::Merge{z, 1, tables.tiles(), tables.rows()}); }},
+        {"coupling",
+         [&] {
+           device_->run(ops::Coupling{layout, tables.rows().gram, states.data(), everywhere.data(), reward.data()});
+         }},
         {"draw", draw},
     };
     constexpr int kWarmUps = 5, kTimes = 41;

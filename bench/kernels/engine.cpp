@@ -20,6 +20,8 @@
 #include <vector>
 
 #include "device/cpu_device.h"
+#include "device/pass_tables.h"
+#include "ops/read_logits.h"
 #include "platform/build_facts.h"
 
 namespace {
@@ -85,47 +87,18 @@ double peakBytes() {
 void resetPeak() { std::ofstream("/proc/self/clear_refs") << "5"; }
 
 // What the engine holds for a step beside the logits and what each thread works in.
-class Workspace {
- public:
-  Workspace(const std::shared_ptr<Device>& device, const Logits& z) : device_(device) {
-    const auto rowCount = static_cast<size_t>(z.rows()), states = static_cast<size_t>(z.states);
-    const size_t entries = rowCount * static_cast<size_t>(z.tiles());
-    tiles = {
-        take<float>(entries), take<double>(entries),
-        take<float>(entries), take<float>(entries),
-        take<float>(entries), take<float>(states * static_cast<size_t>(z.chunks()) * static_cast<size_t>(z.pairs()))};
-    rows = {take<float>(rowCount),
-            take<double>(rowCount),
-            take<double>(rowCount),
-            take<double>(rowCount),
-            take<float>(rowCount),
-            take<float>(rowCount),
-            take<kernels::RowFault>(rowCount),
-            take<float>(gramSize(z))};
-    rewards = take<double>(states);
-    tokens = take<int32_t>(rowCount);
-  }
+struct Workspace {
+  Workspace(const std::shared_ptr<Device>& device, const Logits& z)
+      : tables(device, {z.states, z.positions, z.vocab, device->chunkTiles()}),
+        rewards(device, static_cast<size_t>(z.states)),
+        tokens(device, static_cast<size_t>(z.rows())) {}
 
   static size_t gramSize(const Logits& z) { return static_cast<size_t>(z.rows()) * static_cast<size_t>(z.positions); }
-  size_t bytes() const {
-    size_t sum = 0;
-    for (const auto& array : arrays_) sum += array.bytes();
-    return sum;
-  }
+  size_t bytes() const { return tables.bytes() + rewards.bytes() + tokens.bytes(); }
 
-  TileTable tiles;
-  RowStats rows;
-  double* rewards;
-  int32_t* tokens;
-
- private:
-  template <class T>
-  T* take(size_t count) {
-    return reinterpret_cast<T*>(arrays_.emplace_back(device_, count * sizeof(T)).data());
-  }
-
-  std::shared_ptr<Device> device_;
-  std::vector<Array<char>> arrays_;
+  PassTables tables;
+  Array<double> rewards;
+  Array<int32_t> tokens;
 };
 
 // Logits in memory, and a particle for each state.
@@ -148,13 +121,13 @@ struct Step {
   // One step; returns its stages' seconds as JSON.
   std::string run(Workspace& w) {
     const auto start = Clock::now();
-    device->pass(z, 1, w.tiles);
-    device->merge(z, 1, w.tiles, w.rows);
+    const auto& [tiles, rows] = w.tables.of();
+    ops::readLogits(z, 1, {}, w.tables.of(), [&](const auto& op) { device->run(op); });
     const double similarity = secondsSince(start);
-    device->coupling(layout, w.rows.gram, stateOf.data(), everywhere.data(), w.rewards);
+    device->run(ops::Coupling{layout, rows.gram, stateOf.data(), everywhere.data(), w.rewards.data()});
     const double reward = secondsSince(start) - similarity;
-    const Draws draws = {stateOf.data(), everywhere.data(), &seed, step++, kernels::Purpose::guess, 0, w.tokens};
-    device->draw(z, 1, w.tiles, w.rows, layout, draws);
+    const Draws draws = {stateOf.data(), everywhere.data(), &seed, step++, kernels::Purpose::guess, 0, w.tokens.data()};
+    device->run(ops::Draw{z, 1, tiles, rows, layout, draws});
     const double whole = secondsSince(start);
     char json[160];
     std::snprintf(json, sizeof json, R"({"similarity":%.9f,"reward":%.9f,"draw":%.9f,"whole":%.9f})", similarity,
@@ -194,9 +167,9 @@ void contend(const std::string& type, int states, int positions, int vocab, int 
   const double extra = peakBytes() - before;
 
   std::ofstream out(results, std::ios::binary);
-  out.write(reinterpret_cast<const char*>(workspace.rows.gram),
+  out.write(reinterpret_cast<const char*>(workspace.tables.rows().gram),
             static_cast<std::streamsize>(Workspace::gramSize(step.z) * sizeof(float)));
-  out.write(reinterpret_cast<const char*>(workspace.rewards),
+  out.write(reinterpret_cast<const char*>(workspace.rewards.data()),
             static_cast<std::streamsize>(static_cast<size_t>(states) * sizeof(double)));
   if (!out.flush()) throw std::runtime_error("cannot write " + results);
 

@@ -1,5 +1,6 @@
-// Where tensors live and kernels run. The CPU is one device (cpu_device.h); callers see this interface only, so another
-// device is another implementation of it over kernels of the same names.
+// Where tensors live and kernels run: memory, the order of what is done with it, and how ONNX Runtime is to run there.
+// Kernels are values (ops/ops.h), so that a device knows none of them by name. The CPU is one device (cpu_device.h);
+// callers see this interface only, and another device is another implementation of it.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -11,60 +12,23 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/logits.h"
-#include "kernels/open.h"
-#include "kernels/philox.h"
-#include "kernels/resample.h"
-#include "kernels/truncate.h"
+#include "kernels/redraw.h"
 #include "machine_limits.h"
-#include "rewards/total.h"
+#include "ops/ops.h"
 
 struct OrtRunOptions;
 struct OrtSessionOptions;
 
 namespace fkinv {
 
+using kernels::Block;
+using kernels::Draws;
+using kernels::Due;
+using kernels::Layout;
 using kernels::Logits;
+using kernels::Redraw;
 using kernels::RowStats;
 using kernels::TileTable;
-
-/// How particles are laid out: image b's particles are b·perImage … b·perImage + perImage − 1, its "slots".
-struct Layout {
-  int images, perImage, length;
-  int particles() const { return images * perImage; }
-};
-
-/// The positions of one block: which may open at this step, and how far its own schedule is.
-struct Block {
-  int first, last;  // [first, last)
-  int step, steps;
-};
-
-/// One draw for each wanted position of each particle. Pointers are to the device's memory.
-struct Draws {
-  const int32_t* stateOf;         // [particles] the distinct state whose logits a particle draws from
-  const uint8_t* wanted;          // [particles, length]
-  const uint64_t* seeds;          // [images]
-  uint32_t step;                  // steps done
-  kernels::Purpose purpose;       // guess or proposal
-  uint32_t guess;                 // guess number
-  int32_t* tokens;                // [particles, length] written where wanted, as are the following, when given
-  double* logModel = nullptr;     // [particles, length] log p of the token
-  double* logProposal = nullptr;  // [particles, length] log τ of the token
-};
-
-/// A draw at one place, with the tokens that have probability 0 there.
-struct Redraw {
-  int particle, position;
-  std::vector<int32_t> excluded;
-};
-
-/// Which images are resampled (kernels/resample.h, isDue): of those that live. Pointers are to the device's memory.
-struct Due {
-  const uint8_t* live;  // [images]
-  const double* ess;    // [images]
-  double threshold;
-};
 
 /// A graph to be run on each of `rows` rows; the name of its model and the bytes of a row's inputs are for the
 /// recorder.
@@ -133,65 +97,11 @@ class Device {
   virtual void download(void* host, const void* from, std::size_t bytes) = 0;
   virtual void copy(void* to, const void* from, std::size_t bytes) = 0;
 
-  /// Tiles of a chunk of TileTable::gram.
+  /// Tiles of a chunk of TileTable::gram, as its kernels have them.
   virtual int chunkTiles() const = 0;
 
-  // The kernels of kernels.md; shapes, formulas and sources stand at the functions of the same names in kernels/.
-  virtual void suppress(const Logits&, std::span<const int32_t> ids,
-                        std::span<const uint8_t> at) = 0;  // device spans
-  virtual void pass(const Logits&, double temperature, const TileTable&) = 0;
-  virtual void merge(const Logits&, double temperature, const TileTable&, const RowStats&) = 0;
-  /// Every row without a fault.
-  virtual void truncate(const Logits&, double temperature, kernels::Truncation, const TileTable&, const RowStats&) = 0;
-  /// wanted[p, n] = tokens[p, n] is `maskId`, n lies in [first, last) and p's image is live [images].
-  virtual void masked(const Layout&, const uint8_t* live, int32_t maskId, const int32_t* tokens, int first, int last,
-                      uint8_t* wanted) = 0;
-  /// Where the row of a particle's state has a fault, wanted[p, n] = 0 and tokens[p, n] = −1 − the fault.
-  virtual void exclude(const Layout&, const int32_t* stateOf, const kernels::RowFault* faults, uint8_t* wanted,
-                       int32_t* tokens) = 0;
-  /// The order `random`: opened[p, n] = wanted[p, n], and the position opens at this step of its block.
-  virtual void open(const Layout&, const uint64_t* seeds, uint32_t step, const Block&, const uint8_t* wanted,
-                    uint8_t* opened) = 0;
-  /// scores[p, n] of the wanted positions, the higher the earlier they open: confidence (from logModel), or minus the
-  /// entropy, or the margin.
-  virtual void score(kernels::Order, const Logits&, const TileTable&, const RowStats&, const Layout&,
-                     const int32_t* stateOf, const uint8_t* wanted, const double* logModel, double* scores) = 0;
-  /// opened[p, n] of the `count` wanted positions of highest score of each particle.
-  virtual void choose(const Layout&, const double* scores, const uint8_t* wanted, int count, uint8_t* opened) = 0;
-  virtual void draw(const Logits&, double temperature, const TileTable&, const RowStats&, const Layout&,
-                    const Draws&) = 0;
-  /// Draws at the places of `redraws` (the host's) only, with their tokens suppressed (kernels/redraw.h); returns the
-  /// tokens drawn, −1 where nothing is left and nothing was written.
-  virtual std::vector<int32_t> redraw(const Logits&, double temperature, kernels::Truncation, const Layout&,
-                                      const Draws&, std::span<const Redraw> redraws) = 0;
-  /// tokens[p, n] = drawn[p, n] where the position opened.
-  virtual void place(const Layout&, const uint8_t* opened, const int32_t* drawn, int32_t* tokens) = 0;
-  /// logProb[p] gains Σ log p of the positions that opened, logWeights[p] Σ (log p − log τ) of those drawn.
-  virtual void accept(const Layout&, const uint8_t* opened, const uint8_t* drawn, const double* logModel,
-                      const double* logProposal, double* logProb, double* logWeights) = 0;
-  /// counted [particles, length] (kernels/coupling.h).
-  virtual void count(const Layout&, const int32_t* tokens, std::span<const int32_t> stops, bool all,
-                     uint8_t* counted) = 0;  // device span
-  /// rewardEdit[p] of S of p's state over p's counted positions.
-  virtual void coupling(const Layout&, const float* gram, const int32_t* stateOf, const uint8_t* counted,
-                        double* rewardEdit) = 0;
-  /// rewardClip[p] = cos(text embedding textOf[p], image embedding of p's image); embeddings are `size` floats a row.
-  virtual void cosine(const Layout&, const float* texts, const int32_t* textOf, const float* images, int size,
-                      double* rewardClip) = 0;
-  /// Several images as one reference (kernels/average.h); one is taken as it is.
-  virtual void average(std::span<const float* const> embeddings, int size, float* mean) = 0;
-  /// total[p] of the rewards (rewards/total.h), and its difference to the total before it, log G_t, added to
-  /// logWeights[p].
-  virtual void weigh(const Layout&, int guesses, const WeightedRewards&, const double* previousTotal, double* total,
-                     double* logWeights) = 0;
-  /// ess [images]; NaN where the weights of an image are useless (kernels/resample.h).
-  virtual void effectiveSampleSize(const Layout&, const double* logWeights, double* ess) = 0;
-  /// ancestors [particles]: slots within the image, and log-weights 0. Images that are not due, and not `resampled`
-  /// [images], keep their particles and weights.
-  virtual void resample(const Layout&, kernels::Scheme, const uint64_t* seeds, uint32_t step, const Due&,
-                        uint8_t* resampled, double* logWeights, int32_t* ancestors) = 0;
-  /// to[p] = from[ancestor of p], rows of `rowBytes` bytes.
-  virtual void gather(const Layout&, const int32_t* ancestors, const void* from, void* to, std::size_t rowBytes) = 0;
+  /// Runs one kernel.
+  virtual void run(const ops::Op&) = 0;
 };
 
 /// Has what is called during its lifetime under `name` (Device::enter).

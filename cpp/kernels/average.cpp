@@ -1,7 +1,10 @@
 #include "average.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
+
+#include "cpu.h"
 
 namespace fkinv::kernels {
 namespace {
@@ -23,6 +26,14 @@ void average(std::span<const float* const> embeddings, int size, float* mean) {
   }
   const double length = norm(sum.data(), size);
   for (size_t i = 0; i < sum.size(); ++i) mean[i] = static_cast<float>(length == 0 ? 0 : sum[i] / length);
+}
+
+void run(const ops::Average& op, const Cpu&) {
+  if (op.count == 1) {
+    std::copy_n(op.embeddings[0], op.size, op.mean);
+  } else {
+    average({op.embeddings, static_cast<size_t>(op.count)}, op.size, op.mean);
+  }
 }
 
 }  // namespace fkinv::kernels

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "cpu.h"
+
 namespace fkinv::kernels {
 
 double cosine(const float* a, const float* b, int size) {
@@ -13,6 +15,13 @@ double cosine(const float* a, const float* b, int size) {
     bb += y * y;
   }
   return ab / std::sqrt(aa * bb);
+}
+
+void run(const ops::Cosine& op, const Cpu&) {
+  for (int64_t p = 0; p < op.layout.particles(); ++p) {
+    op.rewardClip[p] = cosine(op.texts + static_cast<int64_t>(op.textOf[p]) * op.size,
+                              op.images + p / op.layout.perImage * op.size, op.size);
+  }
 }
 
 }  // namespace fkinv::kernels

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cpu.h"
+
 namespace fkinv::kernels {
 namespace {
 
@@ -38,6 +40,21 @@ void count(std::span<const int32_t> tokens, std::span<const int32_t> stops, bool
   for (size_t i = 0; i < tokens.size(); ++i) {
     before = before && std::find(stops.begin(), stops.end(), tokens[i]) == stops.end();
     counted[i] = all || before;
+  }
+}
+
+void run(const ops::Count& op, const Cpu&) {
+  const auto length = static_cast<size_t>(op.layout.length);
+  for (int64_t first = 0; first < op.layout.positions(); first += op.layout.length) {
+    count({op.tokens + first, length}, op.stops, op.all, op.counted + first);
+  }
+}
+
+void run(const ops::Coupling& op, const Cpu&) {
+  const int length = op.layout.length;
+  const int64_t square = static_cast<int64_t>(length) * length;
+  for (int64_t p = 0; p < op.layout.particles(); ++p) {
+    op.rewardEdit[p] = coupling(op.gram + op.stateOf[p] * square, op.counted + p * length, length).reward;
   }
 }
 

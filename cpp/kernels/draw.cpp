@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "cpu.h"
+#include "device/parallel.h"
 #include "widen.h"
 
 namespace fkinv::kernels {
@@ -73,6 +75,28 @@ Drawn drawRow(const InstructionSet& vectors, const Logits& z, double temperature
   const bool isModel = temperature == 1 && rows.threshold[r] == -std::numeric_limits<float>::infinity();
   if (isModel) return {token, logModel, logModel};
   return {token, logModel, kLn2 * (x / temperature - std::log2(rows.temperedMass[r]))};
+}
+
+void writeDraw(const Draws& draws, int64_t at, const Drawn& drawn) {
+  draws.tokens[at] = drawn.token;
+  if (draws.logModel != nullptr) draws.logModel[at] = drawn.logModel;
+  if (draws.logProposal != nullptr) draws.logProposal[at] = drawn.logProposal;
+}
+
+void run(const ops::Draw& op, const Cpu& cpu) {
+  const Layout& layout = op.layout;
+  const Draws& draws = op.draws;
+  cpu.pool.run(layout.particles(), [&](int64_t p) {
+    for (int n = 0; n < layout.length; ++n) {
+      const int64_t at = p * layout.length + n;
+      if (!draws.wanted[at]) continue;
+      const auto [u, uInside] =
+          uniforms(draws.seeds[p / layout.perImage], draws.step, static_cast<uint32_t>(p % layout.perImage),
+                   static_cast<uint32_t>(n), draws.purpose, draws.guess);
+      const int64_t row = static_cast<int64_t>(draws.stateOf[p]) * layout.length + n;
+      writeDraw(draws, at, drawRow(cpu.vectors, op.z, op.temperature, op.tiles, op.rows, row, u, uInside));
+    }
+  });
 }
 
 }  // namespace fkinv::kernels

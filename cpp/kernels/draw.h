@@ -2,6 +2,7 @@
 #include <cstdint>
 
 #include "instruction_set.h"
+#include "layout.h"
 
 namespace fkinv::kernels {
 
@@ -18,5 +19,8 @@ struct Drawn {
 /// ties, with log τ = 0. The row must have no fault.
 Drawn drawRow(const InstructionSet& vectors, const Logits& z, double temperature, const TileTable& tiles,
               const RowStats& rows, int64_t r, double u, double uInside);
+
+/// Where the position `at` [particles, length] has its token, and what of its logarithms is asked for.
+void writeDraw(const Draws& draws, int64_t at, const Drawn& drawn);
 
 }  // namespace fkinv::kernels

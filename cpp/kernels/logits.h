@@ -1,4 +1,4 @@
-// What the kernels read and what the pass leaves for the others.
+// What the kernels read; what the pass leaves of it for the others is in pass_result.h.
 #pragma once
 #include <cstdint>
 
@@ -32,33 +32,6 @@ struct Logits {
   FKINV_HOST_DEVICE int tiles() const { return (vocab + kTile - 1) / kTile; }
   FKINV_HOST_DEVICE int chunks() const { return (tiles() + kChunk - 1) / kChunk; }
   FKINV_HOST_DEVICE int pairs() const { return positions * (positions + 1) / 2; }
-};
-
-/// What one read of the logits leaves of each tile. With m a tile's `exponent` (integral, or −inf where nothing was met
-/// yet) and x = z·log2e − m ≤ 3: mass Σ 2^x, moment Σ x·2^x, weight Σ 2^(x/τ). The exponents of a chunk only grow; gram
-/// is Σ 2^(x_i + x_j) of the chunk's columns by the exponents of its last tile.
-struct TileTable {
-  float* max;        // [rows, tiles]
-  double* exponent;  // [rows, tiles]
-  float* mass;       // [rows, tiles]
-  float* moment;     // [rows, tiles]
-  float* weight;  // [rows, tiles] after the merge by the row's exponent: what a draw picks the tile by; unused at τ = 0
-  float* gram;    // [states, chunks, pairs], the upper triangle with its diagonal, row by row
-};
-
-/// Why a row cannot be used.
-enum class RowFault : uint8_t { none = 0, notFinite = 1, nothingLeft = 2 };
-
-/// Softmax statistics of each row, and the token-to-token similarity S = P̂P̂ᵀ of each state.
-struct RowStats {
-  float* max;            // [rows] exact maximum
-  double* exponent;      // [rows] m
-  double* mass;          // [rows] L = Σ 2^(z·log2e − m)
-  double* temperedMass;  // [rows] Σ 2^((z·log2e − m)/τ) over the kept tokens, the sum of the tiles' weights
-  float* threshold;      // [rows] tokens with z below it are not drawn (kernels/truncate.h); −inf keeps all
-  float* entropy;        // [rows] nats, at least 0
-  RowFault* fault;       // [rows]
-  float* gram;           // [states, positions, positions]
 };
 
 }  // namespace fkinv::kernels

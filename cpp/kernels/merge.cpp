@@ -5,6 +5,8 @@
 #include <limits>
 #include <vector>
 
+#include "cpu.h"
+#include "device/parallel.h"
 #include "power_of_two.h"
 
 namespace fkinv::kernels {
@@ -76,6 +78,11 @@ void mergeState(const Logits& z, double temperature, const TileTable& t, const R
       similarity[i * N + j] = similarity[j * N + i] = static_cast<float>(sums[j] / (masses[i] * masses[j]));
     }
   }
+}
+
+void run(const ops::Merge& op, const Cpu& cpu) {
+  cpu.pool.run(op.z.states,
+               [&](int64_t state) { mergeState(op.z, op.temperature, op.tiles, op.rows, static_cast<int>(state)); });
 }
 
 }  // namespace fkinv::kernels

@@ -1,5 +1,5 @@
 #pragma once
-#include "logits.h"
+#include "pass_result.h"
 
 namespace fkinv::kernels {
 

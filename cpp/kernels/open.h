@@ -4,7 +4,7 @@
 #include <span>
 
 #include "host_device.h"
-#include "logits.h"
+#include "pass_result.h"
 
 namespace fkinv::kernels {
 

@@ -2,7 +2,11 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <memory>
 #include <new>
+
+#include "cpu.h"
+#include "device/parallel.h"
 
 namespace fkinv::kernels {
 namespace {
@@ -19,5 +23,15 @@ Workspace::Workspace(int n) : positions(n), padded((n + 3) / 4 * 4) {
 }
 
 Workspace::~Workspace() { ::operator delete(exps, kAlignment); }
+
+void run(const ops::Pass& op, const Cpu& cpu) {
+  const Logits& z = op.z;
+  cpu.pool.run(static_cast<int64_t>(z.states) * z.chunks(), [&](int64_t piece) {
+    thread_local std::unique_ptr<Workspace> space;
+    if (!space || space->positions != z.positions) space = std::make_unique<Workspace>(z.positions);
+    cpu.vectors.passChunk(z, op.temperature, op.tiles, static_cast<int>(piece / z.chunks()),
+                          static_cast<int>(piece % z.chunks()), *space);
+  });
+}
 
 }  // namespace fkinv::kernels

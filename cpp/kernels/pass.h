@@ -2,7 +2,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "logits.h"
+#include "pass_result.h"
 
 namespace fkinv::kernels {
 

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <numeric>
 #include <vector>
+
+#include "cpu.h"
 
 namespace fkinv::kernels {
 namespace {
@@ -16,6 +19,11 @@ std::vector<double> exponentials(std::span<const double> logWeights) {
   std::vector<double> e(logWeights.size());
   std::transform(logWeights.begin(), logWeights.end(), e.begin(), [&](double w) { return std::exp(w - max); });
   return e;
+}
+
+template <class T>
+std::span<T> ofImage(const Layout& layout, T* values, int image) {
+  return {values + static_cast<int64_t>(image) * layout.perImage, static_cast<size_t>(layout.perImage)};
 }
 
 }  // namespace
@@ -37,6 +45,38 @@ void resample(std::span<const double> logWeights, Scheme scheme, std::span<const
     const auto slot = static_cast<int>(k);
     const double uniform = u[static_cast<std::size_t>(uniformSlotOf(scheme, slot))];
     ancestors[k] = ancestorOf(scheme, e.data(), static_cast<int>(e.size()), total, slot, uniform);
+  }
+}
+
+void run(const ops::EffectiveSampleSize& op, const Cpu&) {
+  for (int b = 0; b < op.layout.images; ++b) op.ess[b] = effectiveSampleSize(ofImage(op.layout, op.logWeights, b));
+}
+
+void run(const ops::Resample& op, const Cpu&) {
+  const Layout& layout = op.layout;
+  std::vector<double> u(static_cast<size_t>(layout.perImage));
+  for (int b = 0; b < layout.images; ++b) {
+    const std::span<double> weights = ofImage(layout, op.logWeights, b);
+    const std::span<int32_t> slots = ofImage(layout, op.ancestors, b);
+    op.resampled[b] = op.due.live[b] && isDue(op.due.ess[b], op.due.threshold, layout.perImage);
+    if (!op.resampled[b]) {
+      std::iota(slots.begin(), slots.end(), 0);
+      continue;
+    }
+    for (size_t k = 0; k < u.size(); ++k) {
+      u[k] = uniforms(op.seeds[b], op.step, static_cast<uint32_t>(k), 0, Purpose::resampling).u;
+    }
+    resample(weights, op.scheme, u, slots);
+    std::fill(weights.begin(), weights.end(), 0.0);
+  }
+}
+
+void run(const ops::Gather& op, const Cpu&) {
+  for (int p = 0; p < op.layout.particles(); ++p) {
+    const int firstOfImage = p / op.layout.perImage * op.layout.perImage;
+    const auto ancestor = static_cast<size_t>(firstOfImage) + static_cast<size_t>(op.ancestors[p]);
+    std::memcpy(static_cast<char*>(op.to) + static_cast<size_t>(p) * op.rowBytes,
+                static_cast<const char*>(op.from) + ancestor * op.rowBytes, op.rowBytes);
   }
 }
 

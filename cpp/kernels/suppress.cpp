@@ -1,5 +1,6 @@
 #include "suppress.h"
 
+#include "cpu.h"
 #include "widen.h"
 
 namespace fkinv::kernels {
@@ -10,5 +11,7 @@ void suppress(const Logits& z, std::span<const int32_t> ids, std::span<const uin
     for (int32_t id : ids) erase(z, r, id);
   }
 }
+
+void run(const ops::Suppress& op, const Cpu&) { suppress(op.z, op.ids, op.at); }
 
 }  // namespace fkinv::kernels

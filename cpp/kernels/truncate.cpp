@@ -7,6 +7,8 @@
 #include <numeric>
 #include <vector>
 
+#include "cpu.h"
+#include "device/parallel.h"
 #include "key.h"
 #include "widen.h"
 
@@ -119,6 +121,14 @@ void truncateRow(const InstructionSet& vectors, const Logits& z, double temperat
     vectors.weighTile(z, r, tile, t.exponent[at], temperature, lowest, weights);
     t.weight[at] = static_cast<float>(weights.total * std::exp2((t.exponent[at] - rows.exponent[r]) / temperature));
     rows.temperedMass[r] += static_cast<double>(t.weight[at]);
+  });
+}
+
+void run(const ops::Truncate& op, const Cpu& cpu) {
+  cpu.pool.run(op.z.rows(), [&](int64_t r) {
+    if (op.rows.fault[r] == RowFault::none) {
+      truncateRow(cpu.vectors, op.z, op.temperature, op.truncation, op.tiles, op.rows, r);
+    }
   });
 }
 

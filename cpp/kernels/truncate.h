@@ -8,7 +8,8 @@ namespace fkinv::kernels {
 struct Truncation {
   int topK = 0;
   double topP = 1;
-  bool keepsAll() const { return topK == 0 && topP == 1; }
+  /// Whether it can leave out any: at τ = 0 the maximum is drawn, which no truncation does.
+  bool cuts(double temperature) const { return temperature != 0 && (topK != 0 || topP != 1); }
 };
 
 /// Row `r`, merged and without a fault: finds its threshold, and rebuilds its tiles' weights and its tempered mass from

@@ -8,14 +8,13 @@ namespace fkinv {
 
 Extents extentsOf(const Device& device, const DllmGraph& dllm, int embedSize, const ParticleOptions& options) {
   const auto size = [](int n) { return static_cast<std::size_t>(n); };
-  const auto ceil = [](std::size_t n, std::size_t by) { return (n + by - 1) / by; };
   Extents e = {};
   e.images = size(options.layout.images);
   e.particles = size(options.layout.particles());
   e.length = size(options.layout.length);
   e.guesses = size(options.guesses);
-  e.tiles = ceil(size(dllm.vocab), kernels::kTile);
-  e.chunks = ceil(e.tiles, size(device.chunkTiles()));
+  e.vocab = dllm.vocab;
+  e.chunkTiles = device.chunkTiles();
   e.embedSize = size(embedSize);
   e.suppressed = options.suppressed.size();
   e.stops = options.stops.size();

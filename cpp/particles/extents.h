@@ -17,7 +17,7 @@ namespace fkinv {
 
 struct Extents {
   std::size_t images, particles, length, guesses;
-  std::size_t tiles, chunks;  // of a row of logits; chunks of Device::chunkTiles()
+  int vocab, chunkTiles;  // columns of a row of logits; Device::chunkTiles()
   std::size_t embedSize;
   std::size_t suppressed, stops;            // ids
   std::size_t restrictions, restrictedIds;  // restrictions, and the ids of all of them
@@ -25,6 +25,10 @@ struct Extents {
 
   std::size_t positions() const { return particles * length; }
   std::size_t allGuesses() const { return guesses * particles; }
+  /// What decides the tables that the logits are read into: a state a particle at most.
+  kernels::PassShape passShape() const {
+    return {static_cast<int>(particles), static_cast<int>(length), vocab, chunkTiles};
+  }
 };
 
 Extents extentsOf(const Device&, const DllmGraph&, int embedSize, const ParticleOptions&);

@@ -49,13 +49,21 @@ void Images::averageReferences(std::vector<Failure>& failures) {
   for (std::size_t b = 0; b < references_.size(); ++b) {
     std::vector<const float*> embeddings;
     for (const auto& embedding : references_[b]) embeddings.push_back(embedding->data());
-    device_->average(embeddings, embedSize_, arrays_.embeds.data() + b * extents_.embedSize);
-    transfer_.count(Copied::setUp, embeddings.size() * sizeof(const float*), 0, false);
+    const Array<const float*> list = transfer_.onDevice(Copied::setUp, embeddings);
+    device_->run(ops::Average{.embeddings = list.data(),
+                              .count = static_cast<int>(embeddings.size()),
+                              .size = embedSize_,
+                              .mean = arrays_.embeds.data() + b * extents_.embedSize});
   }
   // The cosine of an embedding with itself is finite where it has a direction.
-  const Array<int32_t> images = transfer_.onDevice(itself);
+  const Array<int32_t> images = transfer_.onDevice(Copied::setUp, itself);
   Array<double> cosines(device_, extents_.images);
-  device_->cosine(perImage, arrays_.embeds.data(), images.data(), arrays_.embeds.data(), embedSize_, cosines.data());
+  device_->run(ops::Cosine{.layout = perImage,
+                           .texts = arrays_.embeds.data(),
+                           .textOf = images.data(),
+                           .images = arrays_.embeds.data(),
+                           .size = embedSize_,
+                           .rewardClip = cosines.data()});
   const std::vector<double> withItself = transfer_.download(Copied::setUp, cosines);
   for (std::size_t b = 0; b < withItself.size(); ++b) {
     if (std::isfinite(withItself[b])) continue;
@@ -70,10 +78,15 @@ void Images::averageReferences(std::vector<Failure>& failures) {
 
 void Images::checkConditions(int conditionSize, std::vector<Failure>& failures) {
   if (conditions_.empty()) return;
-  const Array<int32_t> itself = transfer_.onDevice(std::vector<int32_t>{0});
+  const Array<int32_t> itself = transfer_.onDevice(Copied::setUp, std::vector<int32_t>{0});
   Array<double> cosines(device_, extents_.images);
   for (int b = 0; b < layout_.images; ++b) {
-    device_->cosine({1, 1, 1}, conditionOf(b), itself.data(), conditionOf(b), conditionSize, cosines.data() + b);
+    device_->run(ops::Cosine{.layout = {1, 1, 1},
+                             .texts = conditionOf(b),
+                             .textOf = itself.data(),
+                             .images = conditionOf(b),
+                             .size = conditionSize,
+                             .rewardClip = cosines.data() + b});
   }
   const std::vector<double> withItself = transfer_.download(Copied::setUp, cosines);
   for (std::size_t b = 0; b < withItself.size(); ++b) {

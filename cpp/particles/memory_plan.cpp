@@ -53,8 +53,8 @@ Error outOfMemory(const Device& device, const MemoryShape& shape, std::size_t fr
 MemoryPlan planMemory(const MemoryShape& shape) {
   const Extents& e = shape.extents;
   return {.logits = e.particles * shape.dllmRowBytes,
-          .tiles = plannedBytes<States::TileArrays>(e),
-          .rows = plannedBytes<States::RowArrays>(e),
+          .tiles = kernels::bytesOf<TileTable>(e.passShape()),
+          .rows = kernels::bytesOf<RowStats>(e.passShape()) + plannedBytes<States::RowArrays>(e),
           .texts = e.allGuesses() * shape.textRowBytes,
           .particles = plannedBytes<Images::Arrays>(e) + plannedBytes<States::Arrays>(e) +
                        plannedBytes<Texts::Arrays>(e) + plannedBytes<Proposal::Arrays>(e) + plannedRewardBytes(e) +

@@ -47,7 +47,7 @@ Particles::Guesses Particles::guess(int step) {
 Guessed Particles::guessed() const {
   return {.tokens = proposal_.guess().data(),
           .stateOf = states_.stateOf().data(),
-          .gram = states_.gram().data(),
+          .gram = states_.gram(),
           .texts = texts_.embeddings(),
           .textOf = texts_.textOf().data(),
           .images = images_.embeds()};
@@ -125,9 +125,9 @@ std::vector<int32_t> Particles::redraw(int step, bool ofProposal, const std::vec
 
 Particles::Similarity Particles::similarity(int particle) {
   const auto p = static_cast<std::size_t>(particle), length = extents_.length;
-  const auto state = static_cast<std::size_t>(transfer_.download(Copied::result, states_.stateOf(), p, 1)[0]);
-  Similarity s = {transfer_.download(Copied::result, states_.gram(), state * length * length, length * length),
-                  transfer_.download(Copied::result, rewards_.edit().counted(), p * length, length),
+  const auto state = static_cast<std::size_t>(transfer_.download(Copied::result, states_.stateOf().data() + p, 1)[0]);
+  Similarity s = {transfer_.download(Copied::result, states_.gram() + state * length * length, length * length),
+                  transfer_.download(Copied::result, rewards_.edit().counted().data() + p * length, length),
                   {}};
   s.coupling = kernels::coupling(s.gram.data(), s.counted.data(), options_.layout.length);
   return s;

@@ -32,18 +32,36 @@ Draws Proposal::draws(int step, kernels::Purpose purpose, int guess, int32_t* to
 }
 
 void Proposal::draw(const Draws& draws) {
-  device_->draw(states_.logits(), options_.temperature, states_.tileTable(), states_.rowStats(), layout_, draws);
+  device_->run(ops::Draw{.z = states_.logits(),
+                         .temperature = options_.temperature,
+                         .tiles = states_.tables().tiles(),
+                         .rows = states_.tables().rows(),
+                         .layout = layout_,
+                         .draws = draws});
+}
+
+void Proposal::mark(int first, int last) {
+  device_->run(ops::Masked{.layout = layout_,
+                           .live = images_.live(),
+                           .maskId = options_.maskId,
+                           .tokens = arrays_.tokens.data(),
+                           .first = first,
+                           .last = last,
+                           .wanted = arrays_.wanted.data()});
 }
 
 std::vector<int32_t> Proposal::drawGuesses(int step) {
   images_.uploadLive();
-  device_->masked(layout_, images_.live(), options_.maskId, arrays_.tokens.data(), 0, layout_.length,
-                  arrays_.wanted.data());
+  mark(0, layout_.length);
   for (int g = 0; g < options_.guesses; ++g) {
     int32_t* guess = arrays_.guess.data() + static_cast<std::size_t>(g) * extents_.positions();
     device_->copy(guess, arrays_.tokens.data(), arrays_.tokens.bytes());
     if (g == 0) {
-      device_->exclude(layout_, states_.stateOf().data(), states_.rowStats().fault, arrays_.wanted.data(), guess);
+      device_->run(ops::Exclude{.layout = layout_,
+                                .stateOf = states_.stateOf().data(),
+                                .faults = states_.tables().rows().fault,
+                                .wanted = arrays_.wanted.data(),
+                                .tokens = guess});
     }
     draw(draws(step, kernels::Purpose::guess, g, guess));
   }
@@ -51,8 +69,11 @@ std::vector<int32_t> Proposal::drawGuesses(int step) {
 }
 
 void Proposal::follow(const int32_t* ancestors) {
-  device_->gather(layout_, ancestors, arrays_.tokens.data(), arrays_.spareTokens.data(),
-                  extents_.length * sizeof(int32_t));
+  device_->run(ops::Gather{.layout = layout_,
+                           .ancestors = ancestors,
+                           .from = arrays_.tokens.data(),
+                           .to = arrays_.spareTokens.data(),
+                           .rowBytes = extents_.length * sizeof(int32_t)});
   std::swap(arrays_.tokens, arrays_.spareTokens);
 }
 
@@ -69,9 +90,20 @@ int Proposal::freeIn(const Block& block) const {
 }
 
 void Proposal::chooseByScore(int count) {
-  device_->score(options_.order, states_.logits(), states_.tileTable(), states_.rowStats(), layout_,
-                 states_.stateOf().data(), arrays_.wanted.data(), arrays_.logModel.data(), arrays_.scores.data());
-  device_->choose(layout_, arrays_.scores.data(), arrays_.wanted.data(), count, arrays_.opened.data());
+  device_->run(ops::Score{.order = options_.order,
+                          .z = states_.logits(),
+                          .tiles = states_.tables().tiles(),
+                          .rows = states_.tables().rows(),
+                          .layout = layout_,
+                          .stateOf = states_.stateOf().data(),
+                          .wanted = arrays_.wanted.data(),
+                          .logModel = arrays_.logModel.data(),
+                          .scores = arrays_.scores.data()});
+  device_->run(ops::Choose{.layout = layout_,
+                           .scores = arrays_.scores.data(),
+                           .wanted = arrays_.wanted.data(),
+                           .count = count,
+                           .opened = arrays_.opened.data()});
 }
 
 void Proposal::propose(int step) {
@@ -81,22 +113,28 @@ void Proposal::propose(int step) {
   d.logModel = arrays_.logModel.data();
   d.logProposal = arrays_.logProposal.data();
 
-  device_->masked(layout_, images_.live(), options_.maskId, arrays_.tokens.data(), block.first, block.last,
-                  arrays_.wanted.data());
+  mark(block.first, block.last);
   if (options_.order == kernels::Order::confidence) {
     draw(d);
     chooseByScore(count);
   } else {
     if (options_.order == kernels::Order::random) {
-      device_->open(layout_, images_.seeds(), static_cast<uint32_t>(step), block, arrays_.wanted.data(),
-                    arrays_.opened.data());
+      device_->run(ops::Open{.layout = layout_,
+                             .seeds = images_.seeds(),
+                             .step = static_cast<uint32_t>(step),
+                             .block = block,
+                             .wanted = arrays_.wanted.data(),
+                             .opened = arrays_.opened.data()});
     } else {
       chooseByScore(count);
     }
     device_->copy(arrays_.wanted.data(), arrays_.opened.data(), arrays_.opened.bytes());  // no other is drawn
     draw(d);
   }
-  device_->place(layout_, arrays_.opened.data(), arrays_.drawn.data(), arrays_.tokens.data());
+  device_->run(ops::Place{.layout = layout_,
+                          .opened = arrays_.opened.data(),
+                          .drawn = arrays_.drawn.data(),
+                          .tokens = arrays_.tokens.data()});
 }
 
 std::vector<int32_t> Proposal::redraw(int step, bool ofProposal, const std::vector<Redraw>& redraws) {
@@ -122,6 +160,7 @@ std::vector<int32_t> Proposal::redraw(int step, bool ofProposal, const std::vect
 }
 
 std::vector<int32_t> Proposal::redrawGuess(int step, bool ofProposal, int guess, const std::vector<Redraw>& redraws) {
+  if (redraws.empty()) return {};
   Draws d = draws(step, ofProposal ? kernels::Purpose::proposalRedraw : kernels::Purpose::guessRedraw, guess,
                   ofProposal ? arrays_.tokens.data()
                              : arrays_.guess.data() + static_cast<std::size_t>(guess) * extents_.positions());
@@ -129,18 +168,32 @@ std::vector<int32_t> Proposal::redrawGuess(int step, bool ofProposal, int guess,
     d.logModel = arrays_.logModel.data();
     d.logProposal = arrays_.logProposal.data();
   }
-  std::vector<int32_t> drawn =
-      device_->redraw(states_.logits(), options_.temperature, options_.truncation, layout_, d, redraws);
-  if (redraws.empty()) return drawn;
-  std::size_t ids = 1 + 3 * redraws.size();  // places, and where their lists begin
-  for (const Redraw& redraw : redraws) ids += redraw.excluded.size();
-  transfer_.count(Copied::tokenIds, ids * sizeof(int32_t), drawn.size() * sizeof(int32_t), true);
-  return drawn;
+  const kernels::RedrawLists lists(redraws);
+  const auto places = transfer_.onDevice(Copied::tokenIds, lists.places);
+  const auto excluded = transfer_.onDevice(Copied::tokenIds, lists.excluded);
+  const auto firstOf = transfer_.onDevice(Copied::tokenIds, lists.firstOf);
+  Array<int32_t> drawn(device_, redraws.size());
+  device_->run(ops::Redraw{.z = states_.logits(),
+                           .temperature = options_.temperature,
+                           .truncation = options_.truncation,
+                           .layout = layout_,
+                           .draws = d,
+                           .count = static_cast<int>(redraws.size()),
+                           .places = places.data(),
+                           .excluded = excluded.data(),
+                           .firstOf = firstOf.data(),
+                           .drawn = drawn.data()});
+  return transfer_.download(Copied::tokenIds, drawn);
 }
 
 void Proposal::accept(Weights& weights) {
-  device_->accept(layout_, arrays_.opened.data(), arrays_.wanted.data(), arrays_.logModel.data(),
-                  arrays_.logProposal.data(), weights.logProbData(), weights.logWeightsData());
+  device_->run(ops::Accept{.layout = layout_,
+                           .opened = arrays_.opened.data(),
+                           .drawn = arrays_.wanted.data(),
+                           .logModel = arrays_.logModel.data(),
+                           .logProposal = arrays_.logProposal.data(),
+                           .logProb = weights.logProbData(),
+                           .logWeights = weights.logWeightsData()});
 }
 
 }  // namespace fkinv

@@ -59,6 +59,8 @@ class Proposal {
   int freeIn(const Block& block) const;
   Draws draws(int step, kernels::Purpose purpose, int guess, int32_t* tokens);
   void draw(const Draws& draws);
+  // Marks the masked positions from `first` to before `last`.
+  void mark(int first, int last);
   void chooseByScore(int count);
   std::vector<int32_t> redrawGuess(int step, bool ofProposal, int guess, const std::vector<Redraw>& redraws);
 

@@ -5,7 +5,7 @@
 #include <set>
 #include <utility>
 
-#include "device/read_logits.h"
+#include "ops/read_logits.h"
 
 namespace fkinv {
 namespace {
@@ -16,12 +16,6 @@ kernels::LogitsType logitsTypeOf(ONNXTensorElementDataType type) {
   if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16) return kernels::LogitsType::float16;
   if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16) return kernels::LogitsType::bfloat16;
   return kernels::LogitsType::float32;
-}
-
-// `values` from state `first` of `states` on.
-template <class T>
-T* fromState(Array<T>& values, int first, int states) {
-  return values.data() + values.size() / static_cast<std::size_t>(states) * static_cast<std::size_t>(first);
 }
 
 }  // namespace
@@ -52,8 +46,8 @@ States::States(std::shared_ptr<Device> device, Transfer& transfer, Images& image
       options_(options),
       layout_(options.layout),
       logitsType_(logitsTypeOf(dllm.session->typeOf(dllm.logits))),
-      binding_(dllm.session, device_, "dLLM") {
-  allocate(tiles_, device_, extents_);
+      binding_(dllm.session, device_, "dLLM"),
+      tables_(device_, extents.passShape()) {
   allocate(rows_, device_, extents_);
   allocate(arrays_, device_, extents_);
   bind();
@@ -187,15 +181,17 @@ void States::read() {
 
 void States::read(int first, int states) {
   const Logits z = logits(first, states);
-  device_->suppress(z, arrays_.suppressed.span(), {});
+  device_->run(ops::Suppress{.z = z, .ids = arrays_.suppressed.span(), .at = {}});
   std::size_t ids = 0, at = 0;
   for (const Restriction& restriction : options_.restrictions) {
-    device_->suppress(z, arrays_.restricted.span().subspan(ids, restriction.ids.size()),
-                      arrays_.restrictedAt.span().subspan(at, restriction.at.size()));
+    device_->run(ops::Suppress{.z = z,
+                               .ids = arrays_.restricted.span().subspan(ids, restriction.ids.size()),
+                               .at = arrays_.restrictedAt.span().subspan(at, restriction.at.size())});
     ids += restriction.ids.size();
     at += restriction.at.size();
   }
-  readLogits(*device_, z, options_.temperature, options_.truncation, tileTable(first), rowStats(first));
+  ops::readLogits(z, options_.temperature, options_.truncation, tables_.from(first),
+                  [&](const auto& op) { device_->run(op); });
 }
 
 void States::checkRows(const std::vector<int32_t>& guess, std::vector<Failure>& failures) {
@@ -217,7 +213,11 @@ void States::checkRows(const std::vector<int32_t>& guess, std::vector<Failure>& 
 }
 
 void States::follow(const int32_t* ancestors) {
-  device_->gather(layout_, ancestors, arrays_.stateOf.data(), arrays_.spareStateOf.data(), sizeof(int32_t));
+  device_->run(ops::Gather{.layout = layout_,
+                           .ancestors = ancestors,
+                           .from = arrays_.stateOf.data(),
+                           .to = arrays_.spareStateOf.data(),
+                           .rowBytes = sizeof(int32_t)});
   std::swap(arrays_.stateOf, arrays_.spareStateOf);
 }
 
@@ -226,20 +226,8 @@ Logits States::logits(int first, int states) {
           states,  layout_.length, dllm_.vocab};
 }
 
-TileTable States::tileTable(int first) {
-  const auto from = [&](auto& array) { return fromState(array, first, layout_.particles()); };
-  return {from(tiles_.max),    from(tiles_.exponent), from(tiles_.mass),
-          from(tiles_.moment), from(tiles_.weight),   from(tiles_.gram)};
-}
-
-RowStats States::rowStats(int first) {
-  const auto from = [&](auto& array) { return fromState(array, first, layout_.particles()); };
-  return {from(rows_.max),       from(rows_.exponent), from(rows_.mass),  from(rows_.temperedMass),
-          from(rows_.threshold), from(rows_.entropy),  from(rows_.fault), from(rows_.gram)};
-}
-
 std::size_t States::bytes() {
-  return binding_.bytes() + heldBytes(tiles_, extents_) + heldBytes(rows_, extents_) + heldBytes(arrays_, extents_);
+  return binding_.bytes() + tables_.bytes() + heldBytes(rows_, extents_) + heldBytes(arrays_, extents_);
 }
 
 }  // namespace fkinv

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "device/pass_tables.h"
 #include "engine/cancel.h"
 #include "extents.h"
 #include "images.h"
@@ -21,34 +22,13 @@ std::vector<GraphTensor> tensorsOf(const DllmGraph&, int embedSize, const Partic
 /// logits and what was read of them need not be made again.
 class States {
  public:
-  /// What a draw picks the tile by, with the parts of S.
-  struct TileArrays {
-    Array<float> max, mass, moment, weight;  // [states, length, tiles]
-    Array<double> exponent;                  // [states, length, tiles]
-    Array<float> gram;                       // [states, chunks, pairs]
-
-    template <class Visit>
-    void each(const Extents& e, Visit visit) {
-      for (auto* values : {&max, &mass, &moment, &weight}) visit(*values, e.positions() * e.tiles);
-      visit(exponent, e.positions() * e.tiles);
-      visit(gram, e.particles * e.chunks * (e.length * (e.length + 1) / 2));
-    }
-  };
-  /// Each row's softmax statistics, and S.
+  /// Where the rows are.
   struct RowArrays {
-    Array<int64_t> rowOf;                        // [states, length]
-    Array<float> max, entropy, threshold;        // [states, length]
-    Array<double> exponent, mass, temperedMass;  // [states, length]
-    Array<kernels::RowFault> fault;              // [states, length]
-    Array<float> gram;                           // [states, length, length]
+    Array<int64_t> rowOf;  // [states, length]
 
     template <class Visit>
     void each(const Extents& e, Visit visit) {
       visit(rowOf, e.positions());
-      for (auto* values : {&max, &entropy, &threshold}) visit(*values, e.positions());
-      for (auto* values : {&exponent, &mass, &temperedMass}) visit(*values, e.positions());
-      visit(fault, e.positions());
-      visit(gram, e.positions() * e.length);
     }
   };
   struct Arrays {
@@ -77,17 +57,18 @@ class States {
   int run(const std::vector<int32_t>& tokens, CancelToken& cancel, std::vector<Failure>& failures);
   /// Suppresses what is suppressed, and reads the fresh states' logits.
   void read();
-  /// Fails the images of the states with a faulty row, of which `guess` [particles, length] tells (Device::exclude).
+  /// Fails the images of the states with a faulty row, of which `guess` [particles, length] tells (ops::Exclude).
   void checkRows(const std::vector<int32_t>& guess, std::vector<Failure>& failures);
   /// Has each particle in the state of its ancestor.
   void follow(const int32_t* ancestors);
 
   /// Of all places.
   Logits logits() { return logits(0, layout_.particles()); }
-  TileTable tileTable(int first = 0);
-  RowStats rowStats(int first = 0);
+  /// What was read of them.
+  const PassTables& tables() const { return tables_; }
   const Array<int32_t>& stateOf() const { return arrays_.stateOf; }
-  const Array<float>& gram() const { return rows_.gram; }
+  /// S [states, length, length].
+  const float* gram() const { return tables_.rows().gram; }
   /// Numbers of a condition's row; 0 where the dLLM takes none.
   int conditionSize() const { return conditionSize_; }
   std::size_t bytes();
@@ -116,7 +97,7 @@ class States {
   float* condition_ = nullptr;  // [states, conditionSize], or null
   void* logits_ = nullptr;      // [states, width, vocab]
   int conditionSize_ = 0;
-  TileArrays tiles_;
+  PassTables tables_;
   RowArrays rows_;
   Arrays arrays_;
   Places places_;

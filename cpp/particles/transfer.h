@@ -41,29 +41,24 @@ class Transfer {
     upload(why, to.data(), host.data(), host.size() * sizeof(T));
   }
   template <class T>
-  Array<T> onDevice(const std::vector<T>& host) {
+  Array<T> onDevice(Copied why, const std::vector<T>& host) {
     Array<T> array(device_, host.size());
-    upload(Copied::setUp, array, host);
+    upload(why, array, host);
     return array;
   }
 
   /// Waits for the device.
   template <class T>
-  std::vector<T> download(Copied why, const Array<T>& from, std::size_t first, std::size_t count) {
+  std::vector<T> download(Copied why, const T* from, std::size_t count) {
+    std::vector<T> host(count);
+    device_->download(host.data(), from, count * sizeof(T));
     copies_[why].toHost += static_cast<int64_t>(count * sizeof(T));
     ++copies_.waits;
-    return from.download(first, count);
+    return host;
   }
   template <class T>
   std::vector<T> download(Copied why, const Array<T>& from) {
-    return download(why, from, 0, from.size());
-  }
-
-  /// Counts what a call of the device copied by itself, and whether the host waited for it.
-  void count(Copied why, std::size_t toDevice, std::size_t toHost, bool waited) {
-    copies_[why].toDevice += static_cast<int64_t>(toDevice);
-    copies_[why].toHost += static_cast<int64_t>(toHost);
-    copies_.waits += waited;
+    return download(why, from.data(), from.size());
   }
 
   const Copies& copies() const { return copies_; }

@@ -15,18 +15,32 @@ Weights::Weights(std::shared_ptr<Device> device, Transfer& transfer, Images& ima
 }
 
 void Weights::weigh(const WeightedRewards& rewards) {
-  device_->weigh(layout_, options_.guesses, rewards, arrays_.previousTotal.data(), arrays_.total.data(),
-                 arrays_.logWeights.data());
+  device_->run(ops::Weigh{.layout = layout_,
+                          .guesses = options_.guesses,
+                          .rewards = rewards,
+                          .previousTotals = arrays_.previousTotal.data(),
+                          .totals = arrays_.total.data(),
+                          .logWeights = arrays_.logWeights.data()});
   std::swap(arrays_.total, arrays_.previousTotal);
-  device_->effectiveSampleSize(layout_, arrays_.logWeights.data(), arrays_.ess.data());
+  device_->run(
+      ops::EffectiveSampleSize{.layout = layout_, .logWeights = arrays_.logWeights.data(), .ess = arrays_.ess.data()});
 }
 
 void Weights::resample(int step) {
-  device_->resample(layout_, options_.scheme, images_.seeds(), static_cast<uint32_t>(step),
-                    {images_.live(), arrays_.ess.data(), options_.essThreshold}, arrays_.resampled.data(),
-                    arrays_.logWeights.data(), arrays_.ancestors.data());
+  device_->run(ops::Resample{.layout = layout_,
+                             .scheme = options_.scheme,
+                             .seeds = images_.seeds(),
+                             .step = static_cast<uint32_t>(step),
+                             .due = {images_.live(), arrays_.ess.data(), options_.essThreshold},
+                             .resampled = arrays_.resampled.data(),
+                             .logWeights = arrays_.logWeights.data(),
+                             .ancestors = arrays_.ancestors.data()});
   for (auto* values : {&arrays_.previousTotal, &arrays_.logProb}) {
-    device_->gather(layout_, arrays_.ancestors.data(), values->data(), arrays_.spare.data(), sizeof(double));
+    device_->run(ops::Gather{.layout = layout_,
+                             .ancestors = arrays_.ancestors.data(),
+                             .from = values->data(),
+                             .to = arrays_.spare.data(),
+                             .rowBytes = sizeof(double)});
     std::swap(*values, arrays_.spare);
   }
 }

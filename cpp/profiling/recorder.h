@@ -13,17 +13,11 @@
 #include <vector>
 
 #include "device/device.h"
+#include "ops/cost.h"
 
 namespace fkinv {
 
 enum class SpanKind : uint8_t { kernel, forward, modelRun, wait };
-
-/// What a span's work comes to, from its shapes: bytes that it reads, each counted once, and float operations, a
-/// multiplication and an addition one each. kUnknown where only ONNX Runtime knows.
-struct Cost {
-  static constexpr int64_t kUnknown = -1;
-  int64_t bytes, flops;
-};
 
 /// One kernel; or a forward, the runs of a graph on all its rows; or one of those runs; or the host's waiting for the
 /// device.

@@ -6,8 +6,12 @@ namespace fkinv {
 
 void ClipReward::ofTexts(const Guessed& of) {
   for (std::size_t g = 0; g < extents_.guesses; ++g) {
-    device_->cosine(layout_, of.texts, of.textOf + g * extents_.particles, of.images,
-                    static_cast<int>(extents_.embedSize), arrays_.values.data() + g * extents_.particles);
+    device_->run(ops::Cosine{.layout = layout_,
+                             .texts = of.texts,
+                             .textOf = of.textOf + g * extents_.particles,
+                             .images = of.images,
+                             .size = static_cast<int>(extents_.embedSize),
+                             .rewardClip = arrays_.values.data() + g * extents_.particles});
   }
 }
 

@@ -12,9 +12,16 @@ EditReward::EditReward(const std::shared_ptr<Device>& device, Transfer& transfer
 void EditReward::ofTokens(const Guessed& of) {
   for (std::size_t g = 0; g < extents_.guesses; ++g) {
     const std::size_t first = g * extents_.positions();
-    device_->count(layout_, of.tokens + first, own_.stops.span(), countAll_, own_.counted.data() + first);
-    device_->coupling(layout_, of.gram, of.stateOf, own_.counted.data() + first,
-                      arrays_.values.data() + g * extents_.particles);
+    device_->run(ops::Count{.layout = layout_,
+                            .tokens = of.tokens + first,
+                            .stops = own_.stops.span(),
+                            .all = countAll_,
+                            .counted = own_.counted.data() + first});
+    device_->run(ops::Coupling{.layout = layout_,
+                               .gram = of.gram,
+                               .stateOf = of.stateOf,
+                               .counted = own_.counted.data() + first,
+                               .rewardEdit = arrays_.values.data() + g * extents_.particles});
   }
 }
 

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "kernels/host_device.h"
+#include "../kernels/host_device.h"
 
 namespace fkinv {
 

@@ -80,12 +80,12 @@ class Results {
  public:
   template <class T>
   void add(const std::string& name, const Array<T>& array) {
-    add(name, array, 0, array.size());
+    add(name, array.data(), array.size());
   }
   template <class T>
-  void add(const std::string& name, const Array<T>& array, std::size_t first, std::size_t count) {
+  void add(const std::string& name, const T* first, std::size_t count) {
     settle();
-    const auto* bytes = reinterpret_cast<const std::byte*>(array.data() + first);
+    const auto* bytes = reinterpret_cast<const std::byte*>(first);
     all_.emplace_back(name, std::vector<std::byte>(bytes, bytes + count * sizeof(T)));
   }
   template <class T>

@@ -9,6 +9,7 @@
 #include <random>
 
 #include "../../cpp/device/cpu_device.h"
+#include "../../cpp/ops/read_logits.h"
 #include "rows.h"
 
 namespace fkinv::cuda::check {
@@ -91,105 +92,57 @@ struct Drawn {
   Array<double> logModel, logProposal;
 };
 
-// Draws or cuda::Draws.
-template <class Draws>
-Draws drawsOf(const Case& c, const Array<int32_t>& stateOf, const Array<uint8_t>& wanted, const Array<uint64_t>& seeds,
-              const Drawn& to) {
-  return {stateOf.data(),   wanted.data(),      seeds.data(),         c.step, c.purpose, c.guess,
-          to.tokens.data(), to.logModel.data(), to.logProposal.data()};
-}
-
-// Beside the scores, all that is compared.
-void addDraws(Results& results, const Array<std::byte>& memory, const Tables& tables, const Drawn& drawn,
-              const Drawn& redrawn, const Array<int32_t>& tokens) {
-  results.add("memory", memory);
-  results.add("threshold", tables.threshold);
-  drawn.addTo(results, "draw");
-  redrawn.addTo(results, "redraw");
-  results.add("redrawn", tokens);
-}
-
-Results byCpu(const Case& c, const Given& given) {
-  CpuDevice device(1);
-  const Array<std::byte> memory(given.rows.memory);
-  const Array<int64_t> rowOf(given.rows.rowOf);
-  const Array<int32_t> stateOf(given.stateOf);
-  const Array<uint8_t> wanted(given.wanted);
-  const Array<uint64_t> seeds(given.seeds);
-  const Logits z = given.rows.logits(memory.data(), rowOf.data());
-  const Tables tables(c.shape, z.chunks());
-  Results results;
-  device.suppress(z, given.suppressed, given.suppressedAt);
-  device.pass(z, c.temperature, tables.tiles());
-  device.merge(z, c.temperature, tables.tiles(), tables.rows());
-  if (c.temperature != 0 && !c.truncation.keepsAll()) {
-    device.truncate(z, c.temperature, c.truncation, tables.tiles(), tables.rows());
-  }
-  const Drawn drawn(c.places()), redrawn(c.places());
-  device.draw(z, c.temperature, tables.tiles(), tables.rows(), c.layout,
-              drawsOf<fkinv::Draws>(c, stateOf, wanted, seeds, drawn));
-  const Array<int32_t> tokens(device.redraw(z, c.temperature, c.truncation, c.layout,
-                                            drawsOf<fkinv::Draws>(c, stateOf, wanted, seeds, redrawn), given.redraws));
-  for (const kernels::Order order : kScored) {
-    const Array<double> scores(std::vector<double>(c.places(), -7));
-    device.score(order, z, tables.tiles(), tables.rows(), c.layout, stateOf.data(), wanted.data(),
-                 drawn.logModel.data(), scores.data());
-    results.add(format("scores %d", static_cast<int>(order)), scores);
-  }
-  addDraws(results, memory, tables, drawn, redrawn, tokens);
-  return results;
-}
-
-// The lists of redraw(), as the launcher takes them.
-struct Places {
-  explicit Places(const std::vector<Redraw>& redraws) {
-    firstOf.push_back(0);
-    for (const Redraw& redraw : redraws) {
-      places.insert(places.end(), {redraw.particle, redraw.position});
-      excluded.insert(excluded.end(), redraw.excluded.begin(), redraw.excluded.end());
-      firstOf.push_back(static_cast<int32_t>(excluded.size()));
-    }
-  }
-  std::vector<int32_t> places, excluded, firstOf;
-};
-
-Results byCuda(const Case& c, const Given& given) {
+// All that the kernels leave of a case, run by run(op), on a device whose chunks have so many tiles: one with memory
+// that the host has too, so that the ops are the same on both.
+template <class Run>
+Results resultsOf(const Case& c, const Given& given, int chunkTiles, Run run) {
   const Array<std::byte> memory(given.rows.memory);
   const Array<int64_t> rowOf(given.rows.rowOf);
   const Array<int32_t> stateOf(given.stateOf), suppressed(given.suppressed);
   const Array<uint8_t> wanted(given.wanted), suppressedAt(given.suppressedAt);
   const Array<uint64_t> seeds(given.seeds);
-  const Particles particles = {c.layout.images, c.layout.perImage, c.layout.length};
   const Logits z = given.rows.logits(memory.data(), rowOf.data());
-  const Tables tables(c.shape, z.tiles());
+  const Tables tables(c.shape, chunkTiles);
+  const auto& [tiles, rows] = tables.of;
+  const auto drawsTo = [&](const Drawn& to) {
+    return Draws{stateOf.data(),   wanted.data(),      seeds.data(),         c.step, c.purpose, c.guess,
+                 to.tokens.data(), to.logModel.data(), to.logProposal.data()};
+  };
   Results results;
-  expect(suppress(z, suppressed.data(), static_cast<int>(suppressed.size()), suppressedAt.data(), nullptr), "suppress");
-  expect(pass(z, c.temperature, tables.tiles(), nullptr), "pass");
-  expect(merge(z, c.temperature, tables.tiles(), tables.rows(), nullptr), "merge");
-  if (c.temperature != 0 && !c.truncation.keepsAll()) {
-    expect(truncate(z, c.temperature, c.truncation, tables.tiles(), tables.rows(), nullptr), "truncate");
-  }
+  run(ops::Suppress{z, {suppressed.data(), suppressed.size()}, {suppressedAt.data(), suppressedAt.size()}});
+  ops::readLogits(z, c.temperature, c.truncation, tables.of, run);
   const Drawn drawn(c.places()), redrawn(c.places());
-  expect(draw(z, c.temperature, tables.tiles(), tables.rows(), particles,
-              drawsOf<Draws>(c, stateOf, wanted, seeds, drawn), nullptr),
-         "draw");
-  const Places lists(given.redraws);
+  run(ops::Draw{z, c.temperature, tiles, rows, c.layout, drawsTo(drawn)});
+  const kernels::RedrawLists lists(given.redraws);
   const int count = static_cast<int>(given.redraws.size());
   const Array<int32_t> places(lists.places), excluded(lists.excluded), firstOf(lists.firstOf);
   const Array<int32_t> tokens(given.redraws.size());
-  const Array<std::byte> workspace(redrawBytes(z, count));
-  expect(redraw(z, c.temperature, c.truncation, particles, drawsOf<Draws>(c, stateOf, wanted, seeds, redrawn),
-                places.data(), count, excluded.data(), firstOf.data(), tokens.data(), workspace.data(), nullptr),
-         "redraw");
+  ops::Redraw redraw = {z,     c.temperature, c.truncation,    c.layout,       drawsTo(redrawn),
+                        count, places.data(), excluded.data(), firstOf.data(), tokens.data()};
+  const Array<std::byte> workspace(workspaceBytes(redraw));
+  redraw.workspace = workspace.data();
+  run(redraw);
   for (const kernels::Order order : kScored) {
     const Array<double> scores(std::vector<double>(c.places(), -7));
-    expect(score(order, z, tables.tiles(), tables.rows(), particles, stateOf.data(), wanted.data(),
-                 drawn.logModel.data(), scores.data(), nullptr),
-           "score");
+    run(ops::Score{order, z, tiles, rows, c.layout, stateOf.data(), wanted.data(), drawn.logModel.data(),
+                   scores.data()});
     results.add(format("scores %d", static_cast<int>(order)), scores);
   }
-  addDraws(results, memory, tables, drawn, redrawn, tokens);
+  results.add("memory", memory);
+  results.add("threshold", rows.threshold, c.shape.rows());
+  drawn.addTo(results, "draw");
+  redrawn.addTo(results, "redraw");
+  results.add("redrawn", tokens);
   return results;
+}
+
+Results byCpu(const Case& c, const Given& given) {
+  CpuDevice device(1);
+  return resultsOf(c, given, device.chunkTiles(), [&](const auto& op) { device.run(op); });
+}
+
+Results byCuda(const Case& c, const Given& given) {
+  return resultsOf(c, given, kChunkTiles, [](const auto& op) { expect(launch(op, nullptr), op.kName); });
 }
 
 // 2^((z − max)/τ) of the tokens at or above the threshold.

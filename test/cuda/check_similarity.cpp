@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "../../cpp/ops/read_logits.h"
 #include "rows.h"
 
 namespace fkinv::cuda::check {
@@ -12,6 +13,11 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+
+// The tables of the pass and the merge over z.
+void read(const Logits& z, double temperature, const Tables& tables) {
+  ops::readLogits(z, temperature, {}, tables.of, [](const auto& op) { expect(launch(op, nullptr), op.kName); });
+}
 
 // Of `count` states from `first` on.
 Results similarity(const Rows& rows, double temperature, int first, int count) {
@@ -21,10 +27,9 @@ Results similarity(const Rows& rows, double temperature, int first, int count) {
   shape.states = count;
   Logits z = rows.logits(memory.data(), rowOf.data() + first * shape.positions);
   z.states = count;
-  const Tables tables(shape, z.tiles());
-  expect(pass(z, temperature, tables.tiles(), nullptr), "pass");
-  expect(merge(z, temperature, tables.tiles(), tables.rows(), nullptr), "merge");
-  return tables.results(shape, 0, count);
+  const Tables tables(shape, kChunkTiles);
+  read(z, temperature, tables);
+  return tables.results(0, count);
 }
 
 struct Columns {
@@ -130,10 +135,9 @@ void checkAlone(const Shape& shape, double temperature) {
     const Array<std::byte> memory(rows.memory);
     const Array<int64_t> rowOf(rows.rowOf);
     const Logits z = rows.logits(memory.data(), rowOf.data());
-    const Tables tables(shape, z.tiles());
-    expect(pass(z, temperature, tables.tiles(), nullptr), "pass");
-    expect(merge(z, temperature, tables.tiles(), tables.rows(), nullptr), "merge");
-    const std::string name = tables.results(shape, state, 1).differing(similarity(rows, temperature, state, 1));
+    const Tables tables(shape, kChunkTiles);
+    read(z, temperature, tables);
+    const std::string name = tables.results(state, 1).differing(similarity(rows, temperature, state, 1));
     expect(name.empty(), shape.name() + ": " + name + " depends on the other states");
   }
 }

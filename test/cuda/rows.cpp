@@ -88,42 +88,27 @@ Rows randomRows(const Shape& shape, uint64_t seed) {
   return {shape, values};
 }
 
-Tables::Tables(const Shape& shape, int chunks)
-    : max(shape.rows() * shape.tiles()),
-      exponent(max.size()),
-      mass(max.size()),
-      moment(max.size()),
-      weight(max.size()),
-      chunkGram(shape.rows() * static_cast<std::size_t>((shape.positions + 1) * chunks) / 2),
-      rowMax(shape.rows()),
-      rowExponent(shape.rows()),
-      rowMass(shape.rows()),
-      temperedMass(shape.rows()),
-      threshold(shape.rows()),
-      entropy(shape.rows()),
-      fault(shape.rows()),
-      gram(shape.rows() * static_cast<std::size_t>(shape.positions)) {}
+Tables::Tables(const Shape& given, int chunkTiles)
+    : shape{given.states, given.positions, given.vocab, chunkTiles},
+      of(kernels::takeTables(shape, [&](std::size_t bytes) {
+        return memory.emplace_back(std::make_unique<Array<std::byte>>(bytes))->data();
+      })) {}
 
-Results Tables::results(const Shape& shape, int first, int count) const {
+// By their places in the list of fields; checks ask for some of them by name.
+Results Tables::results(int first, int count) const {
   Results results;
-  const auto add = [&]<class T>(const char* name, const Array<T>& array) {
-    const std::size_t each = array.size() / static_cast<std::size_t>(shape.states);
-    results.add(name, array, each * static_cast<std::size_t>(first), each * static_cast<std::size_t>(count));
+  const auto addAll = [&](auto table, std::vector<const char*> names) {
+    auto name = names.begin();
+    std::vector<std::size_t> before;
+    kernels::eachArray(table, shape.of(first),
+                       [&](auto*&, int64_t size) { before.push_back(static_cast<std::size_t>(size)); });
+    auto from = before.begin();
+    kernels::eachArray(table, shape.of(count), [&](auto*& array, int64_t size) {
+      results.add(*name++, array + *from++, static_cast<std::size_t>(size));
+    });
   };
-  add("max", max);
-  add("exponent", exponent);
-  add("mass", mass);
-  add("moment", moment);
-  add("weight", weight);
-  add("chunkGram", chunkGram);
-  add("rowMax", rowMax);
-  add("rowExponent", rowExponent);
-  add("rowMass", rowMass);
-  add("temperedMass", temperedMass);
-  add("threshold", threshold);
-  add("entropy", entropy);
-  add("fault", fault);
-  add("gram", gram);
+  addAll(of.tiles, {"max", "exponent", "mass", "moment", "weight", "chunkGram"});
+  addAll(of.rows, {"rowMax", "rowExponent", "rowMass", "temperedMass", "threshold", "entropy", "fault", "gram"});
   return results;
 }
 

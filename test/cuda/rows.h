@@ -1,5 +1,7 @@
 // Logits of a few states for kernels and on the host, and the truth about them: the formulas in float64.
 #pragma once
+#include <memory>
+
 #include "../../cpp/device/device.h"
 #include "../../cuda/launchers.h"
 #include "check.h"
@@ -44,27 +46,15 @@ class Rows {
 /// that are peaky, that are shifted.
 Rows randomRows(const Shape& shape, uint64_t seed);
 
-/// Tables of the pass and of the merge.
+/// Tables of the pass and of the merge, whose chunks have so many tiles.
 struct Tables {
-  Tables(const Shape& shape, int chunks);
-  TileTable tiles() const {
-    return {max.data(), exponent.data(), mass.data(), moment.data(), weight.data(), chunkGram.data()};
-  }
-  RowStats rows() const {
-    return {rowMax.data(),    rowExponent.data(), rowMass.data(), temperedMass.data(),
-            threshold.data(), entropy.data(),     fault.data(),   gram.data()};
-  }
+  Tables(const Shape& shape, int chunkTiles);
   /// Of the states from `first` on.
-  Results results(const Shape& shape, int first, int count) const;
+  Results results(int first, int count) const;
 
-  Array<float> max;
-  Array<double> exponent;
-  Array<float> mass, moment, weight, chunkGram;
-  Array<float> rowMax;
-  Array<double> rowExponent, rowMass, temperedMass;
-  Array<float> threshold, entropy;
-  Array<RowFault> fault;
-  Array<float> gram;
+  kernels::PassShape shape;
+  std::vector<std::unique_ptr<Array<std::byte>>> memory;
+  kernels::PassResult of;
 };
 
 /// log softmax of a row in float64.

@@ -32,6 +32,7 @@
 #include "kernels/cosine.h"
 #include "kernels/coupling.h"
 #include "kernels/draw.h"
+#include "kernels/host_tables.h"
 #include "kernels/resample.h"
 #include "kernels/widen.h"
 #include "ort/library.h"
@@ -70,39 +71,6 @@ template <class T>
 T pickOne(Random& random, std::initializer_list<T> values) {
   return values.begin()[random() % values.size()];
 }
-
-// Memory of exactly the size that a kernel may use: one element past it is an error that a sanitizer sees.
-struct Tables {
-  explicit Tables(const Logits& z)
-      : cells(static_cast<std::size_t>(z.rows()) * static_cast<std::size_t>(z.tiles())),
-        rows(static_cast<std::size_t>(z.rows())),
-        tileMax(cells),
-        mass(cells),
-        moment(cells),
-        weight(cells),
-        chunkGram(static_cast<std::size_t>(z.states) * static_cast<std::size_t>(z.chunks()) *
-                  static_cast<std::size_t>(z.pairs())),
-        rowMax(rows),
-        threshold(rows),
-        entropy(rows),
-        gram(rows * static_cast<std::size_t>(z.positions)),
-        exponent(cells),
-        rowExponent(rows),
-        rowMass(rows),
-        rowTempered(rows),
-        fault(rows) {}
-  TileTable tiles() {
-    return {tileMax.data(), exponent.data(), mass.data(), moment.data(), weight.data(), chunkGram.data()};
-  }
-  RowStats stats() {
-    return {rowMax.data(),    rowExponent.data(), rowMass.data(), rowTempered.data(),
-            threshold.data(), entropy.data(),     fault.data(),   gram.data()};
-  }
-  std::size_t cells, rows;
-  std::vector<float> tileMax, mass, moment, weight, chunkGram, rowMax, threshold, entropy, gram;
-  std::vector<double> exponent, rowExponent, rowMass, rowTempered;
-  std::vector<kernels::RowFault> fault;
-};
 
 enum class Content { ordinary, huge, holes, oneLeft, nothing, notFinite };
 
@@ -177,20 +145,24 @@ void checkLogits(Random& random, CpuDevice& device, int rounds) {
     std::vector<uint8_t> start(static_cast<std::size_t>(positions));
     std::fill_n(start.begin(), positions / 2, uint8_t{1});
     if (vocab > 2) {
-      device.suppress(z, suppressed, {});
-      device.suppress(z, stops, start);
+      device.run(ops::Suppress{z, suppressed, {}});
+      device.run(ops::Suppress{z, stops, start});
     }
-    Tables t(z);
+    // Each array has exactly the size that a kernel may use: one element past it is an error that a sanitizer sees.
+    const kernels::HostTables tables({states, positions, vocab, device.chunkTiles()});
+    const auto& [tiles, stats] = tables.of();
+    device.run(ops::Pass{z, temperature, tiles});
+    device.run(ops::Merge{z, temperature, tiles, stats});
     const kernels::Truncation truncation = {pickOne(random, {0, 1, 3, 5000}), pickOne(random, {1.0, 0.5, 1e-9})};
-    readLogits(device, z, temperature, truncation, t.tiles(), t.stats());
+    if (temperature != 0) device.run(ops::Truncate{z, temperature, truncation, tiles, stats});
 
     const Layout layout = {1, states, positions};
     std::vector<int32_t> stateOf(static_cast<std::size_t>(states)), tokens(rows, -1);
     std::iota(stateOf.begin(), stateOf.end(), 0);
     std::vector<uint8_t> wanted(rows), counted(rows);
     for (std::size_t r = 0; r < rows; ++r) {
-      wanted[r] = t.fault[r] == kernels::RowFault::none;
-      faults += t.fault[r] != kernels::RowFault::none;
+      wanted[r] = stats.fault[r] == kernels::RowFault::none;
+      faults += stats.fault[r] != kernels::RowFault::none;
     }
     const uint64_t seed = random();
     std::vector<double> logProb(stateOf.size()), logWeights(stateOf.size()), edit(stateOf.size());
@@ -198,7 +170,7 @@ void checkLogits(Random& random, CpuDevice& device, int rounds) {
     std::vector<uint8_t> opened(rows);
     const Draws draws = {stateOf.data(),  wanted.data(),     &seed, 3, kernels::Purpose::proposal, 0, tokens.data(),
                          logModel.data(), logProposal.data()};
-    device.draw(z, temperature, t.tiles(), t.stats(), layout, draws);
+    device.run(ops::Draw{z, temperature, tiles, stats, layout, draws});
     std::vector<Redraw> redraws;
     for (std::size_t r = 0; r < rows; ++r) {
       if (!wanted[r]) continue;
@@ -208,27 +180,30 @@ void checkLogits(Random& random, CpuDevice& device, int rounds) {
       const auto length = static_cast<std::size_t>(positions);
       redraws.push_back({static_cast<int>(r / length), static_cast<int>(r % length), {tokens[r], tokens[r] / 2}});
     }
-    const std::vector<int32_t> again = device.redraw(z, temperature, truncation, layout, draws, redraws);
+    const kernels::RedrawLists lists(redraws);
+    std::vector<int32_t> again(redraws.size());
+    device.run(ops::Redraw{z, temperature, truncation, layout, draws, static_cast<int>(redraws.size()),
+                           lists.places.data(), lists.excluded.data(), lists.firstOf.data(), again.data()});
     for (std::size_t i = 0; i < again.size(); ++i) {
       expect(again[i] >= -1 && again[i] < vocab && again[i] != redraws[i].excluded[0], "an excluded token was drawn");
     }
     for (const auto order : {kernels::Order::confidence, kernels::Order::entropy, kernels::Order::margin}) {
-      device.score(order, z, t.tiles(), t.stats(), layout, stateOf.data(), wanted.data(), logModel.data(),
-                   scores.data());
-      device.choose(layout, scores.data(), wanted.data(), positions / 2 + 1, opened.data());
+      device.run(
+          ops::Score{order, z, tiles, stats, layout, stateOf.data(), wanted.data(), logModel.data(), scores.data()});
+      device.run(ops::Choose{layout, scores.data(), wanted.data(), positions / 2 + 1, opened.data()});
     }
-    device.accept(layout, opened.data(), wanted.data(), logModel.data(), logProposal.data(), logProb.data(),
-                  logWeights.data());
+    device.run(ops::Accept{layout, opened.data(), wanted.data(), logModel.data(), logProposal.data(), logProb.data(),
+                           logWeights.data()});
     for (double u : {0.0, std::nextafter(1.0, 0.0)}) {
       for (std::size_t r = 0; r < rows; ++r) {
         if (!wanted[r]) continue;
-        const auto [token, ofModel, ofProposal] = kernels::drawRow(kernels::bestInstructionSet(), z, temperature,
-                                                                   t.tiles(), t.stats(), static_cast<int64_t>(r), u, u);
+        const auto [token, ofModel, ofProposal] = kernels::drawRow(kernels::bestInstructionSet(), z, temperature, tiles,
+                                                                   stats, static_cast<int64_t>(r), u, u);
         expect(token >= 0 && token < vocab && ofModel <= 1e-3 && ofProposal <= 1e-3, "a draw at an end of [0, 1)");
       }
     }
-    device.count(layout, tokens.data(), stops, round % 2 == 0, counted.data());
-    device.coupling(layout, t.gram.data(), stateOf.data(), counted.data(), edit.data());
+    device.run(ops::Count{layout, tokens.data(), stops, round % 2 == 0, counted.data()});
+    device.run(ops::Coupling{layout, stats.gram, stateOf.data(), counted.data(), edit.data()});
   }
   std::printf("logits: %d rounds, %d draws, %d rows at fault\n", rounds, drawn, faults);
   expect(drawn > 0 && faults > 0, "nothing was drawn, or no row was at fault");
@@ -246,7 +221,7 @@ void checkWeights(Random& random, CpuDevice& device, int rounds) {
       if (random() % 4 == 0) w = -std::numeric_limits<double>::infinity();
       if (random() % 200 == 0) w = std::numeric_limits<double>::quiet_NaN();
     }
-    device.effectiveSampleSize(layout, logWeights.data(), ess.data());
+    device.run(ops::EffectiveSampleSize{layout, logWeights.data(), ess.data()});
     // An image whose weights are all −inf or have a NaN is left out, and the others go on.
     std::vector<uint8_t> live;
     const std::vector<uint8_t> everyone(ess.size(), 1);
@@ -258,11 +233,17 @@ void checkWeights(Random& random, CpuDevice& device, int rounds) {
       std::vector<int32_t> ancestors(particles), from(particles), to(particles);
       std::vector<double> weights = logWeights;
       std::vector<uint8_t> isResampled(live.size());
-      device.resample(layout, scheme, seeds.data(), static_cast<uint32_t>(round), {everyone.data(), ess.data(), 1},
-                      isResampled.data(), weights.data(), ancestors.data());
+      device.run(ops::Resample{layout,
+                               scheme,
+                               seeds.data(),
+                               static_cast<uint32_t>(round),
+                               {everyone.data(), ess.data(), 1},
+                               isResampled.data(),
+                               weights.data(),
+                               ancestors.data()});
       expect(isResampled == live, "which images are resampled");
       std::iota(from.begin(), from.end(), 0);
-      device.gather(layout, ancestors.data(), from.data(), to.data(), sizeof(int32_t));
+      device.run(ops::Gather{layout, ancestors.data(), from.data(), to.data(), sizeof(int32_t)});
       for (std::size_t p = 0; p < particles; ++p) {
         const std::size_t image = p / static_cast<std::size_t>(layout.perImage);
         expect(ancestors[p] >= 0 && ancestors[p] < layout.perImage, "an ancestor outside its image");

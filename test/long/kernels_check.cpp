@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "device/parallel.h"
+#include "kernels/host_tables.h"
 #include "kernels/instruction_set.h"
 
 namespace fkinv::kernels {
@@ -87,23 +88,18 @@ void checkExp2(const InstructionSet& set) {
   expect(std::isnan(y), std::string(set.name) + ": 2^NaN");
 }
 
-// Logits of one shape and what the kernels of a set make of them.
+// What the pass of a set makes of logits of one shape.
 struct Pass {
   Pass(const InstructionSet& set, const Logits& z, double temperature)
-      : cells(static_cast<std::size_t>(z.rows()) * static_cast<std::size_t>(z.tiles())),
-        exponent(cells),
-        table(4 * cells + static_cast<std::size_t>(z.states) * static_cast<std::size_t>(z.chunks() * z.pairs())) {
-    const TileTable tiles = {
-        max(), exponent.data(), max() + cells, max() + 2 * cells, max() + 3 * cells, max() + 4 * cells};
+      : shape{z.states, z.positions, z.vocab, kChunk}, tables(shape) {
     const Workspace space(z.positions);
     for (int state = 0; state < z.states; ++state) {
-      for (int chunk = 0; chunk < z.chunks(); ++chunk) set.passChunk(z, temperature, tiles, state, chunk, space);
+      for (int chunk = 0; chunk < z.chunks(); ++chunk) set.passChunk(z, temperature, of(), state, chunk, space);
     }
   }
-  float* max() { return table.data(); }
-  std::size_t cells;
-  std::vector<double> exponent;
-  std::vector<float> table;  // maxima, masses, moments, weights [cells], then the Gram
+  const TileTable& of() const { return tables.tiles(); }
+  PassShape shape;
+  HostTables tables;
 };
 
 // Within 3e-5 of `b` or of `scale`, whichever is larger: x of 126 is a float of six digits and a half, and 2^(x/τ) has
@@ -121,37 +117,34 @@ void compare(const InstructionSet& set, const Logits& z, double temperature) {
   const std::string of = std::string(set.name) + ", " + std::to_string(z.states) + " × " + std::to_string(z.positions) +
                          " × " + std::to_string(z.vocab) + ", τ " + std::to_string(temperature);
   const InstructionSet& baseline = *instructionSets().front();
-  Pass ours(set, z, temperature), theirs(baseline, z, temperature);
-  for (std::size_t i = 0; i < ours.cells; ++i) {
-    expect(ours.max()[i] == theirs.max()[i] && ours.exponent[i] == theirs.exponent[i], of + ": maximum or exponent");
-    const double mass = static_cast<double>(theirs.table[theirs.cells + i]);
-    expectClose(ours.table[2 * ours.cells + i], theirs.table[2 * theirs.cells + i], 126 * mass, of + ": moment");
+  const Pass ours(set, z, temperature), theirs(baseline, z, temperature);
+  const TileTable &a = ours.of(), &b = theirs.of();
+  for (int64_t i = 0; i < ours.shape.cells(); ++i) {
+    expect(a.max[i] == b.max[i] && a.exponent[i] == b.exponent[i], of + ": maximum or exponent");
+    expectClose(a.mass[i], b.mass[i], 1e-30, of + ": mass");
+    expectClose(a.moment[i], b.moment[i], 126 * static_cast<double>(b.mass[i]), of + ": moment");
+    expectClose(a.weight[i], b.weight[i], 1e-30, of + ": weight");
   }
-  for (std::size_t i = ours.cells; i < ours.table.size(); ++i) {
-    const std::size_t part = i / ours.cells;
-    if (part != 2)
-      expectClose(ours.table[i], theirs.table[i], 1e-30,
-                  of + (part == 1   ? ": mass"
-                        : part == 3 ? ": weight"
-                                    : ": Gram"));
-  }
-  TileWeights a, b;
+  const int64_t products = z.states * ours.shape.chunks() * ours.shape.pairs();
+  for (int64_t i = 0; i < products; ++i) expectClose(a.gram[i], b.gram[i], 1e-30, of + ": Gram");
+  TileWeights mine, base;
   for (int64_t r = 0; r < z.rows(); ++r) {
     for (int tile = 0; tile < z.tiles(); ++tile) {
-      const auto cell = static_cast<std::size_t>(r * z.tiles() + tile);
-      if (!std::isfinite(ours.exponent[cell]) || !std::isfinite(ours.table[ours.cells + cell])) continue;
-      const float threshold = tile % 2 == 0 ? -kInfinity : ours.max()[cell] - 3;
-      set.weighTile(z, r, tile, ours.exponent[cell], temperature, threshold, a);
-      baseline.weighTile(z, r, tile, ours.exponent[cell], temperature, threshold, b);
-      expectClose(static_cast<float>(a.total), static_cast<float>(b.total), 0, of + ": sum of weights");
+      const int64_t cell = r * z.tiles() + tile;
+      if (!std::isfinite(a.exponent[cell]) || !std::isfinite(a.mass[cell])) continue;
+      const float threshold = tile % 2 == 0 ? -kInfinity : a.max[cell] - 3;
+      set.weighTile(z, r, tile, a.exponent[cell], temperature, threshold, mine);
+      baseline.weighTile(z, r, tile, a.exponent[cell], temperature, threshold, base);
+      expectClose(static_cast<float>(mine.total), static_cast<float>(base.total), 0, of + ": sum of weights");
       const int width = std::min(kTile, z.vocab - tile * kTile);
       for (int c = 0; c < width; ++c) {
-        expectClose(a.ofToken[c], b.ofToken[c], 1e-30, of + ": weight of a token");
+        expectClose(mine.ofToken[c], base.ofToken[c], 1e-30, of + ": weight of a token");
       }
       for (int group = 0; group * TileWeights::kGroup < width; ++group) {
-        const float* first = b.ofToken + group * TileWeights::kGroup;
+        const float* first = base.ofToken + group * TileWeights::kGroup;
         const double sum = std::accumulate(first, first + TileWeights::kGroup, 0.0);
-        expectClose(static_cast<float>(a.ofGroup[group]), static_cast<float>(sum), 1e-30, of + ": weight of a group");
+        expectClose(static_cast<float>(mine.ofGroup[group]), static_cast<float>(sum), 1e-30,
+                    of + ": weight of a group");
       }
     }
   }

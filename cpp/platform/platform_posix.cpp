@@ -127,7 +127,12 @@ void Thread::join() { pthread_join(handle_->thread, nullptr); }
 
 struct FileLock::Handle {
   explicit Handle(int opened) : file(opened) {}
-  ~Handle() { close(file); }  // which frees the lock
+  // Closing the file alone would not free the lock while a process that was forked meanwhile has the file too, which it
+  // does until it runs its program.
+  ~Handle() {
+    flock(file, LOCK_UN);
+    close(file);
+  }
   Handle(const Handle&) = delete;
   Handle& operator=(const Handle&) = delete;
   const int file;

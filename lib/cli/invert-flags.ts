@@ -178,7 +178,7 @@ export function addModelFlags(command: Command): Command {
     )
     .option(
       '--max-pixel-bytes <n>',
-      'bytes of decoded pictures at a time (1 to 2^40; default 512 MiB, or 1/8 of the memory if less)',
+      `bytes of decoded pictures at a time (${rangeOf(maxPixelBytesSchema)}; default 512 MiB, or 1/8 of the memory if less)`,
       (text) => checked(maxPixelBytesSchema, Number(text)),
     )
     .addOption(deviceFlag())

@@ -27,16 +27,12 @@ function hintOf(address: string): string {
 
 /** The error for what is no image in any of its forms. */
 export function noImage(image: unknown): FkinvError {
-  return new FkinvError(
-    'INVALID_OPTION',
-    `image: must be a path, a file: URL, a Buffer or { data, width, height, channels }, not ${shown(image)}`,
-  );
-}
-
-function shown(image: unknown): string {
-  if (types.isProxy(image)) return 'a Proxy: give what it stands for'; // to look through it can throw
+  const what = types.isProxy(image)
+    ? 'a Proxy: give what it stands for'
+    : abbreviated(inspect(image, { depth: 0, maxArrayLength: 3, breakLength: Infinity }));
   const hint = image instanceof URL ? hintOf(image.href) : '';
-  return abbreviated(inspect(image, { depth: 0, maxArrayLength: 3, breakLength: Infinity })) + hint;
+  const forms = 'a path, a file: URL, a Buffer or { data, width, height, channels }';
+  return new FkinvError('INVALID_OPTION', `image: must be ${forms}, not ${what}${hint}`);
 }
 
 /** Bytes of `file` by its name; 0 where it cannot be told, which opening it tells better. */

@@ -38,7 +38,9 @@ export function number(min: number, max: number): z.ZodNumber {
 
 /** A whole number between `min` and `max`, both allowed. */
 export function integer(min: number, max: number): z.ZodNumber {
-  const range = `must be a whole number from ${min} to ${max}`;
+  const exponent = Math.log2(max);
+  const shown = exponent >= 30 && Number.isInteger(exponent) ? `2^${exponent}` : max;
+  const range = `must be a whole number from ${min} to ${shown}`;
   return z.number({ error: range }).int(range).min(min, range).max(max, range);
 }
 

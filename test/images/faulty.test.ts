@@ -31,6 +31,11 @@ function cut(bytes: Buffer, length: number): Buffer {
   return Buffer.concat([bytes.subarray(0, length), endOfImage]);
 }
 
+/** A strict decoder refuses it. What libvips says of it may be of an image that another thread decodes. */
+async function isRefusedByOthers(t: ExecutionContext, bytes: Buffer): Promise<void> {
+  await t.throwsAsync(sharp(bytes).raw().toBuffer());
+}
+
 /** It is the picture that `whole` is, with a warning that has all of `named`. */
 async function isWhole(t: ExecutionContext, bytes: Buffer, whole: ImageInput, ...named: RegExp[]): Promise<void> {
   const { warnings, ...prepared } = await prepareWithWarnings(bytes);
@@ -42,7 +47,7 @@ async function isWhole(t: ExecutionContext, bytes: Buffer, whole: ImageInput, ..
 test('a sequential JPEG whose scan header has Ss, Se of 0, 0', async (t) => {
   const whole = await jpeg();
   const faulty = withInvalidScan(whole);
-  await t.throwsAsync(sharp(faulty).raw().toBuffer(), { message: /Invalid SOS parameters/ });
+  await isRefusedByOthers(t, faulty);
   await isWhole(t, faulty, whole, /scan header/);
 });
 
@@ -50,7 +55,7 @@ test('eight stray bytes before a marker', async (t) => {
   const whole = await jpeg();
   for (const before of [huffmanTable, startOfScan]) {
     const faulty = strayBefore(whole, before, 8);
-    await t.throwsAsync(sharp(faulty).raw().toBuffer(), { message: /8 extraneous bytes before marker/ });
+    await isRefusedByOthers(t, faulty);
     await isWhole(t, faulty, whole, /8 stray bytes/);
   }
   t.deepEqual(await prepare(strayBefore(whole, endOfImage, 8)), await prepare(whole), 'what no decoder warns of');

@@ -17,5 +17,5 @@ export type {
   ProfileLimits,
   ProfileParts,
 } from './profiling/profile';
-export type { Order, ResamplingScheme } from './schemes';
+export type { CopyPurpose, Order, ResamplingScheme } from './schemes';
 export { chromeTrace, type ChromeEvent, type ChromeMetadata, type ChromeTrace } from './profiling/trace';

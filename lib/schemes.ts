@@ -39,5 +39,9 @@ export type LogitsType = (typeof logitsTypes)[number];
 
 /** What copies between host and device are for (cpp/particles/transfer.h). */
 export const copyPurposes = ['setUp', 'tokenIds', 'textIds', 'rewards', 'ancestors', 'result'] as const;
-/** @useDeclaredType */
+/**
+ * What a copy between host and device is for: what is set up before the first step; in the steps token ids, CLIP's ids of
+ * texts, rewards and ancestors; the result.
+ * @useDeclaredType
+ */
 export type CopyPurpose = (typeof copyPurposes)[number];

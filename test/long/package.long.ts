@@ -1,6 +1,6 @@
-// The package as it is shipped: the addon that npm run prebuild makes, the tarball as a stranger meets it (check-package.mjs), who
-// installs it as README.md says, on each Node that is supported, and a machine that no prebuilt addon fits. It is built once, in a copy of the package. Needs
-// the registry for the packages that it depends on.
+// The package as it is shipped: the addon that npm run prebuild makes; the tarball as a stranger meets it (check-package.mjs), by
+// `npm install fkinv-native` with the tarball in place of the registry, on each Node that is supported; and a machine that no
+// prebuilt addon fits. It is built once, in a copy of the package. Needs the registry for the packages that it depends on.
 import { execFile, spawnSync, type ExecFileException } from 'node:child_process';
 import {
   copyFileSync,

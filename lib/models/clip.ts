@@ -69,8 +69,17 @@ export class Clip {
    * CLIP's ids of `texts`, truncated at its limit. Not padded: each text runs at its own width, so that its embedding
    * does not depend on what it is encoded with.
    */
-  tokenize(texts: string[]): TextBatch {
-    const rows = this.tokenizer.encodeAll(texts).map((ids) => this.#truncate(ids));
+  tokenize(texts: readonly string[]): TextBatch {
+    return this.batch(this.tokenIds(texts));
+  }
+
+  /** The ids of each of `texts`, truncated at CLIP's limit. */
+  tokenIds(texts: readonly string[]): number[][] {
+    return this.tokenizer.encodeAll(texts).map((ids) => this.#truncate(ids));
+  }
+
+  /** The rows of ids of several texts as the engine takes them, one text after the other. */
+  batch(rows: readonly number[][]): TextBatch {
     const widths = Int32Array.from(rows, (row) => row.length);
     const ids = new BigInt64Array(widths.reduce((sum, width) => sum + width, 0));
     let at = 0;

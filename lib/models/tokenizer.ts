@@ -43,10 +43,21 @@ const jsonSchema = z.looseObject({
   decoder: z.unknown(),
 });
 
-/** Whether a part of tokenizer.json has a pattern that is a regular expression, at any depth. */
-function hasRegex(part: unknown): boolean {
+/**
+ * Whether a regular expression may take long over a short text. One without groups, each of whose alternatives repeats one thing at
+ * most, as CLIP's own is, tries no text in more ways than it has pairs of places.
+ */
+function mayBacktrack(pattern: string): boolean {
+  const bare = pattern.replaceAll(/\\[pP]\{[^}]*\}|\\./g, 'c').replaceAll(/\[[^\]]*\]/g, 'c');
+  return bare.includes('(') || bare.split('|').some((alternative) => /[*+?{].*[*+?{]/.test(alternative));
+}
+
+/** Whether a part of tokenizer.json has such a regular expression, at any depth. */
+function hasSlowRegex(part: unknown): boolean {
   if (typeof part !== 'object' || part === null) return false;
-  return Object.entries(part).some(([key, value]) => (key === 'Regex' && typeof value === 'string') || hasRegex(value));
+  return Object.entries(part).some(([key, value]) =>
+    key === 'Regex' && typeof value === 'string' ? mayBacktrack(value) : hasSlowRegex(value),
+  );
 }
 
 /** A model's own tokenizer: its `tokenizer.json` and `tokenizer_config.json`. */
@@ -72,7 +83,10 @@ export class Tokenizer {
     readonly file: string,
   ) {
     this.#tokenizer = tokenizer;
-    this.#mayBacktrack = { encoding: hasRegex([normalizer, pre_tokenizer]), decoding: hasRegex(decoder) };
+    this.#mayBacktrack = {
+      encoding: hasSlowRegex([normalizer, pre_tokenizer]),
+      decoding: hasSlowRegex(decoder),
+    };
     // An id that no token has is listed too, as the id of nothing.
     const tokens = [...tokenizer.get_vocab()].filter(([token]) => token !== undefined);
     this.#ids = new Set(tokens.map(([, id]) => id));

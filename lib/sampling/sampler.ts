@@ -10,10 +10,10 @@ import {
   type NativeParticles,
   type NativeRecorder,
   type NativeTensor,
-  type NativeTexts,
 } from '../native/addon';
 import type { ResolvedOptions } from './resolved-options';
 import { redrawBanned } from './redraw';
+import { StepTexts } from './step-texts';
 import { eachReward, rewards, totalOf, type RewardValues } from './rewards/list';
 import { valuesOfTexts } from './rewards/reward';
 import type { Stopwatch } from '../profiling/stopwatch';
@@ -129,6 +129,7 @@ class Sampling {
 
   async #steps(): Promise<void> {
     const { dllm, clip } = this.models;
+    const stepTexts = new StepTexts(clip);
     const { length, bans } = this.options;
     const { pinned } = this.options;
     const particles = this.#particles;
@@ -159,7 +160,7 @@ class Sampling {
       const texts = this.stopwatch.time('decodeText', () =>
         rowsOf(guesses, length).map((row, i) => (this.#hasFailed(i) ? undefined : dllm.prompt(row))),
       );
-      const batch = this.stopwatch.time('tokenizeText', () => batchOf(texts, clip));
+      const batch = this.stopwatch.time('tokenizeText', () => stepTexts.batch(texts));
       const given = await valuesOfTexts(rewards, texts);
       // 5, 6, 7. log G_t onto the carried log-weights; ancestors within each image; positions open, and their tokens are
       // drawn from the ancestor's z. At t = 0 nothing is resampled, and nothing opens.
@@ -364,13 +365,6 @@ export function particleOptions(
     })),
     seeds: BigUint64Array.from(seeds),
   };
-}
-
-/** The distinct texts as CLIP's ids, and which of them each guess has. */
-function batchOf(texts: readonly (string | undefined)[], clip: Models['clip']): NativeTexts {
-  const distinct = [...new Set(texts.filter((text) => text !== undefined))];
-  const indexOf = new Map<string | undefined, number>(distinct.map((text, i) => [text, i]));
-  return { ...clip.tokenize(distinct), textOf: Int32Array.from(texts, (text) => indexOf.get(text) ?? -1) };
 }
 
 /** The rewards of the particle in one slot. */

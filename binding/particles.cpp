@@ -1,7 +1,5 @@
 #include "particles.h"
 
-#include <string_view>
-
 #include "addon_data.h"
 #include "args.h"
 #include "cpp/error.h"
@@ -73,7 +71,7 @@ Napi::Value ParticlesClass::create(const Napi::CallbackInfo& info) {
         [device = RecorderClass::deviceOf(*jobs, info[7]), dllm = toDllm(info[1]), text = toText(info[2]),
          references = toReferences(info[3]), embedSize = toInt(info[4]), options, conditions = toFeatures(info[6])] {
           auto particles = makeParticles(device, dllm, text, references, embedSize, *options, conditions);
-          const std::size_t hostBytes = std::string_view(device->memoryName()) == "Cpu" ? particles->bytes() : 0;
+          const std::size_t hostBytes = device->isHost() ? particles->bytes() : 0;
           return Made{std::move(particles), hostBytes};
         },
         [jobs, options](Napi::Env e, Made& made) -> Napi::Value {

@@ -61,7 +61,7 @@ Engine& Jobs::engine(Napi::Env env) const {
 void Jobs::drop(std::shared_ptr<const void> held) {
   if (!engine_) return;
   // The engine's thread destroys the work once it is done with it, or does not do it; nothing else has what it holds.
-  engine_->submit(std::make_shared<CancelToken>(), [last = std::move(held)] {}, [](std::exception_ptr) {});
+  engine_->submit(std::make_shared<CancelToken>(), [last = std::move(held)] {}, [](const std::exception_ptr&) {});
 }
 
 Napi::Promise Jobs::submit(Napi::Env env, std::shared_ptr<CancelToken> cancel, Engine::Work work,

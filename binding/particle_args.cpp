@@ -40,28 +40,28 @@ std::vector<RewardOptions> toRewards(Napi::Value value) {
 
 DllmGraph toDllm(Napi::Value value) {
   Fields of(value);
-  const DllmGraph graph = {.session = unwrap<SessionClass>(of["session"]).session(value.Env()),
-                           .ids = toString(of["ids"]),
-                           .condition = toString(of["condition"]),
-                           .attentionMask = toString(of["attentionMask"]),
-                           .positionIds = toString(of["positionIds"]),
-                           .timestep = toString(of["timestep"]),
-                           .logits = toString(of["logits"]),
-                           .vocab = toInt(of["vocab"]),
-                           .shift = toInt(of["shift"]),
-                           .suffix = toVector<int32_t>(of["suffix"]),
-                           .conditionShape = toVector<int64_t>(of["conditionShape"])};
+  DllmGraph graph = {.session = unwrap<SessionClass>(of["session"]).session(value.Env()),
+                     .ids = toString(of["ids"]),
+                     .condition = toString(of["condition"]),
+                     .attentionMask = toString(of["attentionMask"]),
+                     .positionIds = toString(of["positionIds"]),
+                     .timestep = toString(of["timestep"]),
+                     .logits = toString(of["logits"]),
+                     .vocab = toInt(of["vocab"]),
+                     .shift = toInt(of["shift"]),
+                     .suffix = toVector<int32_t>(of["suffix"]),
+                     .conditionShape = toVector<int64_t>(of["conditionShape"])};
   of.expectNoOther();
   return graph;
 }
 
 TextGraph toText(Napi::Value value) {
   Fields of(value);
-  const TextGraph graph = {.session = unwrap<SessionClass>(of["session"]).session(value.Env()),
-                           .ids = toString(of["ids"]),
-                           .attentionMask = toString(of["attentionMask"]),
-                           .embeddings = toString(of["embeddings"]),
-                           .maxWidth = toInt(of["maxWidth"])};
+  TextGraph graph = {.session = unwrap<SessionClass>(of["session"]).session(value.Env()),
+                     .ids = toString(of["ids"]),
+                     .attentionMask = toString(of["attentionMask"]),
+                     .embeddings = toString(of["embeddings"]),
+                     .maxWidth = toInt(of["maxWidth"])};
   of.expectNoOther();
   return graph;
 }
@@ -96,9 +96,9 @@ std::vector<Redraw> toRedraws(Napi::Value value) {
 // { ids: BigInt64Array, widths, textOf: Int32Array }
 TextBatch toTexts(Napi::Value value) {
   Fields of(value);
-  const TextBatch texts = {.ids = toVector<int64_t>(of["ids"]),
-                           .widths = toVector<int32_t>(of["widths"]),
-                           .textOf = toVector<int32_t>(of["textOf"])};
+  TextBatch texts = {.ids = toVector<int64_t>(of["ids"]),
+                     .widths = toVector<int32_t>(of["widths"]),
+                     .textOf = toVector<int32_t>(of["textOf"])};
   of.expectNoOther();
   return texts;
 }
@@ -119,26 +119,26 @@ std::vector<std::vector<double>> toGiven(Napi::Value value, std::size_t guesses,
 
 ParticleOptions toOptions(Napi::Value value) {
   Fields of(value);
-  const ParticleOptions options = {.layout = {.images = toInt(of["images"]),
-                                              .perImage = toInt(of["particlesPerImage"]),
-                                              .length = toInt(of["length"])},
-                                   .steps = toInt(of["steps"]),
-                                   .guesses = toInt(of["guesses"]),
-                                   .maskId = toInt(of["maskId"]),
-                                   .suppressed = toVector<int32_t>(of["suppressed"]),
-                                   .restrictions = toRestrictions(of["restrictions"]),
-                                   .stops = toVector<int32_t>(of["stops"]),
-                                   .pinned = toVector<int32_t>(of["pinned"]),
-                                   .prefixes = toVector<int32_t>(of["prefixes"]),
-                                   .countAll = toBool(of["countAll"]),
-                                   .temperature = toDouble(of["temperature"]),
-                                   .truncation = {.topK = toInt(of["topK"]), .topP = toDouble(of["topP"])},
-                                   .order = toEnum<kernels::Order>(of["order"], kernels::kOrderNames),
-                                   .blockLength = toInt(of["blockLength"]),
-                                   .scheme = toEnum<kernels::Scheme>(of["scheme"], kernels::kSchemeNames),
-                                   .essThreshold = toDouble(of["essThreshold"]),
-                                   .rewards = toRewards(of["rewards"]),
-                                   .seeds = toVector<uint64_t>(of["seeds"])};
+  ParticleOptions options = {.layout = {.images = toInt(of["images"]),
+                                        .perImage = toInt(of["particlesPerImage"]),
+                                        .length = toInt(of["length"])},
+                             .steps = toInt(of["steps"]),
+                             .guesses = toInt(of["guesses"]),
+                             .maskId = toInt(of["maskId"]),
+                             .suppressed = toVector<int32_t>(of["suppressed"]),
+                             .restrictions = toRestrictions(of["restrictions"]),
+                             .stops = toVector<int32_t>(of["stops"]),
+                             .pinned = toVector<int32_t>(of["pinned"]),
+                             .prefixes = toVector<int32_t>(of["prefixes"]),
+                             .countAll = toBool(of["countAll"]),
+                             .temperature = toDouble(of["temperature"]),
+                             .truncation = {.topK = toInt(of["topK"]), .topP = toDouble(of["topP"])},
+                             .order = toEnum<kernels::Order>(of["order"], kernels::kOrderNames),
+                             .blockLength = toInt(of["blockLength"]),
+                             .scheme = toEnum<kernels::Scheme>(of["scheme"], kernels::kSchemeNames),
+                             .essThreshold = toDouble(of["essThreshold"]),
+                             .rewards = toRewards(of["rewards"]),
+                             .seeds = toVector<uint64_t>(of["seeds"])};
   of.expectNoOther();
   return options;
 }

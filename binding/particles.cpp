@@ -78,7 +78,8 @@ Napi::Value ParticlesClass::create(const Napi::CallbackInfo& info) {
           const Napi::Object object = addonData(e).particles.New({});
           ParticlesClass& self = *Unwrap(object);
           self.jobs_ = jobs;
-          self.guesses_ = static_cast<std::size_t>(options->guesses * options->layout.particles());
+          self.guesses_ =
+              static_cast<std::size_t>(options->guesses) * static_cast<std::size_t>(options->layout.particles());
           self.rewards_ = options->rewards;
           self.particles_ = std::move(made.particles);
           self.account(static_cast<int64_t>(made.hostBytes));

@@ -63,7 +63,7 @@ void yieldName(void* library) {
   const auto address = reinterpret_cast<ElfW(Addr)>(entry);
   const bool isReadOnly = readOnly.first <= address && address <= readOnly.last;
   const auto page = static_cast<ElfW(Addr)>(sysconf(_SC_PAGESIZE));
-  void* start = reinterpret_cast<void*>(address / page * page);
+  char* const start = reinterpret_cast<char*>(entry) - address % page;
   const std::size_t bytes = address % page + sizeof *entry;
   if (isReadOnly && mprotect(start, bytes, PROT_READ | PROT_WRITE) != 0) return;
   entry->d_un.d_val = 0;

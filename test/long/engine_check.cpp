@@ -25,7 +25,6 @@
 
 #include "demo.h"
 #include "device/cpu_device.h"
-#include "device/read_logits.h"
 #include "engine/engine.h"
 #include "error.h"
 #include "kernels/average.h"

@@ -6,8 +6,8 @@ import { orders, resamplingSchemes, type Order, type ResamplingScheme } from './
 import { integer, number } from './util/validate';
 
 /**
- * What is run on: `cpu`; `cuda`, which is every GPU that can be used, or `cuda:1` and so on, that GPU alone, as CUDA counts
- * them; `auto`, which is `cuda` where there is a GPU that can be used, else `cpu`.
+ * The device that models run on: `cpu`; `cuda`, which is every GPU that can be used; `cuda:1` and so on, that GPU alone, as CUDA
+ * counts them; `auto`, which is `cuda` where there is a GPU that can be used, else `cpu`.
  */
 export type Device = 'auto' | 'cpu' | 'cuda' | `cuda:${number}`;
 
@@ -30,7 +30,10 @@ export interface ImageOptions extends RewardOptions {
    * 28, or the limit if that is less. Not with `template`.
    */
   length?: number;
-  /** Positions at the start that cannot end the prompt. 1 to `length`; default 4, or `length` if that is less. Equal to `length` it is an exact budget. */
+  /**
+   * Positions at the start that cannot end the prompt. 1 to `length`; default 4, or `length` if that is less. Where it equals
+   * `length`, every prompt has exactly so many tokens.
+   */
   minLength?: number;
   /** Fixed text around and between free spans of tokens: `"a photo of [6], [10] at dusk"`; `[[` is a literal `[`. The prompt contains the fixed text verbatim. Default none: all positions are free. */
   template?: string;
@@ -67,10 +70,10 @@ export interface InvertOptions extends ImageOptions {
   /** Aborts the call: it rejects with code `ABORTED` and the signal's reason as its cause. */
   signal?: AbortSignal;
   /**
-   * Told of the steps of each image as they are done, in copies; `index` is the image's place in the call. Nothing waits for it:
-   * while the promise that it gave for an image is pending, only the newest step of that image is kept for it. So one that is quick hears
-   * of T + 1 steps, a slow one of fewer, and of the last as soon as it is free, which may be after the result. What it throws
-   * rejects the call while the image is not done, and is ignored afterwards.
+   * Called with a copy of each step of each image as it is done; `index` is the image's place in the call. Nothing waits for it:
+   * while the promise that it gave for an image is pending, only the newest step of that image is kept for it. So a quick
+   * function hears of T + 1 steps, a slow one of fewer, and of the last as soon as it is free, which may be after the result.
+   * What it throws rejects the call while the image is not done, and is ignored afterwards.
    */
   onStep?: (step: TraceStep, index: number) => unknown;
 }

@@ -50,8 +50,7 @@ export class Journal implements Results {
 
   /**
    * Opens the file, or begins it where there is none. Throws `OUTPUT_FAILED` where it cannot be written or another process has
-   * it,
-   * and `INVALID_OPTION` where it is no file of results, or was made with other options or models.
+   * it, and `INVALID_OPTION` where it is no file of results, or was made with other options or models.
    */
   static async open(file: string, provenance: Provenance, { retryFailed = false } = {}): Promise<Journal> {
     await checkRegular(file, remedy);

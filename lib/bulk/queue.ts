@@ -45,7 +45,10 @@ const patience = { told: 2000, ended: 10_000 };
 
 /** A queue of BullMQ, asked so that a Redis that does not answer is an error. */
 export interface OpenQueue {
-  /** What `question` comes to. Throws `REDIS_UNAVAILABLE` where that fails, or takes longer than 10 seconds; after 2 that is told. */
+  /**
+   * Gives what `question` comes to. Throws `REDIS_UNAVAILABLE` where it fails or takes longer than 10 seconds; after 2 seconds a
+   * warning says that Redis does not answer.
+   */
   ask: <T>(question: (queue: Queue<JobData>) => Promise<T>) => Promise<T>;
   close: () => Promise<void>;
 }

@@ -42,9 +42,8 @@ const kind: FileKind = {
 };
 
 /**
- * The results as CSV, a row an image under a row of names, with a byte order mark where `bom` says so, by which Excel knows
- * that it is UTF-8. It follows the results: it is written whole when it is begun, then row by row. What a crash leaves out or
- * half
+ * The results as CSV, a row an image under a row of names, with a byte order mark where `bom` says so, by which Excel knows that
+ * it is UTF-8. It follows the results: it is written whole when it is begun, then row by row. What a crash leaves out or half
  * written is there after the next start.
  */
 export class Table {

@@ -113,8 +113,7 @@ function firstLine(message: string): string {
 }
 
 // A picture is decoded whole where it can be, since a decoder that shrinks on its own does not use the filter the model was
-// trained
-// with.
+// trained with.
 async function pixelsOf(bytes: Buffer, { smaller, isFloatGrey }: DecodingPlan, failOn: FailOnOptions): Promise<Pixels> {
   const upright = sharp(bytes, { failOn }).autoOrient();
   if (isFloatGrey) {

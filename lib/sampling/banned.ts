@@ -43,10 +43,8 @@ export class BanList {
 
   /**
    * The position among `drawn`, the positions of this row that were drawn just now, whose draw completes a banned word. To find
-   * it,
-   * all of `drawn` are masked and put back in ascending order: it is the one from which on the row violates. -1 where the row
-   * does
-   * not violate; a row that does, and was clean with all of them masked, always has such a position.
+   * it, all of `drawn` are masked and put back in ascending order: it is the one from which on the row violates. -1 where the row
+   * does not violate; a row that does, and was clean with all of them masked, always has such a position.
    */
   completing(tokens: ArrayLike<number>, drawn: readonly number[]): number {
     if (!this.violates(tokens)) return -1;

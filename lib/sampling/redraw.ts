@@ -18,9 +18,9 @@ export interface DrawnRows {
 const mostRedraws = 10_000;
 
 /**
- * Draws again what completes a banned word, with that token at probability 0, until no row has one. Where nothing is left
- * at a position, the token drawn before it is drawn again in its turn. Rows for which
- * there is no way are returned, each with the position at which its search ended.
+ * Draws again what completes a banned word, with that token at probability 0, until no row has one. Where nothing is left at a
+ * position, the token drawn before it is drawn again in its turn. Rows for which there is no way are returned, each with the
+ * position at which its search ended.
  */
 export async function redrawBanned(
   particles: NativeParticles,

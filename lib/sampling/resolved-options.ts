@@ -73,8 +73,7 @@ export function resolveOptions(options: InvertOptions, dllm: Dllm): ResolvedOpti
 
 /**
  * Validates the options of a call over many images, as {@link resolveOptions} does, with those that are of the whole call: the
- * most
- * rows of a forward, and whether results come in order. Throws `BATCH_TOO_LARGE` too.
+ * most rows of a forward, and whether results come in order. Throws `BATCH_TOO_LARGE` too.
  */
 export function resolveCallOptions(
   given: InvertAllOptions | AsFinishedOptions,

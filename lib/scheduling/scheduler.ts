@@ -110,10 +110,9 @@ const patience = 1000;
 /**
  * Spreads the images of all calls over the engines. Pictures are decoded ahead, as many as can be in flight and the memory for
  * them has room for. Images of equal options, from whichever calls, go through their steps together as a cohort. It has at most
- * half
- * of the rows that an engine may have, so that there are two, and one has the engine while the other's texts are decoded. As soon
- * as one has its results the next begins in its place. Calls take turns, and nothing overtakes an image that has its turn and
- * waits for room.
+ * half of the rows that an engine may have, so that there are two, and one has the engine while the other's texts are decoded. As
+ * soon as one has its results the next begins in its place. Calls take turns, and nothing overtakes an image that has its turn
+ * and waits for room.
  */
 export class Scheduler {
   readonly #lanes: Lane[];

@@ -19,7 +19,7 @@ export interface Inversion extends RewardValues {
   trace: TraceStep[];
   /** The seed it was made with. */
   seed: number | bigint;
-  /** Where the time went. */
+  /** How long it took, by stage. */
   timings: Timings;
   /** What a user should know, such as a prompt longer than CLIP reads; empty when all is well. */
   warnings: string[];
@@ -47,7 +47,7 @@ export interface Coupling {
   deviation: number;
 }
 
-/** One particle at the end. */
+/** One of the K particles after the last step. */
 export interface Particle extends RewardValues {
   /** The text of its tokens before the first stop token. */
   prompt: string;
@@ -79,7 +79,7 @@ export interface TraceStep extends RewardLists {
   logWeights: number[];
   /** Effective sample size, 1 to K. */
   ess: number;
-  /** Slot of this step that each slot of the next one continues [K]; the identity at the end. */
+  /** The slot of this step that each slot of the next one continues [K]: k for slot k in the last step. */
   ancestors: number[];
   /** Whether the particles were resampled: if not, ancestors are the identity and log-weights are carried over. */
   resampled: boolean;

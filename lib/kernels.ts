@@ -39,7 +39,7 @@ function checkType(logits: LogitsArray, type: LogitsType): void {
   if (!(logits instanceof wanted)) fail(`logits: must be a ${wanted.name} for type ${type}`);
 }
 
-/** Shape of the logits given to {@link coupling}. */
+/** The shape of the logits that {@link coupling} is given, and which positions count. */
 export interface CouplingOptions {
   /** N, rows of a state: 1 or more. */
   positions: number;
@@ -64,7 +64,7 @@ export interface CouplingResult {
   mean: number[];
   /** σ²: population variance of S over the same pairs. */
   variance: number[];
-  /** r_edit = 1 − (μ + σ). */
+  /** The disentanglement reward r_edit = 1 − (μ + σ), at most 1. */
   reward: number[];
   /** Entropy of each row [positions], in nats. */
   entropy: Float32Array[];
@@ -181,7 +181,7 @@ export function resample(
   logWeights: Float64Array,
   options: ResampleOptions,
 ): {
-  /** [K], each 0 to K − 1. */
+  /** The particle that each slot continues [K], 0 to K − 1. */
   ancestors: Int32Array;
   /** Effective sample size (Σw)² / Σw², 1 to K. */
   ess: number;

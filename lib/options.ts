@@ -17,10 +17,10 @@ export const deviceSchema = z.custom<Device>(
   'must be auto, cpu, cuda or cuda:<number>',
 );
 
-/** @internal Threads of an engine. */
+/** @internal How many threads an engine may have. */
 export const threadsSchema = integer(1, 256);
 
-/** @internal Bytes of decoded pictures at a time. */
+/** @internal How many bytes decoded pictures may take at a time. */
 export const maxPixelBytesSchema = integer(1, 2 ** 40);
 
 /** Options of one image. Defaults were chosen on the embedded demo models; a model's `fkinv.json` may have its own. */
@@ -91,7 +91,7 @@ export interface InvertAllOptions extends InvertOptions {
 
 /** Options of {@link Inverter.invertAll} for results as they finish, each with its image's place. */
 export interface AsFinishedOptions extends Omit<InvertAllOptions, 'ordered'> {
-  /** Results as they finish. */
+  /** `false`: each result comes as soon as it is there, whatever its image's place. */
   ordered: false;
 }
 

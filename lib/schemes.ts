@@ -1,6 +1,6 @@
 // Names that the engine knows too, in the header that each list names; it refuses any other.
 
-/** Which positions open first (open.h). */
+/** The orders in which positions may open (open.h). */
 export const orders = ['random', 'confidence', 'entropy', 'margin'] as const;
 /**
  * Which masked positions open at a step: `random` each by chance (MDLM), the others equal counts a step, most certain

@@ -13,11 +13,11 @@ export interface Outputs {
   table: Table | undefined;
 }
 
-/** What a batch is told and tells. */
+/** The signals that end a batch, and the functions that it calls as it goes on. */
 export interface Watch {
   /** Once aborted, no more images are begun; those that were are finished. */
   stop: AbortSignal;
-  /** Once aborted, nothing is finished any more. */
+  /** Once aborted, the batch ends at once: images that were begun are not finished. */
   abort: AbortSignal;
   onSkip: () => void;
   /** Called when a record is on the disk. */
@@ -103,7 +103,7 @@ class Writer {
     private readonly onFailure: (error: unknown) => void,
   ) {}
 
-  /** Resolves when there is room for the next. */
+  /** Takes a record to write; resolves when there is room for the next. */
   async add(record: ImageRecord): Promise<void> {
     this.#waiting.push(record);
     this.#writing ??= this.#write();

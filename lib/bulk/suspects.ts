@@ -33,7 +33,7 @@ type Taker = Pick<Worker, 'concurrency'>;
 
 /** Lets jobs into a worker side by side, and suspects only one at a time with nothing beside. */
 export class Company {
-  /** How many jobs are in. */
+  /** How many jobs are being done. */
   #inside = 0;
   /** Whether a suspect is in, or waits until the others are out. */
   #isReserved = false;
@@ -45,7 +45,7 @@ export class Company {
     private readonly concurrency: number,
   ) {}
 
-  /** How many jobs are in. */
+  /** How many jobs the worker does now. */
   get size(): number {
     return this.#inside;
   }

@@ -19,7 +19,7 @@ export interface WorkOptions extends QueueAddress {
   results: string | undefined;
   /** Folders whose files jobs may name; undefined where they may name any. */
   roots: readonly string[] | undefined;
-  /** Jobs at the same time. */
+  /** The most jobs that are done at the same time. */
   concurrency: number;
   /** Milliseconds after which the jobs of a worker that is silent are another's. */
   lockDuration: number;

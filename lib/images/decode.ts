@@ -124,7 +124,7 @@ async function pixelsOf(bytes: Buffer, { smaller, isFloatGrey }: DecodingPlan, f
   return toPixels(upright.flatten({ background: '#ffffff' }).toColourspace('srgb'));
 }
 
-/** Pixels between two turns of the event loop. */
+/** Pixels that are converted before the event loop gets a turn. */
 const pixelsAtATime = 2 ** 20;
 
 /**

@@ -179,7 +179,7 @@ export interface NativeParticleOptions {
   /** 1 keeps all tokens. */
   topP: number;
   order: Order;
-  /** `length` for one block. */
+  /** Positions of a block: `length` where there is one block. */
   blockLength: number;
   scheme: ResamplingScheme;
   essThreshold: number;
@@ -189,7 +189,7 @@ export interface NativeParticleOptions {
   seeds: BigUint64Array;
 }
 
-/** Why an image cannot go on; the others do. */
+/** Why one image cannot go on. The others go on without it. */
 export interface NativeFailure {
   image: number;
   code: ErrorCode;
@@ -213,13 +213,13 @@ export interface NativeTexts {
   textOf: Int32Array;
 }
 
-/** What a step comes to. */
+/** The rewards and weights of a step, and the states that it proposes. */
 export interface NativeOutcome {
   /** Values [guesses · particles] of each reward, by its name. */
   rewards: Record<string, Float64Array>;
   /** [particles], before resampling */
   logWeights: Float64Array;
-  /** [images] */
+  /** [images] the effective sample size of each image, before resampling */
   ess: Float64Array;
   failures: NativeFailure[];
   /** Not in the last step. Its tokens are final once accept() was called. */

@@ -15,7 +15,7 @@ export class Listener {
   #isDone = false;
   #isTelling = false;
   #newest: TraceStep | undefined;
-  /** Called as soon as the caller ends the image. */
+  /** Called as soon as the image is ended. */
   onEnded: () => void = () => undefined;
   /** Called with the reason as soon as the sampler leaves the image out: its cohort, which goes on without it, may take long. */
   onLeftOut: (why: FkinvError | Ended) => void = () => undefined;
@@ -35,7 +35,7 @@ export class Listener {
     this.onEnded();
   }
 
-  /** Throws what the caller has ended the image with, if it has. */
+  /** Throws the reason that the image was ended with, if it was. */
   throwIfAborted(): void {
     if (this.#ended !== undefined) throw this.#ended.reason;
   }

@@ -59,7 +59,7 @@ export async function sample(
   }
 }
 
-/** What one call of {@link sample} goes through. */
+/** The state of one call of {@link sample}, whose methods are its stages. */
 class Sampling {
   readonly #traces: TraceStep[][];
   /** Why each image is left out; undefined for one that goes on. */

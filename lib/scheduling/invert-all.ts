@@ -19,14 +19,14 @@ import { validate } from '../util/validate';
 
 /** An image of {@link Inverter.invertAll} with options of its own, which go before the call's. */
 export interface ImageJob extends ImageOptions {
-  /** The image, or several as one reference. */
+  /** The image, or a list of at least one whose CLIP embeddings are averaged to one reference. */
   image: ImageInput | readonly ImageInput[];
 }
 
 /** What {@link Inverter.invertAll} takes for each image. */
 export type ImageItem = ImageInput | readonly ImageInput[] | ImageJob;
 
-/** Images, synchronous or asynchronous. */
+/** The images that {@link Inverter.invertAll} takes: an iterable or async iterable of items, or of promises of items. */
 export type ImageItems = Iterable<ImageItem | PromiseLike<ImageItem>> | AsyncIterable<ImageItem>;
 
 /** A call over many images: what its options come to, and what it runs on. */

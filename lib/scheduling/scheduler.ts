@@ -8,7 +8,7 @@ import type { Models } from '../models/replicas';
 import { onAbort } from '../util/abort';
 import { invertTogether, prepare, type Job, type Prepared } from './together';
 
-/** What an image comes to. */
+/** What an image gives: its inversion, or the error that it failed with. */
 export type Result = Inversion | FkinvError;
 
 /** A job from when it is added until its caller has the result. */
@@ -43,11 +43,11 @@ interface Cohort {
   cap: number;
 }
 
-/** What a call is held to. */
+/** The limits of a call, and what may end it or record it. */
 export interface CallOptions {
   /** The most rows in flight on an engine with its images among them. */
   rows: number;
-  /** Ends all of its images. */
+  /** Ends all images of the call when it is aborted. */
   signal?: AbortSignal;
   /** The most images of calls with such a limit that wait for their turn; one more is refused. */
   maxQueue?: number;

@@ -12,7 +12,7 @@ export interface RewardValues extends ClipValues, EditValues {}
 
 export const rewards = [clip, edit] as const;
 
-/** The rewards of each particle. */
+/** For each reward, its values for all particles [K]. */
 export type RewardLists = { [Field in keyof RewardValues]: number[] };
 
 /** Compiles where the two interfaces name what the list does, no more and no less. */

@@ -2,7 +2,7 @@
 import { exitCodes, reportError } from './cli/report';
 import { run } from './cli/run';
 
-// Whoever reads what is told of the progress may go away: the work goes on.
+// Whoever reads the progress on stderr may go away; the work goes on all the same.
 process.stderr.on('error', () => undefined);
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code === 'EPIPE') process.exit(exitCodes.done); // the reader has enough, as `head` does

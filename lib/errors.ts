@@ -54,12 +54,12 @@ export const errorCodes = {
   INTERNAL: 'A fault of this package: please report it with the message.',
 } as const;
 
-/** One of the keys of {@link errorCodes}. */
+/** The code of an {@link FkinvError}: one of the keys of {@link errorCodes}. */
 export type ErrorCode = keyof typeof errorCodes;
 
 /** The one error this package throws or rejects with; what it came from is its `cause`. */
 export class FkinvError extends Error {
-  /** `FkinvError`. */
+  /** The name of the class, `FkinvError`. */
   override readonly name = 'FkinvError';
   /** What kind of failure it is: stable, for programs. */
   readonly code: ErrorCode;

@@ -19,7 +19,7 @@ export interface Inversion extends RewardValues {
   trace: TraceStep[];
   /** The seed it was made with. */
   seed: number | bigint;
-  /** Where the time went. */
+  /** How long it took, by stage. */
   timings: Timings;
   /** What a user should know, such as a prompt longer than CLIP reads; empty when all is well. */
   warnings: string[];
@@ -29,7 +29,7 @@ export interface Inversion extends RewardValues {
 export interface Finished {
   /** The image's place in the iterable. */
   index: number;
-  /** What it came to. */
+  /** The image's inversion, or the error that it failed with. */
   result: Inversion | FkinvError;
 }
 
@@ -43,13 +43,13 @@ export interface Coupling {
   counted: boolean[];
   /** μ: mean of S_ij over the pairs i ≠ j of counted positions. */
   mean: number;
-  /** σ: deviation (population) of the same. */
+  /** σ: population standard deviation of S_ij over the same pairs. */
   deviation: number;
 }
 
-/** One particle at the end. */
+/** One of the K particles after the last step. */
 export interface Particle extends RewardValues {
-  /** Its text. */
+  /** The text of its tokens before the first stop token. */
   prompt: string;
   /** Σ λ·r of the rewards, λ_CLIP·rewardClip + λ_edit·rewardEdit: what the particles are ranked by. */
   reward: number;
@@ -68,7 +68,7 @@ export interface Particle extends RewardValues {
 export interface TraceStep extends RewardLists {
   /** Steps done: 0 at t = T, T at the end. */
   step: number;
-  /** T. */
+  /** T: all steps. */
   steps: number;
   /** Distinct states: 1 at the start, K at most. The dLLM ran those that the step before did not have. */
   states: number;
@@ -79,7 +79,7 @@ export interface TraceStep extends RewardLists {
   logWeights: number[];
   /** Effective sample size, 1 to K. */
   ess: number;
-  /** Slot of this step that each slot of the next one continues [K]; the identity at the end. */
+  /** The slot of this step that each slot of the next one continues [K]: k for slot k in the last step. */
   ancestors: number[];
   /** Whether the particles were resampled: if not, ancestors are the identity and log-weights are carried over. */
   resampled: boolean;
@@ -89,11 +89,14 @@ export interface TraceStep extends RewardLists {
 
 /** Milliseconds and calls by stage. */
 export interface Timings {
-  /** Milliseconds that its pictures took to decode, and from its turn for the engine to its result. */
+  /** Milliseconds that its pictures took to decode, plus those from its turn for the engine to its result. */
   total: number;
   /** Images that went through the steps together: the stages are of all of them. */
   images: number;
-  /** Forwards of the dLLM, a row each, of all of them: one for each distinct state of a step that the step before did not have. */
+  /**
+   * Forwards of the dLLM for all of these images, of one row each: one for each distinct state that the step before did not
+   * have.
+   */
   forwards: number;
   /**
    * `decodeImage`, `encodeImage`, then for all steps together: `denoise` (the dLLM), `pass` (the one read of the logits),
@@ -102,7 +105,7 @@ export interface Timings {
   stages: Record<
     string,
     {
-      /** Milliseconds, of all its calls together. */
+      /** Milliseconds of all its calls together. */
       ms: number;
       /** How often it ran. */
       calls: number;

@@ -37,22 +37,28 @@ export interface LoadOptions {
   dllm?: string | URL;
   /** Folder of the CLIP that guides, a path or `file:` URL; default the embedded demo model. */
   clip?: string | URL;
-  /** Threads of the engine, 1 to 256; default the processors that the process may use, quotas of control groups included, at most 8. Results do not depend on it. A GPU is driven by one. */
+  /**
+   * Threads of the engine, 1 to 256; default the processors that the process may use, quotas of control groups included, at most
+   * 8. Results do not depend on it. A GPU is driven by one thread, whatever this says.
+   */
   threads?: number;
-  /** `cpu`, `cuda` (every GPU that can be used), `cuda:1` and so on (that one), or `auto`, the default: as `cuda` where there is a GPU that can be used, else the CPU. */
+  /**
+   * What the engine runs on: `cpu`, `cuda` (every GPU that can be used), `cuda:1` and so on (that one), or `auto`, the default:
+   * as `cuda` where there is a GPU that can be used, else the CPU.
+   */
   device?: Device;
   /**
    * Whether a GPU runs the dLLM by CUDA graphs: captured once for each length of its rows, at most 16, and replayed with one
-   * launch for the whole model. It needs a model all of whose nodes run there, or fails with `MODEL_INVALID`. Without effect on
-   * the CPU. Default false.
+   * launch for the whole model. A model some of whose nodes do not run on the GPU is refused with `MODEL_INVALID`. On the CPU it
+   * has no effect. Default false.
    */
   cudaGraphs?: boolean;
   /** Calls of `invert` that may wait for their turn: one more is refused with `QUEUE_FULL`. 1 to 1000000; default 1000. */
   maxQueue?: number;
   /**
-   * Bytes that decoded pictures may take at a time, with what their decoder holds: others wait with decoding, and one that takes more is decoded
-   * alone, whole. Files that are being read have a quarter as much beside it. 1 to 2⁴⁰; default 512 MiB, or an eighth of the memory, limits of
-   * control groups included, if that is less. Results do not depend on it.
+   * Bytes that decoded pictures may take at a time, with what their decoder holds: others wait to be decoded, and one that takes
+   * more is decoded alone. Files that are being read may take a quarter as much beside it. 1 to 2⁴⁰; default 512 MiB, or an
+   * eighth of the memory, limits of control groups included, if that is less. Results do not depend on it.
    */
   maxPixelBytes?: number;
   /**
@@ -91,14 +97,14 @@ export class Inverter {
   readonly #scheduler: Scheduler;
   readonly #maxQueue: number;
   #disposal: Promise<void> | undefined;
-  /** Ends what waits for something else than the engine. */
+  /** Aborted by {@link dispose}, to end what waits for anything but the engine. */
   readonly #end = new AbortController();
 
   private constructor(
     engines: Replicas,
     limits: Pick<z.output<typeof loadSchema>, 'maxQueue' | 'maxPixelBytes' | 'onWarning'>,
   ) {
-    // A program without types can call it.
+    // A program without types can call the constructor.
     if (!((engines as unknown) instanceof Replicas)) {
       throw new FkinvError('INVALID_OPTION', 'new Inverter: use await Inverter.load() instead');
     }
@@ -128,7 +134,7 @@ export class Inverter {
     }
   }
 
-  /** What it runs on: `cpu`, or a GPU as `cuda:0`, or several as `cuda:0, cuda:1`. */
+  /** The device that it runs on: `cpu`, a GPU as `cuda:0`, or several as `cuda:0, cuda:1`. */
   get device(): string {
     return this.#engines.device;
   }
@@ -178,10 +184,11 @@ export class Inverter {
 
   /**
    * Does what {@link invert} does, on the first of several GPUs, and records where its time goes: each kernel, each run of a
-   * model, the work on text and images, the steps. Then it measures what the machine can do, for half a second, in 256 MiB of memory, on a GPU in 1 GiB of its own. Other calls that run at
-   * the same time are not recorded, and pay nothing; what they take of the machine is in the times all the same.
+   * model, the work on text and images, the steps. Then it measures for half a second what the machine can do, in 256 MiB of
+   * memory, or in 1 GiB of a GPU's own. Other calls that run at the same time are not recorded, and are no slower for it; what
+   * they take of the machine is in the times all the same.
    * @param image - An image, or a list of at least one.
-   * @param options - As {@link invert}'s.
+   * @param options - The same options as {@link invert} has.
    * @returns The inversion, and where its time went; {@link chromeTrace} makes a file for Perfetto of it.
    * @throws FkinvError as {@link invert}
    */
@@ -194,7 +201,7 @@ export class Inverter {
     const [spans, limits] = await this.#guard(signal, async () => {
       const taken = await recording.takeEngineSpans(engine);
       const measured = await engine.measureLimits();
-      this.#checkDisposed(); // that nothing stops it is no reason to give what is no longer wanted
+      this.#checkDisposed(); // nothing stops the measuring, but its result may be wanted no longer
       signal?.throwIfAborted();
       return [taken, measured];
     });
@@ -202,21 +209,21 @@ export class Inverter {
   }
 
   /**
-   * Recovers a prompt of each of `images`, several in flight together: their particles share every forward. Results come in
-   * the images' order, or with `ordered: false` as they finish, each with its image's place; an image that fails gives its
-   * error. An image may be given with options of its own, `{ image, seed, … }`; those of equal options but for the seed share
-   * forwards, with those of other calls too. An image that is done makes room for the next. Images are read ahead of the
-   * results that were given, at most three times as many as can be in flight (twice with `ordered: false`); stopping early closes the source, and nothing
-   * goes on.
+   * Recovers a prompt of each of `images`, several in flight together: their particles share every forward. Results come in the
+   * images' order, or with `ordered: false` as they finish, each with its image's place; an image that fails gives its error. An
+   * image may be given with options of its own, `{ image, seed, … }`; those of equal options but for the seed share forwards,
+   * with those of other calls too. An image that is done makes room for the next. Images are read ahead of the results that were
+   * given, at most three times as many as can be in flight (twice with `ordered: false`). Stopping early closes the source, and
+   * nothing goes on.
    * @param images - Any iterable or async iterable of images, of lists of images (one reference each) and of images with options.
-   * @param options - Of every image that has none of its own.
+   * @param options - Options of every image; those that an image has itself come before them.
    * @returns The results, an {@link Inversion} or an {@link FkinvError} an image; as they finish, a {@link Finished} each.
    * @throws FkinvError for the options of the call as {@link invert} does, at once; `INPUT_FAILED` when the iterable
    *   throws, once the images before it are done; `ABORTED` and `DISPOSED`, which end the iteration once the results that
    *   are done were given
    */
   invertAll(images: ImageItems, options: AsFinishedOptions): AsyncGenerator<Finished, void, undefined>;
-  /** In the images' order. */
+  /** Recovers a prompt of each of `images`, with results in the images' order. */
   invertAll(images: ImageItems, options?: InvertAllOptions): AsyncGenerator<Inversion | FkinvError, void, undefined>;
   invertAll(
     images: ImageItems,
@@ -246,7 +253,7 @@ export class Inverter {
     }
   }
 
-  /** Runs `work`; whatever it fails with, a disposal or an abort is the reason if there was one. */
+  /** Runs `work`; where it fails after a disposal or an abort, the error is that, whatever `work` failed with. */
   async #guard<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
     try {
       signal?.throwIfAborted();
@@ -289,7 +296,7 @@ export class Inverter {
     return this.#disposal;
   }
 
-  /** {@link dispose}, for `await using`. */
+  /** Calls {@link dispose}, for `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.dispose();
   }
@@ -309,7 +316,7 @@ async function loadOnto(
   return { engine, clip: loadedClip, dllm: await Dllm.load(engine, dllm, loadedClip, cudaGraphs) };
 }
 
-/** @internal Defaults of a manifest that never work together are its fault, and no caller's. Throws `MODEL_INVALID`. */
+/** @internal Throws `MODEL_INVALID` where defaults of a manifest never work together: that is its fault, and no caller's. */
 export function checkDefaults(dllm: Dllm, folder: ModelFolder): void {
   if (Object.keys(dllm.defaults).length === 0) return;
   try {

@@ -39,7 +39,7 @@ function checkType(logits: LogitsArray, type: LogitsType): void {
   if (!(logits instanceof wanted)) fail(`logits: must be a ${wanted.name} for type ${type}`);
 }
 
-/** Shape of the logits given to {@link coupling}. */
+/** The shape of the logits that {@link coupling} is given, and which positions count. */
 export interface CouplingOptions {
   /** N, rows of a state: 1 or more. */
   positions: number;
@@ -49,19 +49,22 @@ export interface CouplingOptions {
   type?: LogitsType;
   /** Which positions count in mean and variance [states, positions], non-zero where they do; default all. */
   counted?: Uint8Array;
-  /** Default the best that this processor has, or what the environment variable `FKINV_INSTRUCTION_SET` names. */
+  /**
+   * Instructions to run in; default what the environment variable `FKINV_INSTRUCTION_SET` names, else the best that this
+   * processor has.
+   */
   instructionSet?: InstructionSet;
 }
 
-/** Entry q of every list is of state q. */
+/** Similarity and row statistics of each state: entry q of every list belongs to state q. */
 export interface CouplingResult {
   /** S = P̂P̂ᵀ with P̂ = softmax(logits) [positions · positions], row-major. */
   gram: Float32Array[];
   /** μ of S over the pairs i ≠ j of counted positions; 0 where fewer than two count. */
   mean: number[];
-  /** σ², the population variance of the same. */
+  /** σ²: population variance of S over the same pairs. */
   variance: number[];
-  /** r_edit = 1 − (μ + σ). */
+  /** The disentanglement reward r_edit = 1 − (μ + σ), at most 1. */
   reward: number[];
   /** Entropy of each row [positions], in nats. */
   entropy: Float32Array[];
@@ -104,17 +107,20 @@ export interface DrawOptions {
   vocab: number;
   /** τ: 0 (the argmax, lowest id on ties) or 0.06 to 10; default 1. */
   temperature?: number;
-  /** The k most probable tokens only; default all. */
+  /** Draw from the k most probable tokens only: 1 to 2²⁴; default all. */
   topK?: number;
-  /** The fewest tokens whose tempered mass reaches p, after topK. Above 0, to 1; default 1, all. */
+  /** Draw from the fewest tokens whose tempered mass reaches p, after topK. Above 0, to 1; default 1, all. */
   topP?: number;
   /** Type of the logits; default `float32`. */
   type?: LogitsType;
-  /** Uniforms in [0, 1), one a row: which tile of 1024 columns. */
+  /** A uniform in [0, 1) for each row, which chooses the tile of 1024 columns. */
   u: Float64Array;
-  /** Uniforms in [0, 1), one a row: which token in the tile. */
+  /** A uniform in [0, 1) for each row, which chooses the token in the tile. */
   uInside: Float64Array;
-  /** Default the best that this processor has, or what the environment variable `FKINV_INSTRUCTION_SET` names. */
+  /**
+   * Instructions to run in; default what the environment variable `FKINV_INSTRUCTION_SET` names, else the best that this
+   * processor has.
+   */
   instructionSet?: InstructionSet;
 }
 
@@ -133,7 +139,8 @@ const drawSchema = z.strictObject({
 });
 
 /**
- * One token a row of `logits` [rows, vocab] from softmax(logits/τ) over what topK and topP keep, by inverse CDF on two levels: exact in the tail.
+ * Draws one token for each row of `logits` [rows, vocab] from softmax(logits/τ) over what topK and topP keep, by inverse CDF on
+ * two levels, which is exact in the tail.
  * @param logits - [rows, vocab], row-major; −inf suppresses a token.
  * @param options - How to draw, and two uniforms a row.
  * @returns A token id of each row [rows], 0 to vocab − 1.
@@ -152,7 +159,7 @@ export function draw(logits: LogitsArray, options: DrawOptions): Int32Array {
 
 /** How {@link resample} draws. */
 export interface ResampleOptions {
-  /** How ancestors are drawn; none by default. */
+  /** How ancestors are drawn; it must be given. */
   scheme: ResamplingScheme;
   /** K uniforms in [0, 1); `systematic` reads the first only. */
   u: Float64Array;
@@ -164,7 +171,7 @@ const resampleSchema = z.strictObject({
 });
 
 /**
- * Ancestors of K particles with log-weights `logWeights` [K], and the effective sample size.
+ * Draws the ancestors of K particles by their log-weights [K], and computes the effective sample size.
  * @param logWeights - [K], in nats; −inf is a weight of 0.
  * @param options - The scheme and its uniforms.
  * @returns The particle that each of the K slots continues, and how many particles the weights are worth.
@@ -174,7 +181,7 @@ export function resample(
   logWeights: Float64Array,
   options: ResampleOptions,
 ): {
-  /** [K], each 0 to K − 1. */
+  /** The particle that each slot continues [K], 0 to K − 1. */
   ancestors: Int32Array;
   /** Effective sample size (Σw)² / Σw², 1 to K. */
   ess: number;
@@ -192,7 +199,7 @@ function words(name: string, values: ArrayLike<number>, count: number): Uint32Ar
 }
 
 /**
- * Philox4x32-10: four random 32-bit words of a counter of four words and a key of two.
+ * Philox4x32-10 (Salmon et al., 2011): four random 32-bit words for a counter of four words and a key of two.
  * @param counter - Four words, 0 to 2³² − 1.
  * @param key - Two words, 0 to 2³² − 1.
  * @returns Four words.

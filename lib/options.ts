@@ -6,8 +6,8 @@ import { orders, resamplingSchemes, type Order, type ResamplingScheme } from './
 import { integer, number } from './util/validate';
 
 /**
- * What is run on: `cpu`; `cuda`, which is every GPU that can be used, or `cuda:1` and so on, that GPU alone, as CUDA counts
- * them; `auto`, which is `cuda` where there is a GPU that can be used, else `cpu`.
+ * The device that models run on: `cpu`; `cuda`, which is every GPU that can be used; `cuda:1` and so on, that GPU alone, as CUDA
+ * counts them; `auto`, which is `cuda` where there is a GPU that can be used, else `cpu`.
  */
 export type Device = 'auto' | 'cpu' | 'cuda' | `cuda:${number}`;
 
@@ -17,10 +17,10 @@ export const deviceSchema = z.custom<Device>(
   'must be auto, cpu, cuda or cuda:<number>',
 );
 
-/** @internal Threads of an engine. */
+/** @internal How many threads an engine may have. */
 export const threadsSchema = integer(1, 256);
 
-/** @internal Bytes of decoded pictures at a time. */
+/** @internal How many bytes decoded pictures may take at a time. */
 export const maxPixelBytesSchema = integer(1, 2 ** 40);
 
 /** Options of one image. Defaults were chosen on the embedded demo models; a model's `fkinv.json` may have its own. */
@@ -30,7 +30,10 @@ export interface ImageOptions extends RewardOptions {
    * 28, or the limit if that is less. Not with `template`.
    */
   length?: number;
-  /** Positions at the start that cannot end the prompt. 1 to `length`; default 4, or `length` if that is less. Equal to `length` it is an exact budget. */
+  /**
+   * Positions at the start that cannot end the prompt. 1 to `length`; default 4, or `length` if that is less. Where it equals
+   * `length`, every prompt has exactly so many tokens.
+   */
   minLength?: number;
   /** Fixed text around and between free spans of tokens: `"a photo of [6], [10] at dusk"`; `[[` is a literal `[`. The prompt contains the fixed text verbatim. Default none: all positions are free. */
   template?: string;
@@ -67,10 +70,10 @@ export interface InvertOptions extends ImageOptions {
   /** Aborts the call: it rejects with code `ABORTED` and the signal's reason as its cause. */
   signal?: AbortSignal;
   /**
-   * Told of the steps of each image as they are done, in copies; `index` is the image's place in the call. Nothing waits for it:
-   * while the promise that it gave for an image is pending, only the newest step of that image is kept for it. So one that is quick hears
-   * of T + 1 steps, a slow one of fewer, and of the last as soon as it is free, which may be after the result. What it throws
-   * rejects the call while the image is not done, and is ignored afterwards.
+   * Called with a copy of each step of each image as it is done; `index` is the image's place in the call. Nothing waits for it:
+   * while the promise that it gave for an image is pending, only the newest step of that image is kept for it. So a quick
+   * function hears of T + 1 steps, a slow one of fewer, and of the last as soon as it is free, which may be after the result.
+   * What it throws rejects the call while the image is not done, and is ignored afterwards.
    */
   onStep?: (step: TraceStep, index: number) => unknown;
 }
@@ -88,7 +91,7 @@ export interface InvertAllOptions extends InvertOptions {
 
 /** Options of {@link Inverter.invertAll} for results as they finish, each with its image's place. */
 export interface AsFinishedOptions extends Omit<InvertAllOptions, 'ordered'> {
-  /** Results as they finish. */
+  /** `false`: each result comes as soon as it is there, whatever its image's place. */
   ordered: false;
 }
 

@@ -1,6 +1,6 @@
 // Names that the engine knows too, in the header that each list names; it refuses any other.
 
-/** Which positions open first (open.h). */
+/** The orders in which positions may open (open.h). */
 export const orders = ['random', 'confidence', 'entropy', 'margin'] as const;
 /**
  * Which masked positions open at a step: `random` each by chance (MDLM), the others equal counts a step, most certain
@@ -13,14 +13,14 @@ export type Order = (typeof orders)[number];
 /** How ancestors are drawn from the weights (resample.h). */
 export const resamplingSchemes = ['multinomial', 'stratified', 'residual', 'systematic'] as const;
 /**
- * How K ancestors are drawn in proportion to the weights: `multinomial` independently, `stratified` one from each K-th of
- * their sum, `systematic` the same with one random number, `residual` the whole multiples first and the rest by chance. Equal
- * weights keep every particle in all but the first.
+ * How K ancestors are drawn in proportion to the weights: `multinomial` independently, `stratified` one from each K-th of their
+ * sum, `systematic` likewise but with one random number for all of them, `residual` the whole multiples first and the rest by
+ * chance. Equal weights keep every particle in all schemes but `multinomial`.
  * @useDeclaredType
  */
 export type ResamplingScheme = (typeof resamplingSchemes)[number];
 
-/** What the vectorised kernels are compiled for (instruction_set.h), the best last. */
+/** The instruction sets that the vectorised kernels are compiled for (instruction_set.h), the best one last. */
 export const instructionSets = ['baseline', 'avx2', 'avx512'] as const;
 /**
  * Instructions that the kernels run in: `avx2` (with FMA and F16C) and `avx512` (AVX-512F) of x86-64, and `baseline`, what

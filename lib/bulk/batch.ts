@@ -6,21 +6,21 @@ import { recordOf, type ImageRecord, type Provenance } from './record';
 import type { Sidecars } from './sidecars';
 import type { Table } from './table';
 
-/** Where the results go. */
+/** The files that the results are written to. */
 export interface Outputs {
   results: Results;
   sidecars: Sidecars | undefined;
   table: Table | undefined;
 }
 
-/** What a batch is told and tells. */
+/** The signals that end a batch, and the functions that it calls as it goes on. */
 export interface Watch {
-  /** Ends the inputs: what was begun is finished. */
+  /** Once aborted, no more images are begun; those that were are finished. */
   stop: AbortSignal;
-  /** Ends all at once. */
+  /** Once aborted, the batch ends at once: images that were begun are not finished. */
   abort: AbortSignal;
   onSkip: () => void;
-  /** A record is on the disk. */
+  /** Called when a record is on the disk. */
   onRecord: (record: ImageRecord) => void;
 }
 
@@ -37,7 +37,7 @@ export async function runBatch(
   watch: Watch,
 ): Promise<void> {
   const { results, sidecars } = outputs;
-  /** Read and not done. */
+  /** The images that were read and are not done, by their indices in the call. */
   const open = new Map<number, string>();
   const seen = new Set<string>();
   const failure = new AbortController();
@@ -61,7 +61,7 @@ export async function runBatch(
   const signal = AbortSignal.any([watch.abort, failure.signal]);
   try {
     for await (const { index, result } of inverter.invertAll(source(), { ...options, signal, ordered: false })) {
-      // Of the machine, and of no image: what is not done then is done by a rerun.
+      // This fault is the machine's and no image's, so it makes no record: a rerun does what is not done.
       if (result instanceof FkinvError && result.code === 'CUDA_FAILED') throw result;
       const image = open.get(index) ?? '';
       open.delete(index);
@@ -74,7 +74,10 @@ export async function runBatch(
   }
 }
 
-/** What of `items` comes before the signal; one that is waited for then is left, and its end with it. */
+/**
+ * Gives what of `items` comes before the signal. An item that is waited for at that time is given up, and the iterator is not
+ * closed.
+ */
 async function* untilAborted<T>(items: AsyncIterable<T>, signal: AbortSignal): AsyncGenerator<T, void, undefined> {
   const iterator = items[Symbol.asyncIterator]();
   const ended = new Promise<undefined>((resolve) => {
@@ -100,7 +103,7 @@ class Writer {
     private readonly onFailure: (error: unknown) => void,
   ) {}
 
-  /** Resolves when there is room for the next. */
+  /** Takes a record to write; resolves when there is room for the next. */
   async add(record: ImageRecord): Promise<void> {
     this.#waiting.push(record);
     this.#writing ??= this.#write();

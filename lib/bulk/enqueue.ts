@@ -7,7 +7,7 @@ export interface EnqueueOptions {
   attempts: number;
   /** Milliseconds before the second attempt; before each later one twice as many. */
   backoff: number;
-  /** Failed jobs are put back. */
+  /** Whether failed jobs are put back into the queue. */
   retryFailed: boolean;
 }
 
@@ -17,7 +17,7 @@ export interface Found {
   failed: number;
 }
 
-/** Jobs that are asked for, or put into a queue, at a time. */
+/** How many jobs Redis is asked about, or given, at a time. */
 export const bulk = 1000;
 
 /** Puts these jobs into the queue, at most {@link bulk}; those that are there stay as they are, but for failed ones. */

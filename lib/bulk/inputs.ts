@@ -21,7 +21,10 @@ const otherExtensions = new Set(
   ).split(' '),
 );
 
-/** Whether `file` is an image that is decoded by its extension, in any case; what macOS notes of one in `._cat.jpg` is none. */
+/**
+ * Whether the extension of `file`, in any case, is that of a format that is decoded; `._cat.jpg`, in which macOS keeps notes on
+ * an image, is none.
+ */
 export function isImage(file: string): boolean {
   return extensions.has(extensionOf(file)) && !path.basename(file).startsWith('._');
 }
@@ -37,9 +40,9 @@ export const stdinInput = '-';
 export interface InputOptions {
   /** Whether the files of a list stand between NULs, as `find -print0` writes them, and not on lines. */
   nullSeparated?: boolean;
-  /** A folder that cannot be read is left out. */
+  /** Called with the reason where a folder cannot be read, which is left out. */
   onUnreadable?: (message: string) => void;
-  /** An image of a format that is not decoded is left out. */
+  /** Called with an image of a format that is not decoded, which is left out. */
   onLeftOut?: (file: string) => void;
 }
 
@@ -103,9 +106,9 @@ export async function* imagesOf(
   }
 }
 
-/** The files that a list names. A byte order mark, as some editors put before it, is of none of them. */
+/** The files that a list names. A byte order mark, which some editors put before a list, is no part of the first name. */
 async function* listOf(list: Readable, nullSeparated: boolean): AsyncGenerator<string, void, undefined> {
-  const decoder = new TextDecoder(); // which drops the byte order mark
+  const decoder = new TextDecoder(); // it drops the byte order mark
   const separator = nullSeparated ? '\0' : '\n';
   const nameOf = (line: string): string => (nullSeparated ? line : line.replace(/\r$/, ''));
   let rest = '';
@@ -127,7 +130,7 @@ async function* walk(
     onUnreadable?.(`cannot read the folder: ${messageOf(cause)}`);
     return [];
   });
-  // By code units: the same order on every machine, whatever its locale.
+  // They are sorted by code units, which gives the same order on every machine, whatever its locale.
   entries.sort((a, b) => (a.name < b.name ? -1 : 1));
   for (const entry of entries) {
     const file = path.join(folder, entry.name);
@@ -141,7 +144,10 @@ function isOther(file: string): boolean {
   return otherExtensions.has(extensionOf(file)) && !path.basename(file).startsWith('._');
 }
 
-/** Whether a link leads to a file, or to nothing: then its image is one that cannot be read. */
+/**
+ * Whether a link leads to a file. One that leads to nothing counts as a file too, so that it is reported as an image that
+ * cannot be read.
+ */
 async function isFile(file: string): Promise<boolean> {
   const found = await stat(file).catch(() => undefined);
   return found?.isFile() ?? true;

@@ -3,7 +3,7 @@ import path from 'node:path';
 import { replaceFile, type FileKind } from '../files/write-file';
 import { isOfRecords, type ImageRecord } from './record';
 
-/** Bytes of a name that every file system takes, with its ending. */
+/** Bytes of a name, ending included, that every file system takes. */
 const longestName = 200;
 
 /**
@@ -16,7 +16,7 @@ export function resultNameOf(id: string): string {
     return /[a-z\d_.-]/.test(character) ? character : `%${byte.toString(16).padStart(2, '0')}`;
   }).join('');
   if (encoded.length <= longestName) return `${encoded}.json`;
-  // No shorter name has a ~.
+  // The ~ keeps it apart from names that are not shortened: those have none, since it is percent-encoded.
   return `${encoded.slice(0, 100)}~${createHash('sha256').update(id).digest('hex')}.json`;
 }
 

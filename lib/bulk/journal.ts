@@ -6,19 +6,19 @@ import { outputFailed, syncFolderOf, writeAll } from '../files/disk';
 import { checkRegular, holdFile, replaceFile } from '../files/write-file';
 import { differenceOf, isOfRecords, recordSchema, type ImageRecord, type Provenance } from './record';
 
-/** What is to be done where the results cannot go. */
+/** What messages say is to be done where the results cannot be written. */
 const remedy = 'give another --out, as a rerun goes on from it';
 
-/** Records that are written together; what a crash leaves half written is of one such group. */
+/** How many records are written together at most: a crash leaves at most one such group half written. */
 export const groupSize = 64;
 
 /** Where records go, and what is known of those that are there. */
 export interface Results {
   /** What messages call it. */
   readonly file: string;
-  /** Failed images of those that were there when it was opened. */
+  /** How many of the records that were there when it was opened are of failed images. */
   readonly failed: number;
-  /** The last records that were there then. */
+  /** The last records that were there when it was opened, whose side-cars a crash may have kept from being written. */
   readonly last: readonly ImageRecord[];
   has(image: string): boolean;
   append(records: readonly ImageRecord[]): Promise<void>;
@@ -33,13 +33,13 @@ export interface Results {
  */
 export class Journal implements Results {
   readonly #images = new Set<string>();
-  /** Of those that are there. */
+  /** How many records of failed images the file had when it was opened, and still has. */
   failed = 0;
-  /** The last ones that are there, at most a group. */
+  /** The last records that the file had when it was opened, at most a group of them. */
   readonly last: ImageRecord[] = [];
-  /** Where the next record goes. */
+  /** The byte at which the next record begins. */
   #end = 0;
-  /** Until then nothing else that is written may take the place of the file. */
+  /** Ends the hold on the file: until it is called, nothing else that this process writes may take the file's place. */
   #release: () => void = () => undefined;
 
   private constructor(
@@ -49,8 +49,8 @@ export class Journal implements Results {
   ) {}
 
   /**
-   * Opens it, or begins it. Throws `OUTPUT_FAILED` where that cannot be, or where another process has it, and
-   * `INVALID_OPTION` where it is another file, or was made otherwise.
+   * Opens the file, or begins it where there is none. Throws `OUTPUT_FAILED` where it cannot be written or another process has
+   * it, and `INVALID_OPTION` where it is no file of results, or was made with other options or models.
    */
   static async open(file: string, provenance: Provenance, { retryFailed = false } = {}): Promise<Journal> {
     await checkRegular(file, remedy);
@@ -81,7 +81,7 @@ export class Journal implements Results {
       await writeAll(this.handle, lines, this.#end);
       await this.handle.datasync();
     } catch (cause) {
-      await this.handle.truncate(this.#end).catch(() => undefined); // otherwise the next start does it
+      await this.handle.truncate(this.#end).catch(() => undefined); // where this fails too, the next start cuts it off
       outputFailed('write', this.file)(cause);
     }
     this.#end += lines.length;
@@ -125,7 +125,7 @@ export class Journal implements Results {
     if (this.#end < size) await this.handle.truncate(this.#end).catch(outputFailed('write', this.file));
   }
 
-  /** A record; undefined for what a crash can have left of one. */
+  /** Reads a line as a record; undefined where it is what a crash can have left of one. Throws `INVALID_OPTION` for all else. */
   #parse(text: string, number: number, isLast: boolean): ImageRecord | undefined {
     try {
       const parsed = recordSchema.safeParse(JSON.parse(text));
@@ -159,7 +159,7 @@ export class Journal implements Results {
     };
     this.#release();
     const kind = { name: 'results of fkinv batch', remedy, isOwn: isOfRecords, goesToStreams: false };
-    // The lock is there before anybody can find the file under its name.
+    // The new file is locked before anybody can find it under its name.
     await replaceFile(this.file, kind, records.call(this), (created) => (lock = new native.FileLock(created)));
     await this.handle.close();
     this.lock.release();
@@ -182,7 +182,10 @@ function lockOn(file: string): NativeFileLock {
   );
 }
 
-/** The lines of the first `size` bytes, each with the place behind it; of one without an end of line, none. */
+/**
+ * The lines of the first `size` bytes, each with the byte at which the next one begins: undefined for a last one without an end
+ * of line.
+ */
 async function* linesOf(
   handle: FileHandle,
   size: number,

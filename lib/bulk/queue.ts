@@ -9,11 +9,11 @@ import { aloneSchema, type RunAlone } from './suspects';
 export interface JobData {
   image: string;
   options: ImageOptions;
-  /** Written by workers, where the job has taken one down, or may have. */
+  /** The workers' note of a run with nothing beside it; see suspects.ts. */
   alone?: RunAlone;
 }
 
-/** A job's data as it comes, from whoever has put it there: the options are checked where they are used. */
+/** The data of a job, which anybody may have put into the queue; its options are checked where they are used. */
 export const jobSchema = z.strictObject({
   image: z.string({ error: 'must be a file, as a text' }).min(1, 'must be a file'),
   options: z.record(z.string(), z.unknown(), { error: 'must be an object of options' }).default({}),
@@ -40,12 +40,15 @@ export async function loadBullmq(): Promise<typeof import('bullmq')> {
   }
 }
 
-/** Milliseconds after which it is said that Redis does not answer, and after which nothing more is waited for. */
+/** Milliseconds without an answer from Redis after which that is reported, and after which the wait ends with an error. */
 const patience = { told: 2000, ended: 10_000 };
 
 /** A queue of BullMQ, asked so that a Redis that does not answer is an error. */
 export interface OpenQueue {
-  /** What `question` comes to. Throws `REDIS_UNAVAILABLE` where that fails, or takes longer than 10 seconds; after 2 that is told. */
+  /**
+   * Gives what `question` comes to. Throws `REDIS_UNAVAILABLE` where it fails or takes longer than 10 seconds; after 2 seconds a
+   * warning says that Redis does not answer.
+   */
   ask: <T>(question: (queue: Queue<JobData>) => Promise<T>) => Promise<T>;
   close: () => Promise<void>;
 }
@@ -58,7 +61,7 @@ export async function openQueue(
   const { Queue } = await loadBullmq();
   const connection = { url: redis, retryStrategy: () => null, maxRetriesPerRequest: 0 };
   const queue = new Queue<JobData>(name, { connection });
-  queue.on('error', () => undefined); // told by what is asked of it
+  queue.on('error', () => undefined); // whatever is asked of the queue reports the error
   let hasFailed = false;
   const ask: OpenQueue['ask'] = async (question) => {
     const tell = (): void => onWarning(`Redis at ${shown(redis)} does not answer, still waiting`);
@@ -70,19 +73,19 @@ export async function openQueue(
     }
   };
   const close = async (): Promise<void> => {
-    // To close asks Redis to end the connection, and would wait for its answer.
+    // Closing asks Redis to end the connection and waits for its answer, which does not come from one that has failed.
     await (hasFailed ? queue.disconnect() : queue.close()).catch(() => undefined);
   };
   try {
     await ask(() => queue.waitUntilReady());
     return { ask, close };
   } catch (error) {
-    await queue.close().catch(() => undefined); // which, before a first answer, asks for none
+    await queue.close().catch(() => undefined); // before a first answer, closing waits for none
     throw error;
   }
 }
 
-/** What `answer` comes to, if that is in time. */
+/** What `answer` comes to; rejects where that takes longer than {@link patience} allows, and calls `tell` before. */
 async function answered<T>(answer: Promise<T>, tell: () => void): Promise<T> {
   const telling = setTimeout(tell, patience.told);
   let ending: NodeJS.Timeout | undefined;
@@ -98,7 +101,7 @@ async function answered<T>(answer: Promise<T>, tell: () => void): Promise<T> {
   }
 }
 
-/** What an address is called without the password that may be in it. */
+/** The address as messages show it: without the password that may be in it. */
 function shown(redis: string): string {
   const { protocol, host } = new URL(redis);
   return `${protocol}//${host}`;
@@ -108,7 +111,7 @@ function unavailable(redis: string, cause: unknown): FkinvError {
   return new FkinvError('REDIS_UNAVAILABLE', `Redis at ${shown(redis)}: ${messageOf(cause)}`, { cause });
 }
 
-/** The job's id, by what it asks for: what is put into a queue twice is there once. */
+/** The job's id follows from what it asks for, so that what is put into a queue twice is there once. */
 export function jobIdOf({ image, options }: Pick<JobData, 'image' | 'options'>): string {
   const sorted = Object.entries(options).sort(([a], [b]) => (a < b ? -1 : 1));
   return createHash('sha256')

@@ -5,7 +5,7 @@ import type { ResolvedOptions } from '../sampling/resolved-options';
 import { invertSchema } from '../options';
 import { eachReward, rewardsOf, type RewardValues } from '../sampling/rewards/list';
 
-/** What images are inverted with: the same of all records of a file. */
+/** What images are inverted with. It is the same for all records of a file. */
 export interface Provenance {
   seed: number | string;
   /** Every option of the sampler, defaults filled in. */
@@ -51,7 +51,7 @@ export const recordSchema = z.union([
   }),
 ]) satisfies z.ZodType<ImageRecord>;
 
-/** What is made of `options`, but for what does not make a result: a bigint seed is a text, as JSON has none. */
+/** The provenance of results: those of `options` that results depend on. A bigint seed becomes a text, as JSON has no bigint. */
 export function provenanceOf(options: ResolvedOptions, models: Provenance['models']): Provenance {
   const own = new Set(['seed', 'signal', 'onStep']);
   const kept = Object.keys(invertSchema.shape).filter((key) => !own.has(key));
@@ -59,7 +59,7 @@ export function provenanceOf(options: ResolvedOptions, models: Provenance['model
   const { seed } = options;
   return {
     seed: typeof seed === 'bigint' ? String(seed) : seed,
-    options: JSON.parse(JSON.stringify(given)) as Record<string, unknown>, // as it is read again
+    options: JSON.parse(JSON.stringify(given)) as Record<string, unknown>, // the same values that reading a record gives
     models,
   };
 }
@@ -83,7 +83,10 @@ export function recordOf(image: string, result: Inversion | FkinvError, provenan
   };
 }
 
-/** In what `found` was made otherwise than `wanted`: `seed`, `options.steps`; undefined where in nothing. */
+/**
+ * Names the first thing in which `found` differs from `wanted`, such as `seed` or `options.steps`; undefined where there is
+ * none.
+ */
 export function differenceOf(found: Provenance, wanted: Provenance): string | undefined {
   const flat = ({ seed, options, models }: Provenance): [string, unknown][] => [
     ['seed', seed],

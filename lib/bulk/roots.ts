@@ -13,7 +13,7 @@ interface Root {
 export async function rootsOf(folders: readonly string[]): Promise<Root[]> {
   return Promise.all(
     folders.map(async (folder) => {
-      const real = folder === '' ? undefined : await realpath(folder).catch(() => undefined); // '' is a variable that is not set
+      const real = folder === '' ? undefined : await realpath(folder).catch(() => undefined); // '' comes of a variable that is not set
       if (real !== undefined && (await stat(real)).isDirectory()) return { named: path.resolve(folder), real };
       throw new FkinvError('INVALID_OPTION', `--root ${folder}: there is no such folder`);
     }),

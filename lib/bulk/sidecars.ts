@@ -14,11 +14,11 @@ export type Existing = (typeof existingModes)[number];
 const kind: FileKind = {
   name: 'side-car',
   remedy: 'move it away, or leave --sidecars out',
-  isOwn: () => true, // --existing says what is done with one of somebody else
+  isOwn: () => true, // --existing says what is done with a file of somebody else
   goesToStreams: false,
 };
 
-/** Folders whose names are remembered: images come folder by folder. */
+/** How many folders' names are remembered: images come folder by folder, so few are enough. */
 const mostFolders = 8;
 
 /** The prompts in text files beside the images, `cat.txt` of `cat.jpg`. */
@@ -27,17 +27,17 @@ export class Sidecars {
 
   constructor(private readonly existing: Existing) {}
 
-  /** Whether the image is left alone, as there is one. */
+  /** Whether the image is not inverted, since it has a side-car and `existing` is `skip`. */
   async isKept(image: string): Promise<boolean> {
     return this.existing === 'skip' && (await this.#exists(image));
   }
 
-  /** Whether a side-car must be there before the record is: what it then holds is in it once, however often it is written. */
+  /** Whether a side-car is written before its record: true where writing it again after a crash leaves the prompt in it once. */
   get comesFirst(): boolean {
     return this.existing !== 'skip';
   }
 
-  /** Writes that of a record, whole or not at all. Throws `OUTPUT_FAILED`. */
+  /** Writes the side-car of a record, whole or not at all. Throws `OUTPUT_FAILED`. */
   async write(record: ImageRecord): Promise<void> {
     if ('error' in record) return;
     const file = await this.#fileOf(record.image);
@@ -47,7 +47,7 @@ export class Sidecars {
     await replaceFile(file, kind, `${text}\n`);
   }
 
-  /** Writes those of records that are done and have none, as a crash came between. */
+  /** Writes the side-cars that images with records lack, since a crash came between the two. */
   async complete(records: readonly ImageRecord[]): Promise<void> {
     if (this.comesFirst) return;
     for (const record of records) if (!(await this.#exists(record.image))) await this.write(record);
@@ -60,7 +60,7 @@ export class Sidecars {
   }
 
   async #exists(image: string): Promise<boolean> {
-    // A link that leads to nothing is something that is there: none is written where it leads to.
+    // A link that leads to nothing counts as a file, so that nothing is written where it leads to.
     return lstat(await this.#fileOf(image)).then(
       () => true,
       () => false,
@@ -98,7 +98,7 @@ class SidecarNames {
     for (const image of others) this.of(image);
   }
 
-  /** That of `image`, also of one that was not among the images. */
+  /** The name for the side-car of `image`, which may be one that was not in the folder when its names were given. */
   of(image: string): string {
     const names = [path.parse(image).name, image];
     for (let i = 2; !this.#names.has(image); i++) {
@@ -117,7 +117,7 @@ class SidecarNames {
   }
 }
 
-/** Its text, without an end of line; empty where there is none. */
+/** The text of a file without white space at its end; empty where there is no file. */
 async function textOf(file: string): Promise<string> {
   const text = await readFile(file, 'utf8').catch((cause: unknown) =>
     (cause as NodeJS.ErrnoException).code === 'ENOENT' ? '' : outputFailed('read', file)(cause),

@@ -17,7 +17,7 @@ export const aloneSchema = z.strictObject({
   stalls: z.number(),
   /** Attempts that had failed when it began: if more have since, the run came to an end, and was not cut off. */
   attemptsMade: z.number(),
-  /** Runs before it that were cut off. */
+  /** How many runs before it were cut off. */
   deaths: z.number(),
   /** Host and process of the worker. */
   worker: z.string(),
@@ -33,9 +33,9 @@ type Taker = Pick<Worker, 'concurrency'>;
 
 /** Lets jobs into a worker side by side, and suspects only one at a time with nothing beside. */
 export class Company {
-  /** How many jobs are in. */
+  /** How many jobs are being done. */
   #inside = 0;
-  /** A suspect is in, or waits until the others are out. */
+  /** Whether a suspect is in, or waits until the others are out. */
   #isReserved = false;
   #onEmpty: (() => void) | undefined;
 
@@ -45,7 +45,7 @@ export class Company {
     private readonly concurrency: number,
   ) {}
 
-  /** How many jobs are in. */
+  /** How many jobs the worker does now. */
   get size(): number {
     return this.#inside;
   }
@@ -75,7 +75,7 @@ export class Company {
     }
   }
 
-  /** Nothing more is taken, and all others are out when it resolves. */
+  /** Lets no more jobs in; resolves when all others are out. */
   async #reserve(): Promise<void> {
     this.#isReserved = true;
     this.worker.concurrency = 1;
@@ -89,7 +89,7 @@ export class Company {
   }
 }
 
-/** Whether a worker that had this job has fallen silent. */
+/** Whether a worker fell silent while it had this job, which may be to blame. */
 function isSuspect(job: Job): boolean {
   return job.stalledCounter > 0;
 }

@@ -26,7 +26,9 @@ function rowOf(record: ImageRecord): (string | number)[] {
   return values({ image, prompt, ...rewardsOf(record), reward, logProb, seed, warnings: warnings.join(' ') });
 }
 
-/** Rows as CSV. Of a text that a spreadsheet would take for a formula, as it begins with `=`, `+`, `-` or `@`, a `'` stands before. */
+/**
+ * Rows as CSV. A `'` stands before a text that begins with `=`, `+`, `-` or `@`, which a spreadsheet would take for a formula.
+ */
 function csvOf(rows: (string | number)[][]): string {
   return stringify(rows, { escape_formulas: true });
 }
@@ -34,15 +36,15 @@ function csvOf(rows: (string | number)[][]): string {
 const kind: FileKind = {
   name: 'table of fkinv batch',
   remedy: 'give another --csv, or remove it first',
-  // By the ends of its names: another version has others between them.
+  // Only the first and last columns are looked at, since other versions have other rewards between them.
   isOwn: (beginning) => /^\uFEFF?image,prompt,.*,error,message\r?\n/.test(beginning),
   goesToStreams: true,
 };
 
 /**
- * The results as CSV, a row an image under a row of names, with a byte order mark where `bom` says so, by which Excel knows
- * that it is UTF-8. It follows the results: written whole when it is begun, then row by
- * row; what a crash leaves out or half written is there after the next start.
+ * The results as CSV, a row an image under a row of names, with a byte order mark where `bom` says so, by which Excel knows that
+ * it is UTF-8. It follows the results: it is written whole when it is begun, then row by row. What a crash leaves out or half
+ * written is there after the next start.
  */
 export class Table {
   private constructor(private readonly output: OutputFile) {}

@@ -19,22 +19,22 @@ export interface WorkOptions extends QueueAddress {
   results: string | undefined;
   /** Folders whose files jobs may name; undefined where they may name any. */
   roots: readonly string[] | undefined;
-  /** Jobs at the same time. */
+  /** The most jobs that are done at the same time. */
   concurrency: number;
   /** Milliseconds after which the jobs of a worker that is silent are another's. */
   lockDuration: number;
   models: Provenance['models'];
-  /** Redis knows that a job is done. */
+  /** Called when Redis knows that a job is done. */
   onDone: () => void;
-  /** Redis knows that a job has failed, for this reason, and is not tried again. */
+  /** Called when Redis knows that a job has failed for this reason and is not tried again. */
   onFailed: (error: { code: string; message: string }, image: string) => void;
-  /** A job has failed for a reason that may pass, or Redis has: it is tried again. */
+  /** Called when a job has failed for a reason that may pass, so that it is tried again, or when Redis has failed. */
   onWarning: (message: string) => void;
-  /** The engine is of no more use. */
+  /** Called when the engine can do no more jobs. */
   onFatal: (error: FkinvError) => void;
 }
 
-/** What may pass: a job that fails so is tried again, as often as whoever put it there allows. */
+/** Codes of failures that may pass: a job that fails so is tried again, as often as whoever put it into the queue allows. */
 const passing = new Set(['IMAGE_NOT_FOUND', 'OUT_OF_MEMORY', 'MODEL_RUN', 'CUDA_FAILED', 'OUTPUT_FAILED', 'DISPOSED']);
 
 /** Milliseconds between two reports of how far a job is. */
@@ -90,7 +90,7 @@ export class QueueWorker {
       options.onDone();
     });
     this.#worker.on('failed', (job, error) => this.#onFailed(job, error));
-    // They are others' by now, and so is what comes of them.
+    // These jobs are other workers' by now, which report their ends.
     this.#worker.on('lockRenewalFailed', (ids) => {
       for (const id of ids) {
         this.#open.delete(id);
@@ -108,7 +108,7 @@ export class QueueWorker {
     const late = this.#idleFor(patience.finish, waiting.signal).then(() => false);
     const inTime = await Promise.race([this.#worker.close().then(() => true), late]);
     waiting.abort();
-    await late.catch(() => undefined); // that it was aborted
+    await late.catch(() => undefined); // it rejects because it was aborted
     return { untold: inTime ? undefined : this.#open.size };
   }
 
@@ -208,5 +208,5 @@ function imageOf(job: Job): string {
 function withSeed(options: Record<string, unknown>): ImageOptions {
   const { seed } = options;
   const own = typeof seed === 'string' && /^\d{1,20}$/.test(seed) ? { ...options, seed: BigInt(seed) } : options;
-  return own; // checked by the Inverter
+  return own; // the Inverter checks them
 }

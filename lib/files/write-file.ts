@@ -11,7 +11,7 @@ import { outputFailed, syncFolderOf } from './disk';
 export interface FileKind {
   /** What a message calls it: `table of fkinv batch`. */
   name: string;
-  /** What is to be done where it cannot go, the end of a message: `give another --csv`. */
+  /** What to do where the file cannot be written, as the end of a message: `give another --csv`. */
   remedy: string;
   /** Whether a file is one of this kind, by its first 4096 bytes as text: any other is left alone. */
   isOwn: (beginning: string) => boolean;
@@ -112,7 +112,7 @@ function keyOf({ dev, ino }: BigIntStats): string {
 /** Throws `INVALID_OPTION` where there is something at `file` that is no regular file. */
 export async function checkRegular(file: string, remedy: string): Promise<void> {
   const stats = await stat(file).catch(() => undefined);
-  if (stats === undefined || stats.isFile() || stats.isDirectory()) return; // of a folder the system has an error
+  if (stats === undefined || stats.isFile() || stats.isDirectory()) return; // the system itself refuses to write to a folder
   throw refused(file, 'is no regular file', remedy);
 }
 
@@ -147,12 +147,15 @@ async function placeOf(file: string, { name, remedy, isOwn, goesToStreams }: Fil
   }
   const holder = held.get(keyOf(stats));
   if (holder !== undefined) throw refused(file, `is the file of ${holder}, which is being written`, remedy);
-  await access(target, constants.W_OK); // a rename would not ask
+  await access(target, constants.W_OK); // a rename would succeed on a file that is write-protected
   if (stats.size > 0n && !isOwn(await beginningOf(target))) throw refused(file, `is no ${name}`, remedy);
   return { path: target, isStream: false, stats };
 }
 
-/** Where stdout goes to a file that is given as `/dev/stdout`, what else is printed there is not written over. */
+/**
+ * Opens a file to append to it: where it is `/dev/stdout`, and stdout goes to a file, what else is printed there is not
+ * overwritten.
+ */
 function openToAppend(file: string): Promise<FileHandle> {
   return open(file, constants.O_WRONLY | constants.O_APPEND);
 }
@@ -186,7 +189,7 @@ async function replace(
   content: Content,
   onCreate?: (created: string) => void,
 ): Promise<void> {
-  // Not of the file's own name, to which nothing may be added where it is as long as a name may be.
+  // The name does not contain the file's own, which may already be as long as a name can be.
   const created = path.join(path.dirname(target), `.fkinv-${randomUUID()}.part`);
   const handle = await open(created, 'wx', stats === undefined ? 0o666 : 0o600);
   try {
@@ -201,7 +204,7 @@ async function replace(
     await rename(created, target);
     await syncFolderOf(target);
   } catch (error) {
-    await rm(created, { force: true }).catch(() => undefined); // the first failure is the one that is told
+    await rm(created, { force: true }).catch(() => undefined); // the first failure is the one that is reported
     throw error;
   }
 }

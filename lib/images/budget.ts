@@ -1,4 +1,4 @@
-/** Bytes that may be held at a time. First come, first served; what is more than the budget is held alone. */
+/** A limit on the bytes that are held at a time. First come, first served; what takes more than the limit is held alone. */
 export class Budget {
   #held = 0;
   readonly #waiting: { bytes: number; begin: () => void }[] = [];
@@ -32,12 +32,12 @@ export class Budget {
 
 /** What pictures may take of memory between their files and the models. */
 export class PictureMemory {
-  /** Of decoded pixels, with what the decoder holds for them. */
+  /** The budget for decoded pixels, with what the decoder holds for them. */
   readonly pixels: Budget;
-  /** Of image files that are read, which are held until they are decoded. */
+  /** The budget for image files, which are held from reading until they are decoded. */
   readonly files: Budget;
 
-  /** `bytes` of pixels, and a quarter as much of files. */
+  /** Allows `bytes` for pixels, and a quarter as much for files. */
   constructor(bytes: number) {
     this.pixels = new Budget(bytes);
     this.files = new Budget(bytes / 4);

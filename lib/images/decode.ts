@@ -12,9 +12,9 @@ const mostWhole = 2 ** 26;
 /** How an image file is decoded, by what its header says. */
 export interface DecodingPlan {
   format: string;
-  /** Of the whole picture, upright. */
+  /** Size of the whole picture, turned upright. */
   size: Size;
-  /** To which it is made smaller as it is decoded; undefined where it is decoded whole. */
+  /** Size to which the picture is made smaller as it is decoded; undefined where it is decoded whole. */
   smaller: Size | undefined;
   /** Whether its samples are floats of one channel, which libvips takes for levels of 255. */
   isFloatGrey: boolean;
@@ -24,7 +24,7 @@ export interface DecodingPlan {
 
 /** Reads the header of an image file, and decides how it is decoded for models that want `configs`. */
 export async function planDecoding(bytes: Buffer, configs: readonly Preprocessor[]): Promise<DecodingPlan> {
-  const header = await sharp(bytes, { failOn: 'none' }).metadata(); // decoding it is what tells faults
+  const header = await sharp(bytes, { failOn: 'none' }).metadata(); // faults are left to decoding, which reports them
   const size = { width: header.autoOrient.width, height: header.autoOrient.height };
   const smaller = smallerSize(header.format, size, configs);
   const isFloatGrey = ['float', 'double'].includes(header.depth) && header.space === 'b-w';
@@ -63,7 +63,7 @@ function smallerSize(format: string, { width, height }: Size, configs: readonly 
   return sizes.find((size) => size.width * size.height <= mostWhole) ?? sizes.at(-1);
 }
 
-/** A decoded picture, and what is to be said of it. */
+/** A decoded picture, with warnings for the user. */
 export interface Decoded {
   pixels: Pixels;
   warnings: string[];
@@ -71,7 +71,7 @@ export interface Decoded {
 
 /**
  * Decodes an image file: EXIF rotation applied, alpha laid onto white, everything made 8-bit sRGB. One that is decoded whole in
- * spite of a fault is an image with a warning; a truncated one is none. Throws what libvips says.
+ * spite of a fault gives a warning; a truncated one is refused. Throws libvips' own errors.
  */
 export async function decode(bytes: Buffer, plan: DecodingPlan): Promise<Decoded> {
   const { size, smaller } = plan;
@@ -112,7 +112,8 @@ function firstLine(message: string): string {
   return lines[0] ?? 'a fault that the decoder passed over';
 }
 
-// Whole where it can be, before it is resized: a decoder that shrinks on its own does not use the filter the model was trained with.
+// A picture is decoded whole where it can be, since a decoder that shrinks on its own does not use the filter the model was
+// trained with.
 async function pixelsOf(bytes: Buffer, { smaller, isFloatGrey }: DecodingPlan, failOn: FailOnOptions): Promise<Pixels> {
   const upright = sharp(bytes, { failOn }).autoOrient();
   if (isFloatGrey) {
@@ -123,7 +124,7 @@ async function pixelsOf(bytes: Buffer, { smaller, isFloatGrey }: DecodingPlan, f
   return toPixels(upright.flatten({ background: '#ffffff' }).toColourspace('srgb'));
 }
 
-/** Pixels between two turns of the event loop. */
+/** Pixels that are converted before the event loop gets a turn. */
 const pixelsAtATime = 2 ** 20;
 
 /**

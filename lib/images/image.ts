@@ -31,7 +31,7 @@ const rawSchema = z.strictObject({
   channels: z.union([z.literal(1), z.literal(2), z.literal(3), z.literal(4)]),
 });
 
-/** @internal Whether it was meant as raw pixels, whatever its fields hold. */
+/** @internal Whether `image` was meant as raw pixels, whatever its fields hold. */
 export function isRaw(image: unknown): image is RawImage {
   return typeof image === 'object' && image !== null && 'channels' in image;
 }

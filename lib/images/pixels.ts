@@ -3,7 +3,7 @@ import { enlarge, type Pixels } from './enlarge';
 import { resizedSize, type Preprocessor, type Size } from './preprocessor';
 import { FkinvError } from '../errors';
 
-/** sharp's own limit on an input. */
+/** The most pixels of an image: sharp's own limit on an input. */
 const maxPixels = 268402689;
 
 /** libvips' filters by PIL's numbers. */
@@ -35,7 +35,7 @@ async function resize(pixels: Pixels, config: Preprocessor): Promise<Pixels> {
       `an image of ${pixels.width} × ${pixels.height} would be resized to ${width} × ${height}, as the preprocessor config says`,
     );
   }
-  // What shrinks first, off the event loop; then only an image smaller than a model takes is left to enlarge.
+  // Axes that shrink come first, on sharp's threads; what is left to enlarge on this one is smaller than a model takes.
   const small = { width: Math.min(width, pixels.width), height: Math.min(height, pixels.height) };
   const shrunk = isOf(small, pixels) ? pixels : await shrink(pixels, small, config);
   return isOf({ width, height }, small) ? shrunk : enlarge(shrunk, width, height, config.resample);
@@ -64,7 +64,7 @@ function toPixelValues({ data, ...image }: Pixels, config: Preprocessor): Prepar
       for (let x = 0; x < width; x++) {
         const fromX = left + x;
         const fromY = top + y;
-        const isInside = fromX >= 0 && fromX < image.width && fromY >= 0 && fromY < image.height; // a wider crop has a rim
+        const isInside = fromX >= 0 && fromX < image.width && fromY >= 0 && fromY < image.height; // a wider crop has a black rim
         const value = isInside ? (data[(fromY * image.width + fromX) * image.channels + source] ?? 0) : 0;
         pixelValues[(channel * height + y) * width + x] = (value * scale - mean) / deviation;
       }

@@ -11,15 +11,15 @@ import { pathOf } from '../util/validate';
 
 /** A picture as each model takes it. */
 export interface PreparedPicture {
-  /** One for each config, in their order. */
+  /** The picture prepared for each config, in the order of the configs. */
   images: PreparedImage[];
-  /** What is to be said of it, such as a fault that the decoder passed over. */
+  /** Warnings for the user, such as a fault that the decoder passed over. */
   warnings: string[];
 }
 
 /**
- * Decodes a picture once, within `memory`, and prepares it as each of `configs` says. What waits for memory when `signal`, or whatever stands for one, aborts is
- * not decoded any more.
+ * Decodes a picture once, within `memory`, and prepares it as each of `configs` says. A picture that still waits for memory when
+ * `signal`, or a listener in its place, is aborted is not decoded any more.
  * @throws FkinvError `IMAGE_NOT_FOUND`, `IMAGE_INVALID`, `IMAGE_TOO_LARGE`, `INVALID_PIXELS` or `INVALID_OPTION`; the reason of
  *   `signal`
  */

@@ -15,7 +15,7 @@ export const preprocessorSchema = z.looseObject({
       .min(1)
       .transform((edge) => ({ shortest_edge: edge })),
   ]),
-  /** PIL's numbers. */
+  /** A filter by PIL's number: 0 nearest, 1 Lanczos, 2 bilinear, 3 bicubic. */
   resample: z.union([z.literal(0), z.literal(1), z.literal(2), z.literal(3)]).default(3),
   do_center_crop: z.boolean().default(false),
   crop_size: z
@@ -33,10 +33,10 @@ export const preprocessorSchema = z.looseObject({
   image_mean: z.tuple([z.number(), z.number(), z.number()]),
   image_std: z.tuple([z.number().positive(), z.number().positive(), z.number().positive()]),
 });
-/** What a model wants done with a picture before it. */
+/** What is done to a picture before a model takes it. */
 export type Preprocessor = z.output<typeof preprocessorSchema>;
 
-/** In pixels. */
+/** Width and height in pixels. */
 export interface Size {
   width: number;
   height: number;

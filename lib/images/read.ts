@@ -17,7 +17,7 @@ function abbreviated(text: string): string {
   return text.length <= mostQuoted ? text : `${text.slice(0, mostQuoted)}… (${text.length} characters)`;
 }
 
-/** What to do with an address in place of a path; empty for what is none. */
+/** What to do with an address that was given in place of a path, as the end of a message; empty where it is no address. */
 function hintOf(address: string): string {
   if (/^data:/i.test(address))
     return ': decode it first, Buffer.from(url.split(",")[1], "base64"), and give the Buffer';
@@ -35,7 +35,7 @@ export function noImage(image: unknown): FkinvError {
   return new FkinvError('INVALID_OPTION', `image: must be ${forms}, not ${what}${hint}`);
 }
 
-/** Bytes of `file` by its name; 0 where it cannot be told, which opening it tells better. */
+/** The size of `file` in bytes; 0 where that cannot be found out, since opening the file then gives the better error. */
 export async function sizeOf(file: string): Promise<number> {
   const facts = await stat(file).catch(() => undefined);
   return facts?.size ?? 0;
@@ -50,11 +50,11 @@ export async function readRegular(file: string): Promise<Buffer> {
     const message = messageOf(cause).replaceAll(file === '' ? '\0' : file, abbreviated(file));
     throw new FkinvError('IMAGE_NOT_FOUND', `cannot read the image: ${message}${hintOf(file)}`, { cause });
   };
-  // Opening a pipe would wait for who writes into it.
+  // Without O_NONBLOCK, opening a pipe would wait for somebody to write into it.
   const flags = process.platform === 'win32' ? constants.O_RDONLY : constants.O_RDONLY | constants.O_NONBLOCK;
   const handle = await open(file, flags).catch(fail);
   try {
-    const facts = await handle.stat().catch(fail); // of what is open: a name can come to mean something else
+    const facts = await handle.stat().catch(fail); // the open file is asked, since its name can come to mean another
     if (facts.isDirectory()) return fail(new Error(`${file} is a directory`));
     if (!facts.isFile()) {
       const kind = facts.isFIFO() ? 'a pipe' : facts.isSocket() ? 'a socket' : 'a device';

@@ -66,8 +66,8 @@ export class Clip {
   }
 
   /**
-   * CLIP's ids of `texts`, truncated at its limit. Not padded: each text runs at its own width, so that its embedding
-   * does not depend on what it is encoded with.
+   * CLIP's ids of `texts`, truncated at its limit. They are not padded: each text runs at its own width, so that its embedding
+   * does not depend on the texts beside it.
    */
   tokenize(texts: readonly string[]): TextBatch {
     return this.batch(this.tokenIds(texts));
@@ -116,7 +116,7 @@ function limitOf({ text_config }: Config, tokenizer: Tokenizer, folder: ModelFol
   throw new FkinvError('MODEL_INVALID', `${folder.file('tokenizer_config.json')}: model_max_length is missing`);
 }
 
-/** Returns E. */
+/** Throws `MODEL_INTERFACE` unless the vision tower has the tensors that it must have; returns E, the floats of an embedding. */
 function checkVision(vision: Graph, preprocessor: Preprocessor, { projection_dim }: Config): number {
   const { height = 'height', width = 'width' } = preparedSize(preprocessor) ?? {};
   vision.expectInputs([{ name: 'pixel_values', types: ['float32'], axes: ['images', 3, height, width] }]);

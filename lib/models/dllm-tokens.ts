@@ -17,15 +17,18 @@ const specialsSchema = z.looseObject({ mask_token: tokenSchema.nullish(), eos_to
 export interface Tokens {
   maskId: number;
   stops: number[];
-  /** Those of the manifest only. */
+  /** Ids that the manifest suppresses; {@link suppressedIds} has the others too. */
   suppressed: number[];
   prefix: number[];
   suffix: number[];
-  /** How an image's ids stand behind the prefix; undefined where none do. */
+  /** What stands around an image's own ids, behind the prefix; undefined where the model takes no ids of an image. */
   image: { before: number[]; offset: number; after: number[] } | undefined;
 }
 
-/** Reads them all; a text of the manifest is encoded without special tokens. Throws `MODEL_NOT_FOUND` or `MODEL_INVALID`. */
+/**
+ * Reads a folder's {@link Tokens}; a text of the manifest is encoded without special tokens. Throws `MODEL_NOT_FOUND` or
+ * `MODEL_INVALID`.
+ */
 export async function readTokens(
   folder: ModelFolder,
   config: TokenConfig,
@@ -66,7 +69,7 @@ function imageTokens({ condition }: DllmManifest, encode: (given: string | numbe
 
 function oneId(folder: ModelFolder, tokenizer: Tokenizer, field: string, token: string): number {
   const [id] = tokenizer.encode(token, { specials: false });
-  if (id !== undefined && tokenizer.token(id) === token) return id; // neither a part of it nor the unknown token
+  if (id !== undefined && tokenizer.token(id) === token) return id; // else it is a part of `token`, or the unknown token
   throw new FkinvError(
     'MODEL_INVALID',
     `${folder.file('tokenizer_config.json')}: ${field} ${JSON.stringify(token)} is not one token of the tokenizer`,

@@ -29,9 +29,9 @@ type Config = z.output<typeof configSchema>;
 
 /** What a dLLM is given of an image by its own tower. */
 export interface ImageCondition {
-  /** [1, …] for its input, on the engine's device. */
+  /** Features [1, …] for the graph's condition input, on the engine's device. */
   features?: NativeTensor;
-  /** In place of its prefix, for a tower that gives ids. */
+  /** The image's ids before the prompt positions, in place of the dLLM's own prefix, where the tower gives ids. */
   prefix?: number[];
 }
 
@@ -42,7 +42,7 @@ export class Dllm {
   readonly stops: number[];
   /** Ids that stand before the prompt positions in every row, an image's own behind them. */
   readonly prefix: number[];
-  /** Ids that stand after them. */
+  /** Ids that stand after the prompt positions in every row. */
   readonly suffix: number[];
   /** 1 where row i of the logits predicts position i + 1, else 0. */
   readonly shift: 0 | 1;
@@ -59,7 +59,7 @@ export class Dllm {
     readonly tokenizer: Tokenizer,
     { defaults, logitShift, maxBatch, tensors }: DllmManifest,
     tokens: Tokens,
-    /** A vision graph of its own; undefined where its condition is CLIP's image embedding, or none. */
+    /** The dLLM's own vision graph; undefined where its condition is CLIP's image embedding, or where it has none. */
     readonly tower: VisionTower | undefined,
     /** Name of the input that takes what the tower gives, or CLIP's image embedding; empty where there is none. */
     readonly condition: string,
@@ -71,7 +71,7 @@ export class Dllm {
     readonly maxLength: number,
     /** The only number of prompt positions it takes, where the graph fixes it. */
     readonly fixedLength: number | undefined,
-    /** What it was loaded onto, and the most positions that this takes, whatever the model does. */
+    /** The engine it was loaded onto, whose `maxPositions` limits the prompt too, whatever the model takes. */
     readonly engine: Pick<NativeEngine, 'device' | 'maxPositions'>,
   ) {
     this.maskId = tokens.maskId;
@@ -159,13 +159,13 @@ export class Dllm {
 
   /**
    * Ids whose text does not begin with a space, those without text among them: after fixed text they would run on from
-   * it. Made when first asked for, since it decodes the whole vocabulary.
+   * it. The list is made when it is first asked for, since that decodes the whole vocabulary.
    */
   get withoutSpace(): number[] {
     return (this.#withoutSpace ??= withoutSpace(this.tokenizer, this.vocab));
   }
 
-  /** Ids before the prompt positions, those of the image among them. */
+  /** How many ids stand before the prompt positions, those of the image among them. */
   get prefixLength(): number {
     return this.prefix.length + imageLength(this.#tokens, this.tower);
   }
@@ -193,13 +193,16 @@ async function loadTower(
   return VisionTower.load(engine, folder, condition, optimization);
 }
 
-/** The condition input's name, empty for none; the manifest's goes before config.json's. */
+/** The name of the condition input, empty where there is none; the manifest is heard before config.json. */
 function conditionOf(config: Config, manifest: DllmManifest): string {
   const condition = manifest.condition ?? config.condition ?? 'none';
   return typeof condition === 'object' && 'input' in condition ? condition.input : '';
 }
 
-/** Columns of the logits, −1 where they are open, and positions of a row where the graph fixes them. */
+/**
+ * Checks the graph's tensors; gives the columns of the logits, −1 where they are open, and the positions of a row where the
+ * graph fixes them.
+ */
 function checkGraph(
   model: Graph,
   { tensors }: DllmManifest,

@@ -4,9 +4,9 @@ import type { ModelFolder } from './model-folder';
 import { invertSchema, type InvertOptions } from '../options';
 import { integer } from '../util/validate';
 
-// What fkinv.json beside a model's files may say: what no Hugging Face file says. docs/manifest.md has it in words.
+// fkinv.json stands beside a model's files and says what no Hugging Face file says; docs/manifest.md describes it in words.
 
-/** The manifest's file. */
+/** The name of the manifest's file. */
 export const manifestName = 'fkinv.json';
 
 /** No model has more tokens; a file that claims more is broken. */
@@ -29,7 +29,7 @@ export const fileName = name.refine(
 
 /** Keys that a manifest of either kind may have. */
 const common = {
-  /** SHA-256 of files, by name; those of external data too. They are checked when the folder is loaded. */
+  /** SHA-256 of the folder's files by their names, external data included; they are checked when the folder is loaded. */
   files: z
     .record(fileName, z.string().regex(/^[0-9a-f]{64}$/, 'must be a SHA-256 in lower-case hexadecimal'))
     .default({}),
@@ -60,7 +60,7 @@ const tensors = z
     return new Set(inputs).size === inputs.length;
   }, 'two inputs have the same name');
 
-/** A text, or token ids. */
+/** A text, which is encoded without special tokens, or token ids. */
 const textOrIds = z.union([text, z.array(tokenId)], { error: 'must be a text or a list of token ids' }).default([]);
 
 const ownGraph = fileName.refine((file) => file !== 'clip', 'must be a graph file');
@@ -89,7 +89,7 @@ const condition = z.union(
 /** Conditions that a graph in the dLLM's own folder gives. */
 export type TowerCondition = Extract<z.output<typeof condition>, { output: string }>;
 
-/** Options of an inversion that a manifest may give defaults for: how the model is sampled, not what for. */
+/** Options that a manifest may give defaults for: how the model is sampled, but nothing of what an inversion is for. */
 const samplerOptions = {
   length: true,
   minLength: true,
@@ -108,7 +108,10 @@ export type SamplerDefaults = Pick<InvertOptions, keyof typeof samplerOptions>;
 
 const samplerSchema = invertSchema.pick(samplerOptions);
 
-/** Held to the options' own ranges; what is not given stays so, since the package's defaults come after. */
+/**
+ * A manifest's defaults, held to the options' own ranges. What is not given is not filled in here: the package's defaults come
+ * later.
+ */
 const defaults = z.custom<SamplerDefaults>().superRefine((given, context) => {
   const { issues = [] } = samplerSchema.safeParse(given).error ?? {};
   for (const { path, message } of issues) context.addIssue({ code: 'custom', path, message });
@@ -139,7 +142,7 @@ export const clipManifest = z.strictObject({
 });
 
 /**
- * The manifest of `folder`, an empty one where there is none, its files held to their hashes. Throws `MODEL_NOT_FOUND`
+ * Reads the manifest of `folder`, an empty one where there is none, and holds the files to its hashes. Throws `MODEL_NOT_FOUND`
  * or `MODEL_INVALID`.
  */
 export async function readManifest<T extends Common>(folder: ModelFolder, schema: z.ZodType<T>): Promise<T> {

@@ -9,16 +9,16 @@ import { validate } from '../util/validate';
 
 /** A graph of a folder, and how to load it. */
 export interface GraphFile {
-  /** Its file where the manifest names one; otherwise it is `standard`, in the folder itself or in its `onnx/`. */
+  /** The file that the manifest names; without one the graph is `standard`, in the folder itself or in its `onnx/`. */
   named: string | undefined;
   standard: string;
   /** ONNX Runtime's GraphOptimizationLevel. */
   optimization: number;
   /** Whether a GPU captures its runs as CUDA graphs; default false. */
   cudaGraphs?: boolean;
-  /** What the folder needs, for the error where the graph is missing. */
+  /** What the folder needs, which the error says where the graph is missing. */
   needs: string;
-  /** The manifest that names `file` as this graph, for that error where there are graphs of other precisions. */
+  /** The manifest that would name `file` as this graph, which that error shows where there are graphs of other precisions. */
   manifestNaming?: (file: string) => object;
 }
 
@@ -106,7 +106,7 @@ export class ModelFolder {
     try {
       return new Graph(file, await engine.load(file, graph.optimization, graph.cudaGraphs));
     } catch (error) {
-      // The graph itself, or its external data.
+      // Either the graph itself or its external data can be a pointer.
       for (const beside of await filesBeside(file)) await expectNoPointer(beside);
       throw error;
     }
@@ -162,7 +162,7 @@ async function filesBeside(file: string): Promise<string[]> {
 
 /** Throws `MODEL_INVALID` where a file is a Git LFS pointer in place of its content. */
 export async function expectNoPointer(file: string): Promise<void> {
-  const opened = await open(file).catch(() => undefined); // what reads it says why it cannot be read
+  const opened = await open(file).catch(() => undefined); // whoever reads it afterwards says why it cannot be read
   if (opened === undefined) return;
   try {
     const { buffer } = await opened.read({ buffer: Buffer.alloc(pointerStart.length) });
@@ -215,9 +215,9 @@ export function unreadable(file: string, need = '') {
 /** What a caller needs a tensor of a graph to be. A number fixes an axis; a name leaves it to the model. */
 export interface Wanted {
   name: string;
-  /** Any one of these. */
+  /** The types that it may have. */
   types: readonly ('float32' | 'float16' | 'bfloat16' | 'int64')[];
-  /** The first is of rows, which run one at a time: the graph must leave it dynamic, or have it 1. */
+  /** The first axis is that of rows, which run one at a time: the graph must leave it dynamic, or have it 1. */
   axes: readonly [string, ...(number | string)[]];
 }
 
@@ -234,8 +234,8 @@ export class Graph {
   }
 
   /**
-   * Throws `MODEL_INTERFACE` unless the graph has these inputs and no others, with `remedy` for those; returns them in
-   * the order asked for.
+   * Throws `MODEL_INTERFACE` unless the graph has these inputs and no others, for which the message says `remedy`; returns them
+   * in the order asked for.
    */
   expectInputs(wanted: Wanted[], remedy = 'which nothing here can give'): NativeTensorInfo[] {
     const { inputs } = this.session;
@@ -250,7 +250,7 @@ export class Graph {
     return this.#expect('output', this.session.outputs, wanted);
   }
 
-  /** Throws `MODEL_INTERFACE`: the graph's file, then `what`. */
+  /** Throws `MODEL_INTERFACE` with a message that names the graph's file and says `what` is wrong. */
   refuse(what: string): never {
     throw new FkinvError('MODEL_INTERFACE', `${this.file} ${what}`);
   }

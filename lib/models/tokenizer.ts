@@ -18,10 +18,10 @@ const { Tokenizer: HuggingFaceTokenizer } = huggingFace as unknown as {
   Tokenizer: new (json: object, config: object) => HuggingFaceTokenizer;
 };
 
-/** "No limit" is written as 1e30. */
+/** A greater model_max_length means that there is no limit: Hugging Face writes that as 1e30. */
 const noLimit = 1e6;
 
-/** What the texts of a step may take in all, in milliseconds: they take a few. */
+/** Milliseconds that encoding the texts of a step, or decoding one, may take in all: with a sound tokenizer it takes a few. */
 const mostMilliseconds = 1000;
 
 /** A token as tokenizer_config.json writes it, by itself or with its properties. */
@@ -64,7 +64,7 @@ function hasSlowRegex(part: unknown): boolean {
 export class Tokenizer {
   readonly #tokenizer: HuggingFaceTokenizer;
   readonly #ids: Set<number>;
-  /** Where regular expressions of the model's own run: they may take longer than anyone waits. */
+  /** Where the model's own regular expressions run: some take longer than anyone waits, so those run under a time limit. */
   readonly #mayBacktrack: { encoding: boolean; decoding: boolean };
   #spacedIds: number[] | undefined;
   /** One more than the highest id. */
@@ -87,7 +87,7 @@ export class Tokenizer {
       encoding: hasSlowRegex([normalizer, pre_tokenizer]),
       decoding: hasSlowRegex(decoder),
     };
-    // An id that no token has is listed too, as the id of nothing.
+    // The library's vocabulary lists an id that no token has as that of an undefined token.
     const tokens = [...tokenizer.get_vocab()].filter(([token]) => token !== undefined);
     this.#ids = new Set(tokens.map(([, id]) => id));
     this.size = [...this.#ids].reduce((highest, id) => Math.max(highest, id), -1) + 1;
@@ -124,7 +124,7 @@ export class Tokenizer {
 
   /** Ids of the tokens whose text begins with a space. */
   get spacedIds(): readonly number[] {
-    // Once, and for those who ask only: it decodes the whole vocabulary.
+    // This decodes the whole vocabulary, so it is done once, and only when somebody asks.
     this.#spacedIds ??= [...this.#ids].filter((id) => this.decode([id]).startsWith(' '));
     return this.#spacedIds;
   }

@@ -13,7 +13,7 @@ export class VisionTower {
     readonly graph: Graph,
     readonly preprocessor: Preprocessor,
     private readonly output: string,
-    /** Whether the output is ids for the prefix, and not features for an input. */
+    /** True where the output is ids for the prefix, false where it is features for an input. */
     private readonly givesIds: boolean,
     /** Shape of the output, less its axis of images. */
     readonly rowShape: number[],

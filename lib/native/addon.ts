@@ -32,24 +32,24 @@ export interface NativeSpan {
   kind: 'kernel' | 'forward' | 'model' | 'wait';
   /** 0 is JavaScript's, 1 the engine's own, the others are of its pool; −1 is none, but what a GPU was given, in its order. */
   thread: number;
-  /** Milliseconds, as {@link NativeRecorder.now}. */
+  /** Milliseconds of the clock that {@link NativeRecorder.now} reads, as is `end`. */
   start: number;
   end: number;
-  /** What it reads, each byte once; of a forward and a run, their inputs. */
+  /** Bytes that it reads, each counted once; for a forward or a run these are its inputs. */
   bytes: number;
-  /** Null where only ONNX Runtime knows. */
+  /** float32 operations; null for a run of a graph, whose operations only ONNX Runtime knows. */
   flops: number | null;
 }
 
-/** Collects spans of what it is given to. */
+/** Collects the spans of the runs and particles that it is handed to. */
 export interface NativeRecorder {
-  /** Milliseconds of its clock. */
+  /** Milliseconds that its clock shows. */
   now(): number;
   /** All spans so far, of what ran on `engine`, in the order in which they ended; it then forgets them. */
   take(engine: NativeEngine): Promise<NativeSpan[]>;
 }
 
-/** Who records a run, and what it calls the model. */
+/** The recorder of a run, and the name that the run's spans have for the model. */
 export interface NativeRecorded {
   recorder: NativeRecorder;
   model: string;
@@ -134,7 +134,10 @@ export interface NativeDllmGraph {
   shift: number;
   /** Ids after the prompt positions. */
   suffix: Int32Array;
-  /** Of one row of `condition`, where the images' own conditions go there; empty where CLIP's embedding [E] does. */
+  /**
+   * The shape of one row of `condition` where the dLLM's own tower gives the conditions; empty where they are CLIP's embeddings
+   * [E].
+   */
   conditionShape: BigInt64Array;
 }
 
@@ -176,17 +179,17 @@ export interface NativeParticleOptions {
   /** 1 keeps all tokens. */
   topP: number;
   order: Order;
-  /** `length` for one block. */
+  /** Positions of a block: `length` where there is one block. */
   blockLength: number;
   scheme: ResamplingScheme;
   essThreshold: number;
   /** What the total is summed over, in this order. The values of those that are given come with {@link NativeParticles.advance}. */
   rewards: { name: string; lambda: number; isGiven: boolean }[];
-  /** One an image. */
+  /** [images] the seed of each image. */
   seeds: BigUint64Array;
 }
 
-/** Why an image cannot go on; the others do. */
+/** Why one image cannot go on. The others go on without it. */
 export interface NativeFailure {
   image: number;
   code: ErrorCode;
@@ -210,13 +213,13 @@ export interface NativeTexts {
   textOf: Int32Array;
 }
 
-/** What a step comes to. */
+/** The rewards and weights of a step, and the states that it proposes. */
 export interface NativeOutcome {
-  /** By the rewards' names: [guesses · particles]. */
+  /** Values [guesses · particles] of each reward, by its name. */
   rewards: Record<string, Float64Array>;
   /** [particles], before resampling */
   logWeights: Float64Array;
-  /** [images] */
+  /** [images] the effective sample size of each image, before resampling */
   ess: Float64Array;
   failures: NativeFailure[];
   /** Not in the last step. Its tokens are final once accept() was called. */
@@ -276,13 +279,13 @@ export interface NativeParticles {
 
 /** Bytes of the device's memory that the particles of a call take, by what they are for. */
 export interface NativeMemoryPlan {
-  /** Of every state, with the other tensors of the dLLM's runs. */
+  /** The logits of every state, with the other tensors of the dLLM's runs. */
   logits: number;
   /** Tables for the draws, with the parts of S. */
   tiles: number;
   /** Each row's softmax statistics, and S. */
   rows: number;
-  /** Of CLIP's runs. */
+  /** The tensors of CLIP's runs. */
   texts: number;
   /** Tokens, rewards, weights, embeddings of the images. */
   particles: number;
@@ -290,24 +293,24 @@ export interface NativeMemoryPlan {
 
 /** A lock on a file that is there. One at a time has it, of all processes; the system frees it with the process. */
 export interface NativeFileLock {
-  /** Whether this one has it; false when it is another's, or the file was replaced in the meantime. */
+  /** Whether this lock has the file; false where another has it, or where the file was replaced before it was locked. */
   readonly isHeld: boolean;
   release(): void;
 }
 
 /** How the addon was compiled. */
 export interface NativeBuild {
-  /** Its name and version, `GCC 12.2.0`. */
+  /** The compiler's name and version, such as `GCC 12.2.0`. */
   compiler: string;
   /** What {@link NativeAddon.instructionSets} calls `baseline`: `SSE2`, `AVX2`, `AVX-512`, `NEON` or `scalar`. */
   baseline: string;
 }
 
-/** What of CUDA is here. */
+/** Which parts of CUDA this build and this machine have. */
 export interface NativeCuda {
   /** Compute capabilities that the build has kernels for, `75, 80`; empty where it has none. */
   architectures: string;
-  /** The CUDA that they were built with, `13.0`; empty likewise. */
+  /** The CUDA that the kernels were built with, such as `13.0`; empty where the build has none. */
   runtime: string;
   /** Release of the driver, `580.65.06`; empty where there is none, or it does not say. */
   driver: string;
@@ -322,9 +325,9 @@ export interface NativeCuda {
 /** A GPU, as its driver describes it. */
 export interface NativeGpu {
   name: string;
-  /** 90 for 9.0. */
+  /** The compute capability times ten: 90 for 9.0. */
   computeCapability: number;
-  /** How large its memory is. */
+  /** Size of its memory in bytes. */
   bytes: number;
 }
 
@@ -335,9 +338,9 @@ export interface NativeAddon {
   instructionSets(): string[];
   /** Asks the driver; touches no GPU. */
   cuda(): NativeCuda;
-  /** Opens it, if none is open, and gives the folder in which it looks for its providers. */
+  /** Opens ONNX Runtime, unless one is open already, and gives the folder in which it looks for its providers. */
   openOnnxRuntime(libonnxruntime: string): string;
-  /** Loads the CUDA provider of the ONNX Runtime that is open; it then stays. */
+  /** Loads the CUDA provider of the ONNX Runtime that is open, where it stays until the process ends. */
   loadCudaProvider(): void;
   hasCudaProvider(): boolean;
   /** ONNX Runtime's version by its own word; empty before an engine has opened it. */
@@ -356,11 +359,11 @@ export interface NativeAddon {
     references: NativeTensor[][],
     embedSize: number,
     options: NativeParticleOptions,
-    /** [1, …conditionShape] of each image; none where that is empty. */
+    /** The condition [1, …conditionShape] of each image; an empty list where the graph's conditionShape is empty. */
     conditions: NativeTensor[],
     recorder?: NativeRecorder,
   ): Promise<NativeParticles>;
-  /** What {@link NativeAddon.createParticles} of these takes. */
+  /** The memory that {@link NativeAddon.createParticles} would take with the same arguments, without taking it. */
   planMemory(
     engine: NativeEngine,
     dllm: NativeDllmGraph,
@@ -403,7 +406,7 @@ export interface NativeAddon {
 }
 
 const root = path.join(__dirname, '..', '..');
-// Not npm rebuild: where install scripts are off it does nothing, and says nothing.
+// npm rebuild is not what to advise: where install scripts are off it does nothing, and says nothing.
 const remedy = `build one with node "${path.join(root, 'scripts', 'install.mjs')}", CMake 3.20, make and a C++20 compiler`;
 
 /** The addon's file: build/Release, else the prebuild that fits. */

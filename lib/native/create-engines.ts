@@ -20,23 +20,23 @@ export function instructionSet(wanted?: string): string {
   );
 }
 
-/** What an engine is made with. */
+/** Where an engine runs, and how many threads it has. */
 export interface EngineOptions {
-  /** How many of the processor an engine may use, 1 or more; a GPU is driven by one, whatever this says. */
+  /** Threads that an engine may use of the processor, 1 or more; a GPU is driven by one, whatever this says. */
   threads: number;
   device: Device;
-  /** It is told, in one line, why `auto` is the CPU where there is a GPU. */
+  /** Called with one line that says why `auto` chose the CPU although there is a GPU. */
   warn: (message: string) => void;
 }
 
-/** The first of {@link createEngines}, alone. */
+/** Makes the one engine that {@link createEngines} would make first. */
 export function createEngine(options: EngineOptions): NativeEngine {
   return createEngines(options, 1)[0];
 }
 
 /**
- * Engines over the ONNX Runtime that is found: one on each GPU that `device` is, `atMost` so many, or one on the CPU. Throws
- * `ORT_NOT_FOUND`, `ORT_VERSION`, `INVALID_OPTION`, and for a CUDA device `CUDA_UNAVAILABLE` or `CUDA_FAILED`.
+ * Makes engines over the ONNX Runtime that is found: one on each GPU that `device` means, at most `atMost`, or one on the CPU.
+ * Throws `ORT_NOT_FOUND`, `ORT_VERSION`, `INVALID_OPTION`, and for a CUDA device `CUDA_UNAVAILABLE` or `CUDA_FAILED`.
  */
 export function createEngines(
   { threads, device, warn }: EngineOptions,

@@ -45,8 +45,8 @@ export function openWithCudaProvider(): string {
 }
 
 /**
- * Finds ONNX Runtime for the CPU, and gives its path. Where a provider from elsewhere is installed it is opened as for that,
- * which a process can do but once: an engine on a CUDA device may follow.
+ * Finds ONNX Runtime for the CPU, and gives its path. Where a provider from elsewhere is installed, the library is opened beside
+ * links to it at once: an engine on a CUDA device may follow, and a process can open the library only once.
  */
 export function openForCpu(): string {
   const library = findOnnxRuntime();
@@ -55,7 +55,10 @@ export function openForCpu(): string {
   return library;
 }
 
-/** `library`, by a link that has links to its provider beside it. They stay until the provider is loaded, or the process ends. */
+/**
+ * A link to `library` that has links to its provider beside it, so that ONNX Runtime finds both in one folder. They stay until
+ * the provider is loaded, or the process ends.
+ */
 function linked(library: string, folder: string): string {
   if (links === undefined) {
     links = mkdtempSync(path.join(realpathSync(tmpdir()), 'fkinv-onnxruntime-'));

@@ -4,7 +4,7 @@ import { native, type NativeCuda } from './addon';
 import { findInstalledProvider, findOnnxRuntime } from './onnxruntime';
 import type { Device } from '../options';
 
-/** What of CUDA is here, and what the provider that engines would load was built for. */
+/** Which parts of CUDA this build and this machine have, and which GPUs the provider that engines would load was built for. */
 export interface CudaFacts extends NativeCuda {
   /** The compute capabilities that it has code for, as `CudaProvider` has them; undefined where that is not known. */
   providerArchitectures?: string | undefined;
@@ -18,8 +18,8 @@ export function cudaFacts(): CudaFacts {
 }
 
 /**
- * Numbers of the GPUs that `device` is: of `cuda` and `auto` all that can be used, or the first where none can. That one
- * then says why.
+ * Numbers of the GPUs that `device` means: for `cuda` and `auto` all that can be used. Where none can it is the first alone,
+ * since opening that one gives the error that says why.
  */
 export function gpusOf(device: Device, facts: CudaFacts): [number, ...number[]] {
   const [, index] = device.split(':');
@@ -43,7 +43,7 @@ export function hasGpu({ driverServes, fault, gpus }: NativeCuda): boolean {
   return driverServes !== '' && (gpus.length > 0 || fault !== '');
 }
 
-/** What CUDA 13 needs. */
+/** The driver that CUDA 13 needs, as error messages name it. */
 const neededDriver = 'one of release 580 or later';
 
 /** Why GPU `index` cannot be used, as far as its driver, this build and the provider tell; undefined where it can. */
@@ -81,7 +81,7 @@ export function faultOf(facts: CudaFacts, index: number): string | undefined {
   );
 }
 
-/** `9.0` of 90. */
+/** A compute capability as people write it: `9.0` for 90. */
 export function capabilityOf(computeCapability: number): string {
   return `${Math.floor(computeCapability / 10)}.${computeCapability % 10}`;
 }

@@ -4,7 +4,7 @@ import { familySync, MUSL } from 'detect-libc';
 import { environment } from '../util/environment';
 import { FkinvError } from '../errors';
 
-/** ONNX Runtime's library in `onnxruntime-node`, of each platform it ships one for. */
+/** The file name of ONNX Runtime's library in `onnxruntime-node`, for each platform that the package has one for. */
 const shipped: Record<string, string> = {
   'linux-x64': 'libonnxruntime.so.1',
   'linux-arm64': 'libonnxruntime.so.1',
@@ -15,7 +15,7 @@ const shipped: Record<string, string> = {
 
 /**
  * Where a platform's ONNX Runtime lies in the package `onnxruntime-node`; `libc` is the C library's family on Linux, as
- * detect-libc names it. Throws `ORT_NOT_FOUND` for a platform it has none for, which says where to get one.
+ * detect-libc names it. Throws `ORT_NOT_FOUND`, which says where to get one, for a platform that the package has none for.
  */
 export function shippedOnnxRuntime(platform: string, arch: string, libc: string | null): string {
   const isMusl = platform === 'linux' && libc === MUSL;
@@ -81,7 +81,7 @@ export function otherOnnxRuntimes(own: string): OtherOnnxRuntime[] {
       const root = path.dirname(realpathSync(file));
       if (!realpathSync(own).startsWith(root + path.sep)) others.set(root, { version, folder: root });
     } catch {
-      // none there
+      // This folder finds none.
     }
   }
   return [...others.values()];
@@ -96,7 +96,10 @@ function usersOfOnnxRuntime(): string[] {
   }
 }
 
-/** What of a process with ONNX Runtime `own` and another release: only Windows, which finds libraries by name alone, limits it. */
+/**
+ * Says whether one process can have both our ONNX Runtime and another release: only Windows, which finds libraries by name
+ * alone, limits it.
+ */
 export function besideOnnxRuntime({ version, folder }: OtherOnnxRuntime, platform = process.platform): string {
   const other = `onnxruntime-node ${version} in ${folder}`;
   if (platform !== 'win32') return `${other} can be in the same process`;
@@ -125,7 +128,7 @@ export interface CudaProvider {
   architectures?: string;
 }
 
-/** What the package's library, release 0.4.9, has machine code for; it has no PTX. */
+/** The compute capabilities that the package's library, release 0.4.9, has machine code for; it has no PTX. */
 const packagedArchitectures = '75, 80, 86, 89, 90, 120';
 
 /**

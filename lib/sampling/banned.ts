@@ -2,7 +2,7 @@ import { FkinvError } from '../errors';
 
 /** What the ban list needs of a dLLM. */
 export interface BannedModel {
-  /** Text of tokens without masks; cuts at the first stop itself. */
+  /** The text of tokens among which there is no mask, up to the first stop token. */
   decode(tokens: number[]): string;
   maskId: number;
   stops: number[];
@@ -34,7 +34,7 @@ export class BanList {
   }
 
   /**
-   * Whether the text of a row of tokens does: of what stands before its first stop token. A [MASK] is a word boundary: each
+   * Whether the text of a row of tokens contains a banned word before its first stop token. A [MASK] is a word boundary: each
    * run of tokens between masks is looked at by itself.
    */
   violates(tokens: ArrayLike<number>): boolean {
@@ -42,13 +42,14 @@ export class BanList {
   }
 
   /**
-   * The position among `drawn`, positions of this row that were drawn just now, whose draw completes a banned word: of
-   * `drawn` put back in ascending order into the row with all of them masked, the one from which on the row violates. -1
-   * where the row does not violate; never where it does and was clean with all of them masked.
+   * The position among `drawn`, the positions of this row that were drawn just now, whose draw completes a banned word. To find
+   * it, all of `drawn` are masked and put back in ascending order: it is the one from which on the row violates. -1 where the row
+   * does not violate; a row that does, and was clean with all of them masked, always has such a position.
    */
   completing(tokens: ArrayLike<number>, drawn: readonly number[]): number {
     if (!this.violates(tokens)) return -1;
-    // Taken away in descending order. Not the first that violates when put back: "cat" is banned, "catch" is not.
+    // They are taken away in descending order. The first that violates when put back may be another one, which a later token
+    // mends: "cat" is banned, "catch" is not.
     const row = Array.from(tokens);
     const descending = [...drawn].sort((a, b) => b - a);
     const found = descending.find((position) => {
@@ -80,7 +81,10 @@ function tidy(word: string): string {
   );
 }
 
-/** Source of a pattern of any of `words`. A boundary is asked for only at an edge that is a word character itself. */
+/**
+ * The source of a regular expression that matches any of `words`. A boundary is asked for only at an edge that is a word
+ * character itself.
+ */
 function patternOf(words: string[]): string {
   const alternatives: string[] = [];
   // Words of equal edges share their boundaries, which take long to compile.

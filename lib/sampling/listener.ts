@@ -15,14 +15,14 @@ export class Listener {
   #isDone = false;
   #isTelling = false;
   #newest: TraceStep | undefined;
-  /** Called as soon as the caller ends the image. */
+  /** Called as soon as the image is ended. */
   onEnded: () => void = () => undefined;
-  /** Is told why the sampler leaves the image out as soon as it does: those that it shares forwards with may take long. */
+  /** Called with the reason as soon as the sampler leaves the image out: its cohort, which goes on without it, may take long. */
   onLeftOut: (why: FkinvError | Ended) => void = () => undefined;
 
   constructor(private readonly onStep?: (step: TraceStep) => unknown) {}
 
-  /** What the caller has ended the image with. */
+  /** The reason that the image was ended with: by its caller, or, where it failed, with the error that is its result. */
   get ended(): Ended | undefined {
     return this.#ended;
   }
@@ -35,12 +35,12 @@ export class Listener {
     this.onEnded();
   }
 
-  /** Throws what the caller has ended the image with, if it has. */
+  /** Throws the reason that the image was ended with, if it was. */
   throwIfAborted(): void {
     if (this.#ended !== undefined) throw this.#ended.reason;
   }
 
-  /** The image has its result: a step that is kept is still told, and what `onStep` throws from here on is swallowed. */
+  /** Says that the image has its result: a step that is kept is still told, and what `onStep` throws from here on is ignored. */
   done(): void {
     this.#isDone = true;
   }

@@ -5,7 +5,7 @@ import type { NativeParticles, NativeRedraw } from '../native/addon';
 /** Rows of tokens that were drawn just now, and how to draw of them again. */
 export interface DrawnRows {
   step: number;
-  /** Of the proposal, or else of the guesses. */
+  /** True for rows of the proposal, false for rows of the guesses. */
   ofProposal: boolean;
   /** [rows, length]; what is drawn again is written into it. */
   tokens: Int32Array;
@@ -14,12 +14,13 @@ export interface DrawnRows {
   drawn: Map<number, number[]>;
 }
 
-/** Redraws of one row after which it is given up: its bans leave too little. */
+/** Redraws after which a row is given up: the bans leave it too little. */
 const mostRedraws = 10_000;
 
 /**
- * Draws again what completes a banned word, with that token at probability 0, until no row has one. Where nothing is left
- * at a position, the token drawn before it is drawn again in its turn. Rows that find no way are returned, with the position.
+ * Draws again what completes a banned word, with that token at probability 0, until no row has one. Where nothing is left at a
+ * position, the token drawn before it is drawn again in its turn. Rows for which there is no way are returned, each with the
+ * position at which its search ended.
  */
 export async function redrawBanned(
   particles: NativeParticles,
@@ -52,7 +53,7 @@ interface Place {
 
 /** The way of one row to tokens without a banned word: depth first over its drawn positions, in ascending order. */
 class Search {
-  /** What is drawn again now. */
+  /** The position that is drawn again now; −1 before the first. */
   position = -1;
   readonly #excluded = new Map<number, number[]>();
   #redraws = 0;
@@ -80,7 +81,10 @@ class Search {
     return { row: this.row, position: this.position, excluded };
   }
 
-  /** Puts the redrawn token in its place; without one goes back a position. Whether there is a way on. */
+  /**
+   * Puts the redrawn token into the row, or, where there was none left (−1), goes back a position. Gives whether the search can
+   * go on.
+   */
   take(token: number): boolean {
     this.#isBack = token === -1;
     if (token !== -1) {

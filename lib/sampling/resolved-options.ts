@@ -13,12 +13,15 @@ import {
 import { parseTemplate, type Template } from './template';
 import { validate } from '../util/validate';
 
-/** Rows of a forward where nothing else is said. */
+/** Rows of a forward where neither the call nor the model says how many. */
 const defaultRows = 64;
 
 /** {@link InvertOptions} with every default filled in, and what they come to for a model. */
 export type ResolvedOptions = z.output<typeof invertSchema> & {
-  /** Equal where images can share forwards: all options but those of an image alone, which are its seed and who hears of it. */
+  /**
+   * Equal for images that can share forwards: it has every option but the seed, `signal` and `onStep`, which are each image's
+   * own.
+   */
   key: string;
   minLength: number;
   blockLength: number;
@@ -40,7 +43,7 @@ interface Schemas {
   ofCall: typeof invertAllSchema;
 }
 
-/** Of each model: a schema is compiled when it is used for the first time. */
+/** The schemas of each model are kept, since a schema is compiled when it is used for the first time. */
 const schemas = new WeakMap<Dllm, Schemas>();
 
 function schemasOf(dllm: Dllm): Schemas {
@@ -68,7 +71,10 @@ export function resolveOptions(options: InvertOptions, dllm: Dllm): ResolvedOpti
   return resolved(validate(schemasOf(dllm).ofImage, options, 'options of invert'), options, dllm);
 }
 
-/** The same of a call over many images, with what is of the call. Throws `BATCH_TOO_LARGE` too. */
+/**
+ * Validates the options of a call over many images, as {@link resolveOptions} does, with those that are of the whole call: the
+ * most rows of a forward, and whether results come in order. Throws `BATCH_TOO_LARGE` too.
+ */
 export function resolveCallOptions(
   given: InvertAllOptions | AsFinishedOptions,
   dllm: Dllm,
@@ -92,7 +98,7 @@ function resolved(parsed: z.output<typeof invertSchema>, options: InvertOptions,
   if (dllm.fixedLength !== undefined && length !== dllm.fixedLength) {
     fail(`length: ${length} is not ${dllm.fixedLength}, the only one the model takes`);
   }
-  // Those that nobody gave fit themselves to the length.
+  // A minLength and a blockLength that nobody gave fit themselves to the length.
   const minLength = options.minLength ?? Math.min(parsed.minLength ?? 4, length);
   const blockLength = options.blockLength ?? Math.min(parsed.blockLength ?? length, length);
   if (minLength > length) fail(`minLength: ${minLength} is over length, ${length}`);
@@ -138,7 +144,9 @@ function suppressedBy(banned: (string | number)[], dllm: Dllm): Int32Array {
   return Int32Array.from(new Set([...dllm.suppressed, ...ids]));
 }
 
-/** Where the prompt must not end, and where a word must begin. */
+/**
+ * Tokens that some positions may not hold: stops where the prompt must not end, tokens without a space where a word must begin.
+ */
 function restrictionsOf(
   dllm: Dllm,
   pinned: Int32Array,

@@ -59,10 +59,10 @@ export async function sample(
   }
 }
 
-/** What one call of {@link sample} goes through. */
+/** The state of one call of {@link sample}, whose methods are its stages. */
 class Sampling {
   readonly #traces: TraceStep[][];
-  /** Of each image, why it is left out. */
+  /** Why each image is left out; undefined for one that goes on. */
   readonly #failures: (FkinvError | Ended | undefined)[];
   /** All images before this one are left out or ended, and stay so. */
   #firstLeft = 0;
@@ -94,7 +94,7 @@ class Sampling {
   }
 
   async run(): Promise<(Sampled | FkinvError | Ended)[]> {
-    this.cancelIfAllEnded(); // before now nobody listened
+    this.cancelIfAllEnded(); // an image may have been ended before anybody listened
     try {
       await this.#steps();
       this.#noteEnded();
@@ -102,11 +102,11 @@ class Sampling {
     } catch (error) {
       this.#noteEnded();
       if (!this.#allFailed() || !this.#failures.some((failure) => failure instanceof Ended)) throw error;
-      return this.#failures.map((failure) => failure ?? lost()); // it was cancelled, and everything fails
+      return this.#failures.map((failure) => failure ?? lost()); // cancelled, as nobody waits: each image has its reason
     }
   }
 
-  /** Leaves out the images that their callers have ended, and gives them. */
+  /** Leaves out the images that their callers have ended since the last time, and gives their indices. */
   #noteEnded(): number[] {
     return this.images.flatMap(({ listener: { ended } }, image) => {
       if (ended === undefined || this.#failures[image] !== undefined) return [];
@@ -115,12 +115,12 @@ class Sampling {
     });
   }
 
-  /** The same, and the engine computes them no further. */
+  /** Leaves out the images that their callers have ended, and has the engine compute them no further. */
   async #retireEnded(): Promise<void> {
     for (const image of this.#noteEnded()) await this.#particles.retire(image);
   }
 
-  /** The first reason is the image's result. */
+  /** Leaves an image out with `why` as its result; an image that is left out already keeps the first reason. */
   #leaveOut(image: number, why: FkinvError | Ended): void {
     if (this.#failures[image] !== undefined) return;
     this.#failures[image] = why;
@@ -133,7 +133,7 @@ class Sampling {
     const { length, bans } = this.options;
     const { pinned } = this.options;
     const particles = this.#particles;
-    /** x_t [particles, length], kept where banned words must be found. */
+    /** x_t [particles, length]; only the search for banned words reads it. */
     let tokens = repeat(
       pinned.map((id) => (id < 0 ? dllm.maskId : id)),
       this.images.length * this.options.particles,
@@ -150,13 +150,13 @@ class Sampling {
       this.#note(failures);
       if (this.#allFailed()) break;
 
-      // 3. Clean guesses of each particle; at t = 0 they are x_0.
+      // 3. Clean guesses x̂_0 of each particle; at t = 0 they are x_0 itself.
       const { tokens: guesses, failures: faults } = await particles.guess(step);
       this.#note(faults);
       if (this.#allFailed()) break;
       if (bans !== undefined) await this.#redraw(step, false, guesses, tokens);
 
-      // 4. Their texts, and the rewards. The engine encodes equal texts once, and not again while they last.
+      // 4. The guesses' texts and rewards. The engine encodes equal texts once, and texts of the step before not again.
       const texts = this.stopwatch.time('decodeText', () =>
         rowsOf(guesses, length).map((row, i) => (this.#hasFailed(i) ? undefined : dllm.prompt(row))),
       );
@@ -207,7 +207,7 @@ class Sampling {
     };
   }
 
-  /** `tokens` [particles, length] by ancestor. */
+  /** Gives each particle the row of `tokens` [particles, length] that its ancestor has. */
   #gather(tokens: Int32Array, ancestors: Int32Array): Int32Array {
     const { length, particles: K } = this.options;
     const gathered = new Int32Array(tokens.length);
@@ -218,7 +218,10 @@ class Sampling {
     return gathered;
   }
 
-  /** Draws of `tokens` again what completes a banned word; `before` [particles, length] is what they were drawn into. */
+  /**
+   * Draws again those of `tokens` that complete a banned word; `before` [particles, length] are the states they were drawn
+   * into.
+   */
   async #redraw(step: number, ofProposal: boolean, tokens: Int32Array, before: Int32Array): Promise<void> {
     const { bans, length, particles: K } = this.options;
     const { maskId } = this.models.dllm;
@@ -332,7 +335,7 @@ function createParticles(
   return native.createParticles(engine, ...graphs, references, clip.embedSize, given, conditions, recorder);
 }
 
-/** What the particle system must know of a call: `prefixes` [images, prefix] and `seeds` [images] are of its images. */
+/** What the particle system must know of a call whose images have the `prefixes` [images, prefix] and `seeds` [images]. */
 export function particleOptions(
   { maskId, stops }: Dllm,
   options: ResolvedOptions,
@@ -372,13 +375,13 @@ function rewardsIn(step: TraceStep, slot: number): RewardValues {
   return eachReward(({ field }) => step[field][slot] ?? NaN);
 }
 
-/** Slots of one image by total reward, best first; ties by lower slot. */
+/** The slots of one image ordered by total reward, best first; of equal ones the lower slot comes first. */
 function ranking(step: TraceStep, options: ResolvedOptions): number[] {
   const totals = step.logWeights.map((_, slot) => totalOf(rewardsIn(step, slot), options));
   return totals.map((_, slot) => slot).sort((a, b) => (totals[b] ?? 0) - (totals[a] ?? 0) || a - b);
 }
 
-/** Plain means of [guesses, particles]. */
+/** The mean over the guesses of `values` [guesses, particles], which the trace shows: [particles]. */
 function meanOverGuesses(values: Float64Array, particles: number): Float64Array {
   const guesses = values.length / particles;
   if (guesses === 1) return values;

@@ -66,7 +66,7 @@ function partsOf(template: string, maxLength: number): Part[] {
   return parts;
 }
 
-/** n of a span written `[n]`. */
+/** The number n of a span that is written `[n]`. */
 function sizeOf(source: string, character: number, maxLength: number): number {
   if (!source.endsWith(']')) refuse(`the [ at character ${character} is not closed: ${howTo}`);
   const size = /^\[[1-9][0-9]*\]$/u.test(source) ? Number(source.slice(1, -1)) : NaN;

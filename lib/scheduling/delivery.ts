@@ -5,7 +5,7 @@ import type { Source } from './source';
 /** What came of an image, or what ended it. */
 type Outcome = { result: Result } | { reason: unknown };
 
-/** An image that was read and is not given. */
+/** An image that was read, and whose result is not given yet. */
 interface Slot {
   index: number;
   outcome?: Outcome;
@@ -13,13 +13,13 @@ interface Slot {
 
 /** Reads the images of a call, at most `limit` ahead of the results that were given, and gives these in order or as they finish. */
 export class Delivery {
-  /** In the order in which they are given. */
+  /** Images in the order in which their results are given: every open one, or without `ordered` those that have finished. */
   readonly #slots: Slot[] = [];
-  /** How many were read and are not given. */
+  /** How many images were read, and have not given their results. */
   #open = 0;
   #index = 0;
   #reading: Promise<void> | undefined;
-  /** Whether all was read, or why it cannot be. */
+  /** Set once the source has come to its end; with a `reason` where it failed. */
   #end: { reason?: unknown } | undefined;
   #wake: () => void = () => undefined;
 

@@ -19,21 +19,21 @@ import { validate } from '../util/validate';
 
 /** An image of {@link Inverter.invertAll} with options of its own, which go before the call's. */
 export interface ImageJob extends ImageOptions {
-  /** The image, or several as one reference. */
+  /** The image, or a list of at least one whose CLIP embeddings are averaged to one reference. */
   image: ImageInput | readonly ImageInput[];
 }
 
 /** What {@link Inverter.invertAll} takes for each image. */
 export type ImageItem = ImageInput | readonly ImageInput[] | ImageJob;
 
-/** Images, synchronous or asynchronous. */
+/** The images that {@link Inverter.invertAll} takes: an iterable or async iterable of items, or of promises of items. */
 export type ImageItems = Iterable<ImageItem | PromiseLike<ImageItem>> | AsyncIterable<ImageItem>;
 
 /** A call over many images: what its options come to, and what it runs on. */
 interface ManyImages {
-  /** As they were given. */
+  /** The options as the caller gave them, for images that have options of their own. */
   given: InvertAllOptions | AsFinishedOptions;
-  /** Of an image without options of its own. */
+  /** What those options come to for an image without options of its own. */
   options: ResolvedOptions;
   /** The most rows in flight on an engine. */
   rows: number;
@@ -44,8 +44,8 @@ interface ManyImages {
 }
 
 /**
- * Images that are read and not given, for each that can be in flight: that one, what is decoded ahead, and in order what
- * waits for one before it.
+ * How many images may be read and not given yet for each one that can be in flight: that one, one that is decoded ahead, and,
+ * where results come in order, one whose result waits for an image before it.
  */
 const readAhead = { ordered: 3, asFinished: 2 };
 
@@ -96,7 +96,7 @@ async function* generate(
 
 const seedSchema = invertSchema.pick({ seed: true });
 
-/** What is to be done of an item, or why it cannot be. */
+/** The job that an item of the iterable asks for, or why it cannot be done. */
 function jobOf(item: unknown, index: number, { given, options, dllm }: ManyImages): Job | FkinvError {
   try {
     const { image, ...rest } = isJob(item) ? item : { image: item as ImageInput | readonly ImageInput[] };

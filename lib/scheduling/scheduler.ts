@@ -8,17 +8,17 @@ import type { Models } from '../models/replicas';
 import { onAbort } from '../util/abort';
 import { invertTogether, prepare, type Job, type Prepared } from './together';
 
-/** What an image comes to. */
+/** What an image gives: its inversion, or the error that it failed with. */
 export type Result = Inversion | FkinvError;
 
-/** A job on its way. */
+/** A job from when it is added until its caller has the result. */
 interface Ticket extends Job {
   call: Call;
   /** Tickets of equal keys can share forwards. */
   key: string;
-  /** Once its pictures are decoded. */
+  /** Set once its pictures are decoded. */
   prepared: Prepared | undefined;
-  /** Whether they take long to decode: then nothing waits for it. */
+  /** Whether its pictures take long to decode: then the images behind it no longer wait for it. */
   isSlow: boolean;
   resolve: (result: Result) => void;
   reject: (reason: unknown) => void;
@@ -28,7 +28,7 @@ interface Ticket extends Job {
 interface Lane {
   models: Models;
   rows: number;
-  /** The most rows in flight; less each time that memory runs out. */
+  /** The most rows in flight; each time that memory runs out it becomes half of what was in flight. */
   cap: number;
 }
 
@@ -37,21 +37,21 @@ interface Cohort {
   lane: Lane;
   members: Ticket[];
   rows: number;
-  /** In flight on the lane when it began, its own among them. */
+  /** Rows in flight on the lane when the cohort began, its own included. */
   inFlight: number;
-  /** The lane's, when it began. */
+  /** The lane's cap when the cohort began. */
   cap: number;
 }
 
-/** What a call is held to. */
+/** The limits of a call, and what may end it or record it. */
 export interface CallOptions {
   /** The most rows in flight on an engine with its images among them. */
   rows: number;
-  /** Ends all of its images. */
+  /** Ends all images of the call when it is aborted. */
   signal?: AbortSignal;
   /** The most images of calls with such a limit that wait for their turn; one more is refused. */
   maxQueue?: number;
-  /** Of the one image of the call: it runs on the first engine, and shares no forward. */
+  /** Records the one image of the call, which then runs on the first engine and shares no forward. */
   recording?: Recording;
 }
 
@@ -60,7 +60,7 @@ export class Call {
   static #profiles = 0;
   readonly waiting: Ticket[] = [];
   readonly ahead: Ticket[] = [];
-  /** Of its images that are not over. */
+  /** The listeners of its images that have no result yet. */
   readonly #listeners = new Set<Listener>();
   readonly #scheduler: Scheduler;
   readonly #stopWaiting: (() => void) | undefined;
@@ -86,7 +86,7 @@ export class Call {
   async invert(job: Job): Promise<Result> {
     const { recording, rows, signal } = this.options;
     signal?.throwIfAborted();
-    // Calls that may have as many rows in flight share them.
+    // Calls share forwards only where equally many rows may be in flight, so that each call's limit holds.
     const key = recording === undefined ? `${rows} ${job.options.key}` : `profile ${Call.#profiles++}`;
     this.#listeners.add(job.listener);
     try {
@@ -98,29 +98,29 @@ export class Call {
     }
   }
 
-  /** No more images come. */
+  /** Says that no more images come, so that the call's signal need not be listened to any longer. */
   close(): void {
     this.#stopWaiting?.();
   }
 }
 
-/** Milliseconds of decoding after which an image is waited for no longer: by then the others are. */
+/** Milliseconds of decoding after which the images behind one no longer wait for it: most are decoded long before. */
 const patience = 1000;
 
 /**
- * Spreads the images of all calls over the engines. Pictures are decoded ahead, as many as can be in flight and
- * the memory for them has room for. What goes through
- * its steps together is a cohort, images of equal options from whichever calls: at most half of the rows that an engine may
- * have, so that there are two, and one has the engine while the other's texts are decoded. As soon as one has its results the
- * next begins in its place. Calls take turns, and nothing overtakes what has its turn and waits for room.
+ * Spreads the images of all calls over the engines. Pictures are decoded ahead, as many as can be in flight and the memory for
+ * them has room for. Images of equal options, from whichever calls, go through their steps together as a cohort. It has at most
+ * half of the rows that an engine may have, so that there are two, and one has the engine while the other's texts are decoded. As
+ * soon as one has its results the next begins in its place. Calls take turns, and nothing overtakes an image that has its turn
+ * and waits for room.
  */
 export class Scheduler {
   readonly #lanes: Lane[];
-  /** Calls with images to be decoded, and with images that are decoded ahead, by whose turn it is. */
+  /** Calls with images to be decoded, and calls with images that are decoded ahead: the one whose turn it is comes first. */
   readonly #toDecode = new Set<Call>();
   readonly #toInvert = new Set<Call>();
   #aheadRows = 0;
-  /** Images that wait for their turn, of calls with a limit to that. */
+  /** How many images wait for their turn whose calls have a `maxQueue`. */
   #queued = 0;
   #ended: FkinvError | undefined;
 
@@ -151,7 +151,7 @@ export class Scheduler {
     return new FkinvError('QUEUE_FULL', full);
   }
 
-  /** Ends what of `call` is not in flight. */
+  /** Ends those images of `call` that are not in flight. */
   drop(call: Call, reason: unknown): void {
     const ahead = [...call.ahead];
     for (const ticket of ahead) this.#leave(ticket);
@@ -165,7 +165,7 @@ export class Scheduler {
     if (call.options.maxQueue !== undefined) this.#queued += more;
   }
 
-  /** Ends all that is not in flight, and all that comes. */
+  /** Ends all images that are not in flight, and those that are added afterwards. */
   end(reason: FkinvError): void {
     this.#ended = reason;
     for (const call of new Set([...this.#toDecode, ...this.#toInvert])) this.drop(call, reason);
@@ -212,14 +212,14 @@ export class Scheduler {
     this.#pump();
   }
 
-  /** Puts it with those that are decoded ahead, at the end or at the start. */
+  /** Puts an image with those that its call has decoded ahead, at the end or at the start. */
   #enter(ticket: Ticket, end: 'push' | 'unshift'): void {
     ticket.call.ahead[end](ticket);
     this.#toInvert.add(ticket.call);
     this.#aheadRows += ticket.options.particles;
   }
 
-  /** Takes it out of them; whether it was one. */
+  /** Takes an image out of those that its call has decoded ahead, and gives whether it was one. */
   #leave(ticket: Ticket): boolean {
     const { call, options } = ticket;
     const i = call.ahead.indexOf(ticket);
@@ -277,7 +277,7 @@ export class Scheduler {
       for (const call of this.#toInvert) {
         if (members.length === most) return members;
         const ready = readyOf(call);
-        // One of another key ends what this call gives.
+        // An image of another key ends what this call gives, since nothing overtakes it.
         if (ready.length > turn && ready.slice(0, turn + 1).every((each) => each.key === key)) {
           members.push(...ready.slice(turn, turn + 1));
         }
@@ -291,7 +291,7 @@ export class Scheduler {
     const [head] = members;
     const jobs = members.flatMap((ticket) => {
       const { prepared, seed, listener } = ticket;
-      // One that memory ran out for may have another turn, which its cohort's end decides.
+      // An image that memory ran out for may get another turn, which is decided at the end of its cohort.
       listener.onLeftOut = (why) => {
         if (why instanceof Ended || why.code !== 'OUT_OF_MEMORY') settle(ticket, why);
       };
@@ -314,8 +314,8 @@ export class Scheduler {
   }
 
   /**
-   * Where memory ran out, and not for one image alone, the engine has half as many rows in flight from here on, and the
-   * images get another turn: these.
+   * The images of a cohort that get another turn: those that memory ran out for, unless one image was alone in flight. The engine
+   * has half as many rows in flight from here on.
    */
   #retry({ lane, members, rows, inFlight, cap }: Cohort, results: (Result | Ended)[]): Set<Ticket> {
     const short = members.filter((_, i) => {
@@ -329,7 +329,7 @@ export class Scheduler {
       lane.cap = Math.max(particles, Math.floor(inFlight / 2));
       const goesOn = `goes on with ${lane.cap} (maxBatch)`;
       const { device } = lane.models.engine;
-      // What it throws is of its owner, and loses no image.
+      // What the caller's function throws must lose no image, so it is called outside of the cohort.
       queueMicrotask(() => this.warn(`${device}: out of memory with ${inFlight} rows in flight, ${goesOn}`));
     }
     const retried = new Set<Ticket>();
@@ -343,7 +343,7 @@ export class Scheduler {
   }
 }
 
-/** Ends the wait for an image; the first time counts. What its caller ends it with goes before a result. */
+/** Gives an image's result to whoever waits for it; only the first counts. Where its caller has ended it, that is the result. */
 function settle({ listener, resolve, reject }: Ticket, result: Result | Ended): void {
   const outcome = listener.ended ?? result;
   if (outcome instanceof Ended) {
@@ -356,12 +356,15 @@ function settle({ listener, resolve, reject }: Ticket, result: Result | Ended): 
   resolve(outcome);
 }
 
-/** Of what is decoded ahead, in order, but for what takes long. */
+/** The images that a call has decoded ahead, in order; those that take long to decode stand in nobody's way. */
 function readyOf({ ahead }: Call): Ticket[] {
   return ahead.filter(({ isSlow }) => !isSlow);
 }
 
-/** What is thrown stops all images of a cohort; but for a disposal it is each one's error. */
+/**
+ * What each image of a cohort that `error` has stopped comes to. An error of a known kind is its result; a disposal, and what is
+ * no FkinvError, ends it and rejects its call.
+ */
 function failureOf(error: unknown): FkinvError | Ended {
   if (!(error instanceof FkinvError)) return new Ended(new FkinvError('INTERNAL', messageOf(error), { cause: error }));
   return error.code === 'DISPOSED' ? new Ended(error) : error;

@@ -44,7 +44,7 @@ export class Source {
       return { item };
     } catch (cause) {
       this.signal.throwIfAborted();
-      await this.close().catch(() => undefined); // the first failure is the one that is told
+      await this.close().catch(() => undefined); // the first failure is the one that is reported
       throw inputFailed(cause);
     }
   }
@@ -69,7 +69,7 @@ export class Source {
     if (this.#isDone) return;
     this.#isDone = true;
     const closing = Promise.resolve(this.#iterator).then((iterator) => iterator?.return?.());
-    // Of an iterable that is waited for in vain, its end would be waited for in vain too.
+    // Where the iterable hangs, waiting for it to close would hang too.
     if (this.signal.aborted || this.#isReading) closing.catch(() => undefined);
     else await closing.catch((cause: unknown) => Promise.reject(inputFailed(cause)));
   }
@@ -79,7 +79,7 @@ function inputFailed(cause: unknown): FkinvError {
   return new FkinvError('INPUT_FAILED', `the iterable of images failed: ${messageOf(cause)}`, { cause });
 }
 
-/** What `value` comes to, or a rejection as soon as `signal` aborts; a value that is no promise is had in any case. */
+/** What `value` comes to, or a rejection as soon as `signal` aborts; a value that is no promise is given in any case. */
 function unlessAborted<T>(value: T | PromiseLike<T>, signal: AbortSignal): Promise<Awaited<T>> | T {
   if (!isThenable(value)) return value;
   return new Promise((resolve, reject) => {

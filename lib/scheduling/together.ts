@@ -16,7 +16,7 @@ import { Stopwatch } from '../profiling/stopwatch';
 /** What is to be inverted: one picture, or several as one reference. */
 export interface Job {
   pictures: readonly ImageInput[];
-  /** The job's own: those of one call may share options that have another. */
+  /** The job's own seed: the images of a call may share `options`, whose seed is another. */
   seed: number | bigint;
   options: ResolvedOptions;
   listener: Listener;
@@ -26,9 +26,9 @@ export interface Job {
 export interface Prepared {
   pictures: PreparedImage[];
   own: PreparedImage | undefined;
-  /** What is to be said of the pictures. */
+  /** Warnings for the user, such as faults that the decoder passed over. */
   warnings: string[];
-  /** Milliseconds that it took. */
+  /** Milliseconds that decoding and preparing took. */
   ms: number;
 }
 

@@ -1,6 +1,6 @@
 import { defineReward } from './reward';
 
-/** λ of {@link ClipValues.rewardClip}. */
+/** The weight of {@link ClipValues.rewardClip}. */
 export interface ClipOptions {
   /** λ_CLIP, weight of the alignment reward. 0 (off) to 10000; default 100. */
   lambdaClip?: number;

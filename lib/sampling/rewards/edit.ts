@@ -1,6 +1,6 @@
 import { defineReward } from './reward';
 
-/** λ of {@link EditValues.rewardEdit}. */
+/** The weight of {@link EditValues.rewardEdit}. */
 export interface EditOptions {
   /** λ_edit, weight of the disentanglement reward. 0 (off) to 10000; default 20. */
   lambdaEdit?: number;

@@ -12,7 +12,7 @@ export interface RewardValues extends ClipValues, EditValues {}
 
 export const rewards = [clip, edit] as const;
 
-/** The rewards of each particle. */
+/** For each reward, its values for all particles [K]. */
 export type RewardLists = { [Field in keyof RewardValues]: number[] };
 
 /** Compiles where the two interfaces name what the list does, no more and no less. */
@@ -31,7 +31,7 @@ export function eachReward<T>(valueOf: (reward: Listed) => T): Record<keyof Rewa
   return Object.fromEntries(rewards.map((reward) => [reward.field, valueOf(reward)])) as Record<keyof RewardValues, T>;
 }
 
-/** Σ λ·r. */
+/** The total reward Σ λ·r, which particles are ranked by. */
 export function totalOf(values: RewardValues, options: Required<RewardOptions>): number {
   return rewards.reduce((sum, { option, field }) => sum + options[option] * values[field], 0);
 }

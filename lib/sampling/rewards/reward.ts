@@ -4,13 +4,13 @@ import { FkinvError } from '../../errors';
 export interface RewardDefinition<Name extends string> {
   /** In camel case: of `clip` the option is `lambdaClip`, the result's field `rewardClip`, the flag `--lambda-clip`. */
   name: Name;
-  /** λ where nothing else is said, 0 to 10000. */
+  /** The default of λ, 0 to 10000. */
   lambda: number;
   /** What a value says, and its range: half a line of the command's help. */
   what: string;
   /**
-   * A value of each text, of a reward that is over texts alone. The engine computes those that have no such function
-   * (cpp/rewards/rewards.cpp), by the same name.
+   * Gives a finite value for each text, in order, where the reward depends on texts alone. A reward without this function is
+   * computed by the engine (cpp/rewards/rewards.cpp), under the same name.
    */
   ofTexts?: (texts: readonly string[]) => readonly number[] | Promise<readonly number[]>;
 }
@@ -22,7 +22,7 @@ export interface Reward<Name extends string = string> extends RewardDefinition<N
   flag: string;
 }
 
-/** The reward that is so defined. */
+/** Derives the names of a reward's option, result field and flag from its definition. */
 export function defineReward<const Name extends string>(definition: RewardDefinition<Name>): Reward<Name> {
   const { name } = definition;
   const capitalized = (name.charAt(0).toUpperCase() + name.slice(1)) as Capitalize<Name>;
@@ -30,12 +30,12 @@ export function defineReward<const Name extends string>(definition: RewardDefini
   return { ...definition, option: `lambda${capitalized}`, field: `reward${capitalized}`, flag: `--lambda-${dashed}` };
 }
 
-/** λ of every reward. */
+/** The least and the greatest λ of every reward. */
 export const lambdaRange = [0, 10000] as const;
 
 /**
- * Values of each of the `texts`, by the names of those of `rewards` that are over texts. Equal texts are valued once;
- * a guess without a text has 0, which is not used.
+ * The values of `texts` under those of `rewards` that depend on texts alone, by the rewards' names. Equal texts are valued once;
+ * a guess without a text has 0, which is not used. Throws `INTERNAL` where a value is no finite number.
  */
 export async function valuesOfTexts(
   rewards: readonly Reward[],

@@ -135,18 +135,19 @@ async function compareKernels(): Promise<number> {
         execFileSync(program, ['logits', type, String(shape.reduce((a, b) => a * b)), logits]);
         for (const threads of [1, 2]) {
           const run: Case = { shape, type, threads };
-          const start = (at: string, i: number): Promise<Contender> =>
-            Contender.start([at, 'run'], run, logits, path.join(folder, String(i)));
-          const started = await Promise.all(programs.map(start));
           const seconds: number[][] = [[], []];
           for (let round = 0; round < rounds; round++) {
+            // Each round has processes of its own: how fast one is depends on where its memory lies, for as long as it lives.
+            const start = (at: string, i: number): Promise<Contender> =>
+              Contender.start([at, 'run'], run, logits, path.join(folder, String(i)));
+            const started = await Promise.all(programs.map(start));
             const turns = [...started.entries()];
             for (const [i, contender] of round % 2 === 0 ? turns : turns.reverse()) {
               const steps = (await contender.run(5)).map(({ whole }) => whole).sort((a, b) => a - b);
               seconds[i]?.push(steps[2] ?? NaN);
             }
+            await Promise.all(started.map((contender) => contender.end()));
           }
-          await Promise.all(started.map((contender) => contender.end()));
           const [ours = [], theirs = []] = seconds;
           if (report(`kernels, ${shape.join('x')} ${type}, ${threads} threads`, ours, theirs)) slow++;
         }

@@ -82,7 +82,7 @@ class Fields {
     ++asked_;
     return value;
   }
-  /// To be called once every name was asked for.
+  /// Fails where the object has a name that was not asked for: call it once all were.
   void expectNoOther() const {
     const Napi::Array names = object_.GetPropertyNames();
     detail::expect(object_.Env(), names.Length() == asked_, "no other names than those it knows");
@@ -93,7 +93,7 @@ class Fields {
   uint32_t asked_ = 0;
 };
 
-/// One of an enumeration's values by its name; `names` has them in the enumeration's order.
+/// The value of an enumeration that JavaScript gives by its name; `names` has them in the enumeration's order.
 template <class Enum, std::size_t count>
 Enum toEnum(Napi::Value value, const char* const (&names)[count]) {
   const std::string name = toString(value);

@@ -93,7 +93,7 @@ struct Weight {
 
 // ---- What the lanes of a warp hold, combined, on all of them
 
-/// By a butterfly: addition and the like commute, so that every lane has the same bits.
+/// Every lane has the result, by a butterfly: addition and the like commute, so that every lane has the same bits.
 template <class T, class Combine>
 __device__ T combined(T value, Combine combine) {
   for (int distance = kWarp / 2; distance > 0; distance /= 2) {

@@ -77,7 +77,7 @@ __device__ float largest(const Four<__nv_bfloat16>& z) {
   return fmaxf(two.x, two.y);
 }
 
-// Of the first and of the last two.
+// Two of the four logits as floats: the first two for half 0, the last two for half 1.
 __device__ float2 widened(const Four<float>& z, int half) {
   return {bitsAs<float>(z.words[2 * half]), bitsAs<float>(z.words[2 * half + 1])};
 }
@@ -275,7 +275,7 @@ template <int kPartners>
 struct Sums {
   float of[kPartners][2][4] = {};
 
-  // By the powers of two of their rows and of their columns.
+  // The sums are multiplied by the powers of two of their rows and of their columns, which is exact.
   __device__ void rescale(const Partners& partners, const float* scales) {
     const int lane = laneOf(), column = lane % 4 * 2;
     const float* rows = scales + kBlock * partners.warp + lane / 4;
@@ -319,7 +319,7 @@ struct Sums {
     }
   }
 
-  // To a triangle [N(N + 1)/2].
+  // The accumulators are written as a triangle [N(N + 1)/2].
   __device__ void write(const Partners& partners, int positions, float* triangle) const {
     // What a sum of products of operands is to be multiplied by.
     constexpr float kSumScale = 1 / (kOperandScale * kOperandScale);
@@ -339,7 +339,7 @@ struct Sums {
   }
 
  private:
-  // Where the pair i ≤ j stands in a triangle.
+  // The place of the pair i ≤ j in a triangle.
   static __device__ int pairOf(int i, int j, int positions) { return i * (2 * positions - i - 1) / 2 + j; }
 };
 
@@ -352,7 +352,7 @@ __device__ void findRows(const Logits& z, int state, const void** rows) {
   }
 }
 
-// Of up to 16·kBlocks rows.
+// Each block reads one tile of a state of up to 16·kBlocks positions.
 template <class Element, bool kAligned, bool kTempered, int kBlocks>
 __global__ void __launch_bounds__(kBlocks* kWarp, kBlocks > 5 ? 2 : 3)
     passKernel(const Logits z, const float inverse, const TileTable out) {

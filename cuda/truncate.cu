@@ -100,7 +100,7 @@ __device__ uint32_t threshold(Histogram& histogram, Target target, Each each) {
   return lowest;
 }
 
-// One row, its tiles' maxima and which of its logits are weighed.
+// What a block knows of its row: the maxima of its tiles, and which of its logits are weighed.
 template <class Element>
 struct Row {
   const Element* logits;

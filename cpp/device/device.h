@@ -57,11 +57,11 @@ class Device {
   /// What ONNX Runtime knows the device's memory by: "Cpu" and 0, "Cuda" and the GPU's number.
   virtual const char* memoryName() const = 0;
   virtual int memoryIndex() const = 0;
-  /// Whether that is the host's memory, which ONNX Runtime may read wherever it runs.
+  /// Whether the device's memory is the host's, which ONNX Runtime may read wherever it runs.
   virtual bool isHost() const = 0;
   /// The most prompt positions that the kernels take.
   virtual int maxPositions() const = 0;
-  /// And the host's memory that its copies go through; null where there is none.
+  /// What ONNX Runtime calls the pinned memory of the host that copies go through; null where there is none.
   virtual const char* pinnedMemoryName() const = 0;
   /// Makes a session run on this device, and its runs follow the order of the other calls. With `cudaGraphs`, for a
   /// device that has them, a run may be captured as a CUDA graph, and be replayed.
@@ -71,7 +71,7 @@ class Device {
   /// returns when all are done. The first exception is rethrown.
   virtual void eachRow(const Forward&, const std::function<void(int64_t)>& run) = 0;
 
-  /// Whether runs on it can be captured.
+  /// Whether a session's runs can be captured and replayed there.
   virtual bool hasCudaGraphs() const = 0;
   /// Calls `run`, which captures what this thread gives the device to do: until it returns no other thread gives it
   /// any.

@@ -5,7 +5,7 @@
 
 namespace fkinv {
 
-/// Of all `threads` of a pool together.
+/// What a machine can do at most, all `threads` of a pool together.
 struct Limits {
   int threads;
   double flopsPerSecond;  // float32, a multiplication and an addition are one each

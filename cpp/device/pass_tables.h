@@ -20,7 +20,7 @@ class PassTables {
     tables_ = kernels::takeTables(shape, [&](std::size_t bytes) { return arrays_.emplace_back(device, bytes).data(); });
   }
 
-  /// Those of the states from `first` on.
+  /// The tables of the states from `first` on.
   kernels::PassResult from(int first) const {
     return {kernels::fromState(tables_.tiles, shape_, first), kernels::fromState(tables_.rows, shape_, first)};
   }

@@ -30,7 +30,7 @@ class Engine {
   /// "ABORTED". `done` is called exactly once in every case.
   void submit(std::shared_ptr<CancelToken> cancel, Work work, Done done);
 
-  /// From any thread, at once: stops the job that runs, and fails those that wait.
+  /// Any thread may call it, and it returns at once: it stops the job that runs, and fails those that wait.
   void close();
 
   const std::shared_ptr<Device>& device() const { return device_; }

@@ -29,7 +29,7 @@ int lastPositive(const float* weights, int n) {
   return last;
 }
 
-// By groups first, then within one.
+// The group is found first, by the groups' sums, so that of the tokens only those in it are added up.
 int pickToken(const TileWeights& weights, int width, double u) {
   constexpr int kGroup = TileWeights::kGroup;
   const int groups = (width + kGroup - 1) / kGroup;

@@ -38,7 +38,7 @@ struct InstructionSet {
   float (*multiplyAdds)(int64_t flops);
 };
 
-/// Those that this processor has, the best one last; "baseline" is always the first.
+/// The sets that this processor has, the best one last; "baseline" is always the first.
 std::span<const InstructionSet* const> instructionSets();
 
 /// The best one.

@@ -19,7 +19,8 @@ class Workspace {
     double exponent, mass, moment, weight;
     float max, scale;  // scale: what its part of the Gram is multiplied by as the exponent moves
   };
-  /// Of exps: rows do not begin at one place in the cache's sets, hence the line between them.
+  /// Floats from one row of exps to the next: a line more than a row, so that rows do not all begin in the same set of
+  /// the cache.
   static constexpr int64_t kRowStride = kBlock + 16;
 
   explicit Workspace(int positions);

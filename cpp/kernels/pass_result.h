@@ -20,7 +20,7 @@ struct PassShape {
   int64_t cells() const { return rows() * tiles(); }
   int64_t chunks() const { return (tiles() + chunkTiles - 1) / chunkTiles; }
   int64_t pairs() const { return static_cast<int64_t>(positions) * (positions + 1) / 2; }
-  /// The same of other states.
+  /// The same tables with other states in them.
   PassShape of(int ofStates) const { return {ofStates, positions, vocab, chunkTiles}; }
 };
 

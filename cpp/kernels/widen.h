@@ -31,7 +31,7 @@ inline const float* widen(const Logits& z, int64_t r, int64_t first, int n, floa
   return to;
 }
 
-/// One logit.
+/// The logit at one place, as a float.
 inline float widen(const Logits& z, int64_t r, int64_t column) {
   float value;
   return *widen(z, r, column, 1, &value);

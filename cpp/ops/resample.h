@@ -21,7 +21,7 @@ struct Resample {
   double* logWeights;  // [particles]
   int32_t* ancestors;  // [particles]
 
-  /// As if every image were resampled.
+  /// Counted as if every image were resampled: which ones are is known on the device alone.
   Cost cost() const { return {layout.particles() * kDouble, layout.particles() * (kExponential + 1)}; }
 };
 

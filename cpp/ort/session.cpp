@@ -90,7 +90,7 @@ std::set<std::string> hostInputs(const OrtSession* session, const std::vector<Te
   return names;
 }
 
-// Null where the device has no such memory.
+// It gives null where the device has no memory of that name.
 OrtAllocator* pinnedAllocator(const OrtSession* session, const Device& device) {
   if (device.pinnedMemoryName() == nullptr) return nullptr;
   OrtMemoryInfo* raw = nullptr;

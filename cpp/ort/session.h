@@ -46,7 +46,7 @@ class Session {
   bool readsOnHost(const std::string& name) const { return hostInputs_.count(name) == 1; }
   const std::filesystem::path& path() const { return path_; }
   OrtSession* handle() const { return session_.get(); }
-  /// Null where its runs are not captured.
+  /// The graphs of its runs; null where they are not captured.
   CudaGraphs* cudaGraphs() const { return cudaGraphs_.get(); }
 
  private:

@@ -22,7 +22,7 @@ std::vector<GraphTensor> tensorsOf(const DllmGraph&, int embedSize, const Partic
 /// logits and what was read of them need not be made again.
 class States {
  public:
-  /// Where the rows are.
+  /// The rows of the logits that the kernels read.
   struct RowArrays {
     Array<int64_t> rowOf;  // [states, length]
 
@@ -62,7 +62,7 @@ class States {
   /// Has each particle in the state of its ancestor.
   void follow(const int32_t* ancestors);
 
-  /// Of all places.
+  /// The logits of all places, whether or not a state is there now.
   Logits logits() { return logits(0, layout_.particles()); }
   /// What was read of them.
   const PassTables& tables() const { return tables_; }

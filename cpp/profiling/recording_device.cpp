@@ -50,7 +50,7 @@ void RecordingDevice::upload(void* to, const void* host, std::size_t bytes) {
   device_->upload(to, host, bytes);
 }
 
-// Without the wait for what comes before it.
+// The wait for what was queued before is a span of its own, so that the copy's says what the copy takes.
 void RecordingDevice::download(void* host, const void* from, std::size_t bytes) {
   wait();
   const Timed timed(*this, "download", {static_cast<int64_t>(bytes), 0}, On::host);

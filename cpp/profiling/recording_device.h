@@ -44,7 +44,7 @@ class RecordingDevice final : public Device {
 
  private:
   enum class On : uint8_t { device, host };
-  // From its making to its end.
+  // Its span lasts as long as it lives.
   class Timed {
    public:
     Timed(const RecordingDevice& device, std::string name, SpanKind kind, Recorder::CostOf cost, On on = On::device)

@@ -18,10 +18,10 @@ class Rewards {
   Rewards(const std::shared_ptr<Device>& device, Transfer& transfer, const Extents& extents,
           const ParticleOptions& options);
 
-  /// As Reward's.
+  /// Has each reward compute what it takes from the guesses' tokens (Reward::ofTokens).
   void ofTokens(const Guessed&);
-  /// As Reward's; `given` are the values [guesses, particles] of those whose values come from the host, in the order of
-  /// the list.
+  /// Has each reward compute what it takes from the guesses' texts (Reward::ofTexts); `given` are the values [guesses,
+  /// particles] of those whose values come from the host, in the order of the list.
   void ofTexts(const Guessed&, const std::vector<std::vector<double>>& given);
   /// Has the host get the values that the device computed.
   void send(Outbox& outbox);

@@ -19,11 +19,11 @@ export interface ProgressReport {
   done: number;
   failed: number;
   skipped: number;
-  /** Of all inputs; null while they are not counted, and where they cannot be. */
+  /** How many images there are; null while they are not counted, and where they cannot be. */
   total: number | null;
-  /** Of those that were inverted or failed in the last minute. */
+  /** Images a second that were inverted or failed, over the last minute. */
   imagesPerSecond: number;
-  /** Null where the total or the rate is not known. */
+  /** Seconds until all are done; null where the total or the rate is not known. */
   secondsLeft: number | null;
 }
 

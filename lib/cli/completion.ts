@@ -46,7 +46,7 @@ export function answer(program: Command, words: string[]): void {
 interface Candidates {
   /** Each with its description. */
   values: [string, string][];
-  /** Whether files may stand there too. */
+  /** Whether a file may be given in place of one of the words. */
   files: boolean;
 }
 

@@ -56,7 +56,7 @@ async function invertEach(files: string[], flags: Flags): Promise<number> {
   const label = several ? `${images.length} images` : files.join(', ');
   const bar = new StepBar(label, images.length, !output.quiet);
   try {
-    // From here on: before, the signal itself ends the process.
+    // An interruption is handled from here on: before, the signal itself ends the process, which has nothing to lose.
     return await untilInterrupted(bar, (signal) => {
       const results = inverter.invertAll(asOne === true ? [contents] : contents, {
         ...options,

@@ -10,7 +10,7 @@ export class StepBar {
   readonly #bar: SingleBar | undefined;
   readonly #label: string = '';
   #isShown = false;
-  /** Of each image, 0 to 1. */
+  /** How far each image is, 0 to 1. */
   readonly #shares: number[] = [];
 
   constructor(

@@ -35,7 +35,7 @@ export function reportError(error: unknown, verbose: boolean, where?: string): v
   }
 }
 
-/** One line on stderr. */
+/** Writes a warning to stderr, in one line. */
 export function reportWarning(warning: string): void {
   process.stderr.write(`${coloursOf(process.stderr).yellow('warning:')} ${printable(warning)}\n`);
 }

@@ -1,7 +1,7 @@
 import path from 'node:path';
 import { FkinvError, errorCodes, messageOf, type ErrorCode } from '../errors';
 
-/** One thing that was looked at. */
+/** What was found of one thing that was looked at. */
 export interface Check {
   name: string;
   ok: boolean;

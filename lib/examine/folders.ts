@@ -20,7 +20,7 @@ import type { ParityResult } from './parity';
 export interface FolderReport extends FilesReport {
   folder: string;
   kind: ModelKind | null;
-  /** Whether every check is. */
+  /** Whether every check passed. */
   ok: boolean;
   graphs: GraphFacts[];
   /** What a model of its kind comes to. */

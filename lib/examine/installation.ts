@@ -34,7 +34,7 @@ export interface DoctorOptions {
 
 /** What was found. What could not be looked at is null, or empty. */
 export interface DoctorReport extends SystemFacts {
-  /** Whether every check is. */
+  /** Whether every check passed. */
   ok: boolean;
   /** This package's version. */
   version: string;
@@ -53,7 +53,7 @@ export interface DoctorReport extends SystemFacts {
 
 interface OnnxRuntime {
   path: string;
-  /** Its release by its own word; null where the addon could not open it. */
+  /** The release that the library says it is; null where the addon could not open it. */
   version: string | null;
   /** Other releases that the working directory's packages use. */
   others: OtherOnnxRuntime[];
@@ -129,7 +129,7 @@ const rebuild =
   'Most often it is damaged, or made for another machine, C library or release: build one for this machine with node ' +
   `"${path.join(root, 'scripts', 'install.mjs')}", CMake and a C++20 compiler.`;
 
-/** One that crashes must not take the report with it: a process of its own loads it first. */
+/** Loads the addon in a process of its own first: one that crashes must not take the report with it. */
 function expectNoCrash(file: string): void {
   const { signal } = spawnSync(process.execPath, ['-e', `require(${JSON.stringify(file)})`], { stdio: 'ignore' });
   if (signal === null) return;

@@ -25,7 +25,7 @@ inline void gramTile(const float* a, const float* b, int64_t rowStride, int widt
   for (int j = 0; j < kColumns; ++j) addSums(to + j * stride, sums[j][0], sums[j][1], sums[j][2], sums[j][3]);
 }
 
-// The same for the last columns, fewer than kColumns.
+// Adds up what the last columns give, in a smaller block: there are fewer of them than kColumns.
 template <int kColumns>
 inline void gramRest(int columns, const float* a, const float* b, int64_t rowStride, int width, float* to,
                      int64_t stride) {

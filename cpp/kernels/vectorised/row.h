@@ -50,7 +50,7 @@ inline const float* read(const Logits& z, int64_t r, int first, int n, int whole
   return buffer;
 }
 
-// Of n floats, n whole vectors; NaN never wins.
+// The largest of n floats, which are whole vectors; a comparison with NaN is false, so that NaN never wins.
 inline float maximum(const float* z, int n) {
   Vector best = broadcast(kMinusInfinity);
   for (int c = 0; c < n; c += kLanes) best = larger(load(z + c), best);

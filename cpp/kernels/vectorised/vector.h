@@ -150,7 +150,7 @@ inline double sum(Vector x) {
 #endif
 }
 
-// Of lanes that are not NaN.
+// The lanes must not be NaN: which of two operands is taken then differs between instruction sets.
 inline float maximumOf(Vector x) {
 #if defined(FKINV_AVX512) || defined(FKINV_AVX2)
 #if defined(FKINV_AVX512)

@@ -74,14 +74,14 @@ export class Journal implements Results {
     return this.#images.has(image);
   }
 
-  /** Appends records, which are on the disk when it resolves. Throws `OUTPUT_FAILED`; then none of them is there. */
+  /** Appends records, which are on the disk when it resolves. Throws `OUTPUT_FAILED`; then none of them counts in this run. */
   async append(records: readonly ImageRecord[]): Promise<void> {
     const lines = Buffer.from(records.map((record) => `${JSON.stringify(record)}\n`).join(''));
     try {
       await writeAll(this.handle, lines, this.#end);
       await this.handle.datasync();
     } catch (cause) {
-      await this.handle.truncate(this.#end).catch(() => undefined); // where this fails too, the next start cuts it off
+      await this.handle.truncate(this.#end).catch(() => undefined); // where this fails too, whole lines count at the next start, and a torn one is cut off
       outputFailed('write', this.file)(cause);
     }
     this.#end += lines.length;

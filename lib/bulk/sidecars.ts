@@ -2,7 +2,7 @@ import { lstat, readdir, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { outputFailed } from '../files/disk';
 import { checkRegular, replaceFile, type FileKind } from '../files/write-file';
-import { isImage } from './inputs';
+import { isImage } from './formats';
 import type { ImageRecord } from './record';
 
 /** What is done where there is a side-car already. */

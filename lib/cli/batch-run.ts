@@ -1,6 +1,7 @@
 import path from 'node:path';
 import { runBatch, type Outputs } from '../bulk/batch';
-import { checkInputs, imagesOf, LeftOut, stdinInput } from '../bulk/inputs';
+import { LeftOut } from '../bulk/formats';
+import { checkInputs, imagesOf, stdinInput } from '../bulk/inputs';
 import { Journal } from '../bulk/journal';
 import { provenanceOf, type ImageRecord, type Provenance } from '../bulk/record';
 import { Sidecars, type Existing } from '../bulk/sidecars';

@@ -1,6 +1,6 @@
 import { Option, type Command } from 'commander';
 import { existingModes } from '../bulk/sidecars';
-import { formats } from '../bulk/inputs';
+import { formats } from '../bulk/formats';
 import type { BatchFlags } from './batch-run';
 import { section } from './help';
 import { addBulkFlags, addListFlag } from './invert-flags';

@@ -1,7 +1,8 @@
 import path from 'node:path';
 import { Option, type Command } from 'commander';
 import { bulk, enqueue, retryAllFailed, type EnqueueOptions } from '../bulk/enqueue';
-import { checkInputs, imagesOf, LeftOut } from '../bulk/inputs';
+import { LeftOut } from '../bulk/formats';
+import { checkInputs, imagesOf } from '../bulk/inputs';
 import { openQueue, type JobData, type OpenQueue } from '../bulk/queue';
 import { FkinvError } from '../errors';
 import { invertSchema, type ImageOptions } from '../options';

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { formats } from '../bulk/inputs';
+import { formats } from '../bulk/formats';
 import { FkinvError } from '../errors';
 import type { Inversion } from '../inversion';
 import { coloursOf } from './colours';

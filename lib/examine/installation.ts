@@ -11,14 +11,8 @@ import type { Place } from './graphs';
 import { examineFiles, type FilesReport, type ModelFile, type ModelKind } from './files';
 import { modelFolder, type ModelFolder } from '../models/model-folder';
 import type { NativeBuild, NativeCuda } from '../native/addon';
-import {
-  besideOnnxRuntime,
-  findInstalledProvider,
-  findOnnxRuntime,
-  otherOnnxRuntimes,
-  type CudaProvider,
-  type OtherOnnxRuntime,
-} from '../native/onnxruntime';
+import { besideOnnxRuntime, findOnnxRuntime, otherOnnxRuntimes, type OtherOnnxRuntime } from '../native/onnxruntime';
+import { findInstalledProvider, type CudaProvider } from '../native/provider-files';
 import type { Device, InvertOptions } from '../options';
 import { systemFacts, type SystemFacts } from './system';
 

@@ -3,13 +3,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { FkinvError, messageOf } from '../errors';
 import { native } from './addon';
-import {
-  findCudaProvider,
-  findInstalledProvider,
-  findOnnxRuntime,
-  hasProviders,
-  providerLibraries,
-} from './onnxruntime';
+import { findOnnxRuntime } from './onnxruntime';
+import { findCudaProvider, findInstalledProvider, hasProviders, providerLibraries } from './provider-files';
 
 /** The folder of links that joins ONNX Runtime to a provider from elsewhere, where there is one. */
 let links: string | undefined;

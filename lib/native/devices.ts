@@ -1,7 +1,8 @@
 import { openWithCudaProvider } from './cuda-provider';
 import { FkinvError } from '../errors';
 import { native, type NativeCuda } from './addon';
-import { findInstalledProvider, findOnnxRuntime } from './onnxruntime';
+import { findOnnxRuntime } from './onnxruntime';
+import { findInstalledProvider } from './provider-files';
 import type { Device } from '../options';
 
 /** Which parts of CUDA this build and this machine have, and which GPUs the provider that engines would load was built for. */

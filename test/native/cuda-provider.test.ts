@@ -8,7 +8,8 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import test, { type ExecutionContext } from 'ava';
 import { native } from '../../lib/native/addon';
-import { findOnnxRuntime, providerLibraries } from '../../lib/native/onnxruntime';
+import { findOnnxRuntime } from '../../lib/native/onnxruntime';
+import { providerLibraries } from '../../lib/native/provider-files';
 import { root } from '../helpers/fkinv';
 import { needs } from '../helpers/needs';
 

@@ -62,15 +62,16 @@ export interface LoadOptions {
    */
   maxPixelBytes?: number;
   /**
-   * Called with one line where there is a GPU and `auto` cannot use it, or where memory ran out and fewer particles are in
-   * flight from there on: why, and what to do. Default `process.emitWarning`.
+   * Called with one line where there is a GPU and `auto` cannot use it, where a graph is taken that nobody named, such as a folder's
+   * `model_fp16.onnx`, or where memory ran out and fewer particles are in flight from there on: why, and what to do. Default
+   * `process.emitWarning`.
    */
   onWarning?: (message: string) => void;
 }
 
 const folder = z.unknown().transform((given, context) => {
   const at = pathOf(given);
-  if (at !== undefined && at !== '') return new ModelFolder(path.resolve(at));
+  if (at !== undefined && at !== '') return path.resolve(at);
   context.addIssue('must be a path or a file: URL');
   return z.NEVER;
 });
@@ -121,7 +122,10 @@ export class Inverter {
    *   `ORT_NOT_FOUND`, `ORT_VERSION`, `OUT_OF_MEMORY`, `CUDA_UNAVAILABLE` or `CUDA_FAILED`
    */
   static async load(options: LoadOptions = {}): Promise<Inverter> {
-    const { dllm, clip, threads, device, cudaGraphs, ...limits } = validate(loadSchema, options, 'options of load');
+    const { threads, device, cudaGraphs, ...given } = validate(loadSchema, options, 'options of load');
+    const { dllm: dllmPath, clip: clipPath, ...limits } = given;
+    const dllm = new ModelFolder(dllmPath, { warn: limits.onWarning });
+    const clip = new ModelFolder(clipPath, { warn: limits.onWarning });
     const [engine, ...others] = createEngines({ threads, device, warn: limits.onWarning });
     const load = (on: NativeEngine): Promise<Models> => loadOnto(on, dllm, clip, cudaGraphs);
     try {

@@ -4,7 +4,19 @@ import path from 'node:path';
 import { z } from 'zod';
 import type { Examination } from './checks';
 import { FkinvError } from '../errors';
-import { clipManifest, dllmManifest, fileName, manifestName } from '../models/manifest';
+import type { GraphFile } from '../models/graph-file';
+import { knownModels } from '../models/known';
+import {
+  clipGraph,
+  clipManifest,
+  dllmGraph,
+  dllmManifest,
+  fileName,
+  manifestName,
+  parseManifest,
+  towerGraph,
+  type DllmManifest,
+} from '../models/manifest';
 import { expectNoPointer, sha256, unreadable, type ModelFolder } from '../models/model-folder';
 
 // What lies in a model folder, without loading any of it.
@@ -23,18 +35,21 @@ export interface ModelFile {
 /** Hashes of a folder's files, as `sha256sum` writes them: `fkinv models` and `fkinv doctor` hold the files to them. */
 export const sumsName = 'SHA256SUMS';
 
-const graphs = {
-  dllm: ['model.onnx'],
-  clip: ['vision_model.onnx', 'text_model.onnx'],
-} as const;
+/** Graphs of a folder without a manifest, by any of which it is of that kind. */
+const usualGraphs = {
+  clip: [clipGraph(clipManifest.parse({}), 'vision'), clipGraph(clipManifest.parse({}), 'text')],
+  dllm: [dllmGraph(dllmManifest.parse({}))],
+};
 
 /** Tells which kind `folder` is: by its manifest, else by its graphs, else by config.json. Throws `MODEL_NOT_FOUND` or `MODEL_INVALID`. */
 export async function kindOf(folder: ModelFolder): Promise<ModelKind> {
   const manifest = Object.keys(await folder.optionalJson(manifestName, z.looseObject({})));
   if (manifest.includes('graphs')) return 'clip';
   if (manifest.some((key) => key in dllmManifest.shape && !(key in clipManifest.shape))) return 'dllm';
+  const known = knownModels[folder.repository ?? ''];
+  if (known !== undefined) return known.kind;
   for (const kind of ['clip', 'dllm'] as const) {
-    for (const name of graphs[kind]) if ((await firstOf(folder, name)) !== undefined) return kind;
+    for (const graph of usualGraphs[kind]) if ((await folder.variantsThere(graph)).length > 0) return kind;
   }
   const config = await folder.optionalJson('config.json', z.looseObject({}));
   if ('text_config' in config || 'projection_dim' in config) return 'clip';
@@ -90,13 +105,19 @@ function summary(files: ModelFile[], given: number): string {
 type Manifest = z.output<typeof dllmManifest> | z.output<typeof clipManifest>;
 
 function manifestOf(folder: ModelFolder, kind: ModelKind): Promise<Manifest> {
-  return folder.optionalJson<z.ZodType<Manifest>>(manifestName, kind === 'dllm' ? dllmManifest : clipManifest);
+  return parseManifest<Manifest>(folder, kind === 'dllm' ? dllmManifest : clipManifest);
 }
 
 /** The graphs of a model with their external data, and their bytes: what is loaded onto the device. */
 export async function graphSizes(folder: ModelFolder, kind: ModelKind): Promise<Omit<ModelFile, 'sha256'>[]> {
   const names = await graphFiles(folder, await manifestOf(folder, kind));
   return Promise.all(names.map(async (name) => ({ name, bytes: (await sizeOf(folder.file(name))) ?? 0 })));
+}
+
+/** The vision graph of a dLLM's own, where it has one. */
+function towersOf({ condition, optimization }: DllmManifest): GraphFile[] {
+  if (typeof condition !== 'object' || condition.from === 'clip') return [];
+  return [towerGraph(condition.from, optimization)];
 }
 
 async function filesOf(folder: ModelFolder, manifest: Manifest, more: string[]): Promise<ModelFile[]> {
@@ -131,31 +152,25 @@ async function compare(folder: ModelFolder, files: ModelFile[], sums: Record<str
   }
 }
 
-/** The graphs, and what begins with a graph's name: its external data. */
+/** The graphs that a CPU takes, and what begins with a graph's name: its external data. */
 async function graphFiles(folder: ModelFolder, manifest: Manifest): Promise<string[]> {
-  const tower = 'condition' in manifest && typeof manifest.condition === 'object' ? manifest.condition.from : 'clip';
-  const named =
+  const graphs =
     'graphs' in manifest
-      ? [manifest.graphs.vision ?? graphs.clip[0], manifest.graphs.text ?? graphs.clip[1]]
-      : [manifest.graph ?? graphs.dllm[0], ...(tower === 'clip' ? [] : [tower])];
+      ? [clipGraph(manifest, 'vision'), clipGraph(manifest, 'text')]
+      : [dllmGraph(manifest), ...towersOf(manifest)];
   const found: string[] = [];
-  for (const name of named) {
-    const graph = await firstOf(folder, name);
-    if (graph === undefined) continue;
-    const place = path.dirname(folder.file(graph));
+  for (const graph of graphs) {
+    const name = await folder.find(graph, 'cpu').then(
+      (choice) => choice.name,
+      () => undefined, // whoever loads it says what is missing
+    );
+    if (name === undefined) continue;
+    const place = path.dirname(folder.file(name));
     const beside = await readdir(place).catch(unreadable(place));
-    const own = beside.filter((file) => file.startsWith(path.basename(graph)));
-    found.push(...own.map((file) => path.posix.join(path.dirname(graph), file)));
+    const own = beside.filter((file) => file.startsWith(path.basename(name)));
+    found.push(...own.map((file) => path.posix.join(path.dirname(name), file)));
   }
   return found;
-}
-
-/** `name` in the folder or in its `onnx/`, whichever is there. */
-async function firstOf(folder: ModelFolder, name: string): Promise<string | undefined> {
-  for (const file of [name, path.posix.join('onnx', name)]) {
-    if ((await sizeOf(folder.file(file))) !== undefined) return file;
-  }
-  return undefined;
 }
 
 /** Bytes of a file; undefined where there is none. */

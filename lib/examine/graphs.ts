@@ -5,7 +5,8 @@ import { errorCodes, FkinvError } from '../errors';
 import { preparedSize } from '../images/preprocessor';
 import { checkDefaults } from '../inverter';
 import { manifestName, type SamplerDefaults } from '../models/manifest';
-import type { Graph, ModelFolder } from '../models/model-folder';
+import type { Graph } from '../models/graph';
+import type { ModelFolder } from '../models/model-folder';
 import type { NativeEngine, NativeTensorInfo } from '../native/addon';
 import { clipParity, dllmParity, holds, type ParityResult } from './parity';
 

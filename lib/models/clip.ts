@@ -2,8 +2,9 @@ import { z } from 'zod';
 import { FkinvError } from '../errors';
 import type { PreparedImage } from '../images/pixels';
 import { preparedSize, preprocessorSchema, type Preprocessor } from '../images/preprocessor';
-import { clipManifest, readManifest } from './manifest';
-import { agreeOnAxis, type Graph, type ModelFolder } from './model-folder';
+import { agreeOnAxis, type Graph } from './graph';
+import { clipGraph, clipManifest, readManifest } from './manifest';
+import type { ModelFolder } from './model-folder';
 import type { NativeEngine, NativeRecorder, NativeTensor, NativeTextGraph } from '../native/addon';
 import { Tokenizer } from './tokenizer';
 
@@ -12,10 +13,6 @@ const configSchema = z.looseObject({
   text_config: z.looseObject({ max_position_embeddings: z.int().min(1).max(4096).optional() }).optional(),
 });
 type Config = z.output<typeof configSchema>;
-
-const needs =
-  'a CLIP folder needs vision_model.onnx and text_model.onnx, in itself or in its onnx/ ' +
-  '(a model.onnx of both towers together is not enough)';
 
 /** CLIP ids of several texts: `ids`, one text after the other, text i `widths[i]` of them. */
 export interface TextBatch {
@@ -43,17 +40,12 @@ export class Clip {
   static async load(engine: NativeEngine, folder: ModelFolder): Promise<Clip> {
     const config = await folder.json('config.json', configSchema);
     const preprocessor = await folder.json('preprocessor_config.json', preprocessorSchema);
-    const { graphs, optimization } = await readManifest(folder, clipManifest);
+    const manifest = await readManifest(folder, clipManifest);
     const tokenizer = await Tokenizer.load(folder);
     const maxWidth = limitOf(config, tokenizer, folder);
-    const load = (tower: 'vision' | 'text'): Promise<Graph> => {
-      const manifestNaming = (file: string): object => ({ graphs: { [tower]: file } });
-      const standard = `${tower}_model.onnx`;
-      return folder.graph(engine, { named: graphs[tower], standard, optimization, needs, manifestNaming });
-    };
-    const vision = await load('vision');
+    const vision = await folder.graph(engine, clipGraph(manifest, 'vision'));
     const embedSize = checkVision(vision, preprocessor, config);
-    const text = await load('text');
+    const text = await folder.graph(engine, clipGraph(manifest, 'text'));
     checkText(text, embedSize);
     return new Clip(vision, text, tokenizer, preprocessor, embedSize, maxWidth);
   }

@@ -5,6 +5,7 @@ import { FkinvError } from '../errors';
 import type { PreparedImage } from '../images/pixels';
 import type { Preprocessor } from '../images/preprocessor';
 import {
+  dllmGraph,
   dllmManifest,
   manifestName,
   maxVocab,
@@ -12,7 +13,8 @@ import {
   type DllmManifest,
   type SamplerDefaults,
 } from './manifest';
-import { agreeOnAxis, type Graph, type ModelFolder, type Wanted } from './model-folder';
+import { agreeOnAxis, type Graph, type Wanted } from './graph';
+import type { ModelFolder } from './model-folder';
 import type { NativeDllmGraph, NativeEngine, NativeRecorder, NativeTensor, NativeTensorInfo } from '../native/addon';
 import { Tokenizer } from './tokenizer';
 import { VisionTower } from './vision-tower';
@@ -95,14 +97,7 @@ export class Dllm {
     const manifest = await readManifest(folder, dllmManifest);
     const tokenizer = await Tokenizer.load(folder);
     const tokens = await readTokens(folder, config, manifest, tokenizer);
-    const model = await folder.graph(engine, {
-      named: manifest.graph,
-      standard: 'model.onnx',
-      optimization: manifest.optimization,
-      cudaGraphs,
-      needs: 'a dLLM folder needs it, in itself or in its onnx/',
-      manifestNaming: (graph) => ({ graph }),
-    });
+    const model = await folder.graph(engine, { ...dllmGraph(manifest), cudaGraphs });
     const tower = await loadTower(engine, folder, manifest);
     const condition = conditionOf(config, manifest);
     const { columns, fixed } = checkGraph(model, manifest, condition, tower?.rowShape ?? [clip.embedSize]);

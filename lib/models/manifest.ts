@@ -1,8 +1,10 @@
 import path from 'node:path';
 import { z } from 'zod';
+import type { GraphFile } from './graph-file';
+import { knownModels } from './known';
 import type { ModelFolder } from './model-folder';
 import { invertSchema, type InvertOptions } from '../options';
-import { integer } from '../util/validate';
+import { integer, validate } from '../util/validate';
 
 // fkinv.json stands beside a model's files and says what no Hugging Face file says; docs/manifest.md describes it in words.
 
@@ -17,6 +19,10 @@ export const tokenId = integer(0, maxVocab - 1);
 
 /** ONNX Runtime's GraphOptimizationLevel, by name. */
 const optimizationLevels = { disabled: 0, basic: 1, extended: 2, all: 99 } as const;
+
+const optimization = z
+  .enum(['disabled', 'basic', 'extended', 'all'], { error: 'must be "disabled", "basic", "extended" or "all"' })
+  .transform((level) => optimizationLevels[level]);
 
 const name = z.string().min(1, 'must not be empty');
 const text = z.string();
@@ -33,10 +39,7 @@ const common = {
   files: z
     .record(fileName, z.string().regex(/^[0-9a-f]{64}$/, 'must be a SHA-256 in lower-case hexadecimal'))
     .default({}),
-  optimization: z
-    .enum(['disabled', 'basic', 'extended', 'all'], { error: 'must be "disabled", "basic", "extended" or "all"' })
-    .default('all')
-    .transform((level) => optimizationLevels[level]),
+  optimization: optimization.prefault('all'),
   /** What people call the weights, such as `float16`; nothing depends on it. */
   weightType: text.optional(),
   /** The licence, as people are shown it; nothing depends on it. */
@@ -45,6 +48,12 @@ const common = {
   parity: fileName.optional(),
 };
 type Common = z.output<z.ZodObject<typeof common>>;
+
+/** Variants of the graphs by name, with what each has of its own. */
+const variantsOf = <Graphs extends z.ZodRawShape>(graphs: Graphs) =>
+  z
+    .record(name, z.strictObject({ ...graphs, optimization: optimization.optional(), weightType: text.optional() }))
+    .default({});
 
 /** Names of the dLLM graph's tensors; empty where the graph has none. */
 const tensors = z
@@ -121,6 +130,7 @@ const defaults = z.custom<SamplerDefaults>().superRefine((given, context) => {
 export const dllmManifest = z.strictObject({
   ...common,
   graph: fileName.optional(),
+  variants: variantsOf({ graph: fileName }),
   tensors: tensors.prefault({}),
   maskId: tokenId.optional(),
   stopIds: z.array(tokenId).min(1, 'must not be empty').optional(),
@@ -139,14 +149,62 @@ export type DllmManifest = z.output<typeof dllmManifest>;
 export const clipManifest = z.strictObject({
   ...common,
   graphs: z.strictObject({ vision: fileName.optional(), text: fileName.optional() }).default({}),
+  variants: variantsOf({ graphs: z.strictObject({ vision: fileName, text: fileName }) }),
 });
+export type ClipManifest = z.output<typeof clipManifest>;
 
 /**
- * Reads the manifest of `folder`, an empty one where there is none, and holds the files to its hashes. Throws `MODEL_NOT_FOUND`
- * or `MODEL_INVALID`.
+ * Reads the manifest of `folder`, without holding its files to it: its own, else the one that this package has for its repository,
+ * else an empty one. Throws `MODEL_NOT_FOUND` or `MODEL_INVALID`.
  */
+export async function parseManifest<T extends Common>(folder: ModelFolder, schema: z.ZodType<T>): Promise<T> {
+  if ((await folder.optionalText(manifestName)) !== undefined) return folder.json(manifestName, schema);
+  const { manifest = {} } = knownModels[folder.repository ?? ''] ?? {};
+  return validate(schema, manifest, `the manifest of ${folder.repository ?? ''}`, 'INTERNAL');
+}
+
+/** The same, with the files held to the manifest's hashes. */
 export async function readManifest<T extends Common>(folder: ModelFolder, schema: z.ZodType<T>): Promise<T> {
-  const manifest = await folder.optionalJson(manifestName, schema);
+  const manifest = await parseManifest(folder, schema);
   await folder.verify(manifest.files);
   return manifest;
+}
+
+/** The dLLM's graph, as the manifest has it. */
+export function dllmGraph({ graph, variants, optimization }: DllmManifest): GraphFile {
+  return {
+    kind: 'dllm',
+    named: graph,
+    standard: 'model.onnx',
+    variants: mapValues(variants, (own) => ({ file: own.graph, optimization: own.optimization ?? optimization })),
+    optimization,
+    needs: 'a dLLM folder needs it, in itself or in its onnx/',
+  };
+}
+
+/** The vision graph of a dLLM's own, `from` its condition. */
+export function towerGraph(from: string, optimization: number): GraphFile {
+  const needs = `condition of ${manifestName} takes the image from it`;
+  return { kind: 'dllm', named: from, standard: from, optimization, needs };
+}
+
+/** One of a CLIP's two graphs, as the manifest has it. */
+export function clipGraph({ graphs, variants, optimization }: ClipManifest, tower: 'vision' | 'text'): GraphFile {
+  return {
+    kind: 'clip',
+    named: graphs[tower],
+    standard: `${tower}_model.onnx`,
+    variants: mapValues(variants, (own) => ({
+      file: own.graphs[tower],
+      optimization: own.optimization ?? optimization,
+    })),
+    optimization,
+    needs:
+      'a CLIP folder needs vision_model.onnx and text_model.onnx, in itself or in its onnx/ (a model.onnx of both towers ' +
+      'together is not enough)',
+  };
+}
+
+function mapValues<T, U>(record: Record<string, T>, f: (value: T) => U): Record<string, U> {
+  return Object.fromEntries(Object.entries(record).map(([key, value]) => [key, f(value)]));
 }

@@ -4,23 +4,11 @@ import { access, constants, open, readdir, readFile, stat } from 'node:fs/promis
 import path from 'node:path';
 import type { z } from 'zod';
 import { FkinvError, messageOf } from '../errors';
-import type { NativeEngine, NativeSession, NativeTensorInfo } from '../native/addon';
+import type { NativeEngine } from '../native/addon';
+import { Graph } from './graph';
+import { choicesOf, type GraphChoice, type GraphFile } from './graph-file';
+import { repositoryOf } from './known';
 import { validate } from '../util/validate';
-
-/** A graph of a folder, and how to load it. */
-export interface GraphFile {
-  /** The file that the manifest names; without one the graph is `standard`, in the folder itself or in its `onnx/`. */
-  named: string | undefined;
-  standard: string;
-  /** ONNX Runtime's GraphOptimizationLevel. */
-  optimization: number;
-  /** Whether a GPU captures its runs as CUDA graphs; default false. */
-  cudaGraphs?: boolean;
-  /** What the folder needs, which the error says where the graph is missing. */
-  needs: string;
-  /** The manifest that would name `file` as this graph, which that error shows where there are graphs of other precisions. */
-  manifestNaming?: (file: string) => object;
-}
 
 /** The folder at `given`, by default that of the embedded demo model of this kind. */
 export function modelFolder(kind: 'dllm' | 'clip', given?: string): ModelFolder {
@@ -30,9 +18,32 @@ export function modelFolder(kind: 'dllm' | 'clip', given?: string): ModelFolder 
 /** What a Git LFS pointer begins with: the few lines that stand for a large file in a clone made without git-lfs. */
 const pointerStart = 'version https://git-lfs.github.com/spec/';
 
+/** What is known of a folder beside its path. */
+export interface FolderOptions {
+  /** The repository of the Hugging Face Hub that its files are of, as `org/name`; default as the path tells. */
+  repository?: string | undefined;
+  /** The variant of its graphs to load, such as `q8`; default the one that the device runs best. */
+  variant?: string | undefined;
+  /** Called with one line where a graph is taken that nobody named; default nothing is said. */
+  warn?: (message: string) => void;
+}
+
 /** A folder of model files, laid out as Hugging Face does. */
 export class ModelFolder {
-  constructor(readonly path: string) {}
+  readonly repository: string | undefined;
+  readonly variant: string | undefined;
+  readonly #warn: (message: string) => void;
+  /** Graphs that it was told of: several engines load the same. */
+  readonly #told = new Set<string>();
+
+  constructor(
+    readonly path: string,
+    { repository = repositoryOf(path), variant, warn = () => undefined }: FolderOptions = {},
+  ) {
+    this.repository = repository;
+    this.variant = variant;
+    this.#warn = warn;
+  }
 
   /** Path of the file `name`. */
   file(name: string): string {
@@ -100,11 +111,22 @@ export class ModelFolder {
     }
   }
 
-  /** The graph, loaded on the engine. Throws `MODEL_NOT_FOUND` or `MODEL_INVALID`. */
+  /**
+   * The graph, loaded on the engine; where it is a variant that nobody named, a warning says so. Throws `MODEL_NOT_FOUND` or
+   * `MODEL_INVALID`.
+   */
   async graph(engine: NativeEngine, graph: GraphFile): Promise<Graph> {
-    const file = await this.#find(graph);
+    const device = engine.device === 'cpu' ? 'cpu' : 'cuda';
+    const { name, optimization, variant } = await this.find(graph, device);
+    const isChosen = variant !== undefined && variant !== 'fp32' && this.variant === undefined;
+    if (isChosen && !this.#told.has(name)) {
+      this.#told.add(name);
+      const there = await this.variantsThere(graph);
+      this.#warn(`${this.path}: takes ${name} (${variant}), of ${there.join(', ')} the one for the ${device}`);
+    }
+    const file = this.file(name);
     try {
-      return new Graph(file, await engine.load(file, graph.optimization, graph.cudaGraphs));
+      return new Graph(file, await engine.load(file, optimization, graph.cudaGraphs));
     } catch (error) {
       // Either the graph itself or its external data can be a pointer.
       for (const beside of await filesBeside(file)) await expectNoPointer(beside);
@@ -112,45 +134,43 @@ export class ModelFolder {
     }
   }
 
-  async #find({ named, standard, needs, manifestNaming }: GraphFile): Promise<string> {
-    const names = named === undefined ? [standard, path.posix.join('onnx', standard)] : [named];
+  /** The file that is the graph on a device: the first of {@link choicesOf} that is there. Throws `MODEL_NOT_FOUND`. */
+  async find(graph: GraphFile, device: 'cpu' | 'cuda'): Promise<GraphChoice> {
+    const choices = choicesOf(graph, this.variant, device);
     const causes: unknown[] = [];
-    for (const file of names.map((name) => this.file(name))) {
+    for (const choice of choices) {
       try {
-        await access(file, constants.R_OK);
-        return file;
+        await access(this.file(choice.name), constants.R_OK);
+        return choice;
       } catch (cause) {
         causes.push(cause);
       }
     }
     await this.#expectFolder();
-    const reasons = causes.map(messageOf).join('; ');
-    const others = named === undefined && manifestNaming !== undefined ? await this.#otherPrecisions(names) : [];
-    const [first] = others;
-    const remedy =
-      first === undefined
-        ? ''
-        : `; there is ${others.join(', ')}: name the one to take in fkinv.json, such as ` +
-          JSON.stringify(manifestNaming?.(first));
-    throw new FkinvError(
-      'MODEL_NOT_FOUND',
-      `cannot read ${this.file(names[0] ?? '')} (${reasons}): ${needs}${remedy}`,
-      {
-        cause: causes[0],
-      },
-    );
+    const there = await this.variantsThere(graph);
+    const has = there.length === 0 ? '' : `; of this graph it has ${there.join(', ')}`;
+    const sought = this.variant === undefined && graph.named === undefined ? choicesOf(graph, 'fp32', device) : choices;
+    const names = sought.map(({ name }) => this.file(name)).join(' or ');
+    const what = names === '' ? `${this.path} has no variant ${this.variant ?? ''}` : `cannot read ${names}`;
+    const reason = causes.length === 0 ? '' : ` (${messageOf(causes[0])})`;
+    throw new FkinvError('MODEL_NOT_FOUND', `${what}${reason}: ${graph.needs}${has}`, { cause: causes[0] });
   }
 
-  /** Graphs such as `onnx/model_fp16.onnx` and `onnx/model_quantized.onnx`, for graphs of these names. */
-  async #otherPrecisions(names: string[]): Promise<string[]> {
-    const found = names.map(async (name) => {
-      const { dir, name: stem } = path.posix.parse(name);
-      const files = await readdir(this.file(dir)).catch(() => []);
-      const others = files.filter((file) => file.startsWith(`${stem}_`) && file.endsWith('.onnx')).sort();
-      return others.map((file) => path.posix.join(dir, file));
-    });
-    return (await Promise.all(found)).flat();
+  /** The variants of the graph whose files are in the folder. */
+  async variantsThere(graph: GraphFile): Promise<string[]> {
+    const choices = choicesOf({ ...graph, named: undefined }, undefined, 'cpu');
+    const isThere = await Promise.all(choices.map(({ name }) => isReadable(this.file(name))));
+    return [
+      ...new Set(choices.flatMap(({ variant }, i) => (isThere[i] === true && variant !== undefined ? variant : []))),
+    ];
   }
+}
+
+function isReadable(file: string): Promise<boolean> {
+  return access(file, constants.R_OK).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** Files whose name begins as that of the graph `file` does: itself and its external data. */
@@ -210,93 +230,4 @@ export function unreadable(file: string, need = '') {
   return (cause: unknown): never => {
     throw new FkinvError('MODEL_NOT_FOUND', `cannot read ${file} (${messageOf(cause)})${need}`, { cause });
   };
-}
-
-/** What a caller needs a tensor of a graph to be. A number fixes an axis; a name leaves it to the model. */
-export interface Wanted {
-  name: string;
-  /** The types that it may have. */
-  types: readonly ('float32' | 'float16' | 'bfloat16' | 'int64')[];
-  /** The first axis is that of rows, which run one at a time: the graph must leave it dynamic, or have it 1. */
-  axes: readonly [string, ...(number | string)[]];
-}
-
-/** A loaded graph, and checks of what it takes and gives. */
-export class Graph {
-  constructor(
-    readonly file: string,
-    readonly session: NativeSession,
-  ) {}
-
-  /** Whether the graph has an input of that name. */
-  takes(name: string): boolean {
-    return this.session.inputs.some((tensor) => tensor.name === name);
-  }
-
-  /**
-   * Throws `MODEL_INTERFACE` unless the graph has these inputs and no others, for which the message says `remedy`; returns them
-   * in the order asked for.
-   */
-  expectInputs(wanted: Wanted[], remedy = 'which nothing here can give'): NativeTensorInfo[] {
-    const { inputs } = this.session;
-    const found = wanted.map((tensor) => this.#expect('input', inputs, tensor));
-    const extra = inputs.filter((tensor) => !found.includes(tensor));
-    if (extra.length === 0) return found;
-    return this.refuse(`takes ${list(extra)} besides ${wanted.map(({ name }) => name).join(', ')}, ${remedy}`);
-  }
-
-  /** Throws `MODEL_INTERFACE` unless the graph gives this tensor; returns it. Other outputs are left alone. */
-  expectOutput(wanted: Wanted): NativeTensorInfo {
-    return this.#expect('output', this.session.outputs, wanted);
-  }
-
-  /** Throws `MODEL_INTERFACE` with a message that names the graph's file and says `what` is wrong. */
-  refuse(what: string): never {
-    throw new FkinvError('MODEL_INTERFACE', `${this.file} ${what}`);
-  }
-
-  #expect(kind: 'input' | 'output', tensors: NativeTensorInfo[], { name, types, axes }: Wanted): NativeTensorInfo {
-    const asked = `${anyOf(types)} ${kind} "${name}" [${axes.join(', ')}]`;
-    const tensor = tensors.find((one) => one.name === name);
-    if (tensor === undefined) return this.refuse(`has no ${asked}; it has ${list(tensors)}`);
-    const { type, shape } = tensor;
-    const fits =
-      types.some((one) => one === type) &&
-      shape.length === axes.length &&
-      shape.every((extent, i) => extent === -1 || typeof axes[i] === 'string' || extent === axes[i]);
-    if (!fits) this.refuse(`should have ${asked}; it has ${list([tensor])}`);
-    if (shape[0] !== -1 && shape[0] !== 1) {
-      this.refuse(
-        `is made for ${shape[0] ?? 0} ${axes[0]} at once, ${list([tensor])}: they run one at a time, export it with ` +
-          'that axis dynamic',
-      );
-    }
-    return tensor;
-  }
-}
-
-function anyOf(names: readonly string[]): string {
-  return names.length === 1 ? names.join('') : `${names.slice(0, -1).join(', ')} or ${names.at(-1) ?? ''}`;
-}
-
-function list(tensors: NativeTensorInfo[]): string {
-  return tensors
-    .map(({ name, type, shape }) => `${type} "${name}" [${shape.map((n) => (n === -1 ? '?' : n)).join(', ')}]`)
-    .join(', ');
-}
-
-/** The one value of an axis that graph and config may both give. Throws `MODEL_INTERFACE` when they differ or neither does. */
-export function agreeOnAxis(
-  graph: Graph,
-  what: string,
-  axis: number | undefined,
-  configured: number | undefined,
-): number {
-  const fixed = axis === -1 ? undefined : axis;
-  const value = fixed ?? configured;
-  if (value === undefined) return graph.refuse(`leaves ${what} open, and config.json does not give it`);
-  if (configured !== undefined && value !== configured) {
-    graph.refuse(`has ${what} ${value}, config.json says ${configured}`);
-  }
-  return value;
 }

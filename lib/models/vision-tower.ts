@@ -1,7 +1,8 @@
 import type { PreparedImage } from '../images/pixels';
 import { preparedSize, preprocessorSchema, type Preprocessor } from '../images/preprocessor';
-import { manifestName, type TowerCondition } from './manifest';
-import type { Graph, ModelFolder } from './model-folder';
+import { towerGraph, type TowerCondition } from './manifest';
+import type { Graph } from './graph';
+import type { ModelFolder } from './model-folder';
 import type { NativeEngine, NativeRecorder, NativeTensor } from '../native/addon';
 
 /** What a tower gives of one image: features [1, …] on the engine's device, or ids. */
@@ -31,8 +32,7 @@ export class VisionTower {
   ): Promise<VisionTower> {
     const { from, output } = condition;
     const preprocessor = await folder.json('preprocessor_config.json', preprocessorSchema);
-    const needs = `condition of ${manifestName} takes the image from it`;
-    const graph = await folder.graph(engine, { named: from, standard: from, optimization, needs });
+    const graph = await folder.graph(engine, towerGraph(from, optimization));
     const { height = 'height', width = 'width' } = preparedSize(preprocessor) ?? {};
     graph.expectInputs([{ name: 'pixel_values', types: ['float32'], axes: ['images', 3, height, width] }]);
     const givesIds = 'prefix' in condition;

@@ -192,23 +192,36 @@ test('the dLLM’s graph: in the folder, else in its onnx/, or where the manifes
   await fails(t, load(at), 'MODEL_NOT_FOUND', path.join(at, 'model.onnx'), path.join(at, 'onnx', 'model.onnx'));
 });
 
-test('a graph of another precision alone is told of, with how to take it', async (t) => {
+test('without a plain graph the variant that the device runs best is taken, and said', async (t) => {
   const at = await folder('dllm');
-  await move(path.join(at, 'model.onnx'), path.join(at, 'onnx', 'model_fp16.onnx'));
-  await writeFile(path.join(at, 'onnx', 'model_quantized.onnx'), '');
-  const load = (): Promise<Dllm> => Dllm.load(engine, new ModelFolder(at), clip);
-  const manifest = '{"graph":"onnx/model_fp16.onnx"}';
-  const named = ['onnx/model_fp16.onnx, onnx/model_quantized.onnx', 'fkinv.json', manifest];
-  await fails(t, load(), 'MODEL_NOT_FOUND', path.join(at, 'model.onnx'), ...named);
-  await writeFile(path.join(at, 'fkinv.json'), manifest);
-  await t.notThrowsAsync(load());
+  await move(path.join(at, 'model.onnx'), path.join(at, 'onnx', 'model_q4.onnx'));
+  await writeFile(path.join(at, 'onnx', 'model_fp16.onnx'), 'not read');
+  const said: string[] = [];
+  const asked = new ModelFolder(at, { warn: (line) => said.push(line) });
+  await t.notThrowsAsync(Dllm.load(engine, asked, clip));
+  await t.notThrowsAsync(Dllm.load(engine, asked, clip)); // as onto a second engine, which says it no second time
+  t.deepEqual(said, [`${at}: takes onnx/model_q4.onnx (q4), of q4, fp16 the one for the cpu`]);
 
   const towers = await folder('clip');
-  await move(path.join(towers, 'text_model.onnx'), path.join(towers, 'text_model_fp16.onnx'));
-  const ofText = '{"graphs":{"text":"text_model_fp16.onnx"}}';
-  await fails(t, Clip.load(engine, new ModelFolder(towers)), 'MODEL_NOT_FOUND', ofText);
-  await writeFile(path.join(towers, 'fkinv.json'), ofText);
+  await move(path.join(towers, 'text_model.onnx'), path.join(towers, 'text_model_quantized.onnx'));
   await t.notThrowsAsync(Clip.load(engine, new ModelFolder(towers)));
+});
+
+test('a variant that is asked for is the only one taken, by its suffix or as the manifest names it', async (t) => {
+  const at = await folder('dllm');
+  const load = (variant: string): Promise<Dllm> => Dllm.load(engine, new ModelFolder(at, { variant }), clip);
+  await fails(t, load('q8'), 'MODEL_NOT_FOUND', 'model_quantized.onnx', 'model_q8.onnx', 'it has fp32');
+  await cp(path.join(at, 'model.onnx'), path.join(at, 'model_q8.onnx'));
+  await t.notThrowsAsync(load('q8'));
+  await fails(t, load('tiny'), 'MODEL_NOT_FOUND', 'no variant tiny', 'it has fp32, q8');
+  await move(path.join(at, 'model.onnx'), path.join(at, 'small.onnx'));
+  const variants = { tiny: { graph: 'small.onnx', optimization: 'disabled' } };
+  await writeFile(path.join(at, 'fkinv.json'), JSON.stringify({ variants }));
+  await t.notThrowsAsync(load('tiny'));
+  const { watching, loads } = watched();
+  await rm(path.join(at, 'model_q8.onnx'));
+  await Dllm.load(watching, new ModelFolder(at), clip);
+  t.deepEqual(loads[0]?.slice(0, 2), [path.join(at, 'small.onnx'), 0]);
 });
 
 for (const kind of ['dllm', 'clip'] as const) {

@@ -46,16 +46,21 @@ Napi::Value EngineClass::maxPositions(const Napi::CallbackInfo& info) {
   return Napi::Number::New(info.Env(), maxPositions_);
 }
 
-// load(path: string, optimization: GraphOptimizationLevel, cudaGraphs?: boolean): Promise<Session>
+// load(path: string, { optimization: GraphOptimizationLevel, cudaGraphs, prepacking: boolean }): Promise<Session>
 Napi::Value EngineClass::load(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const auto& owner = jobs(env);
   auto cancel = std::make_shared<CancelToken>();
+  Fields of(info[1]);
+  const ort::SessionOptions options = {.optimization = static_cast<GraphOptimizationLevel>(toInt(of["optimization"])),
+                                       .cudaGraphs = toBool(of["cudaGraphs"]),
+                                       .prepacking = toBool(of["prepacking"])};
+  of.expectNoOther();
   return owner->run(
       env, cancel,
-      [path = platform::toPath(toString(info[0])), optimization = static_cast<GraphOptimizationLevel>(toInt(info[1])),
-       device = owner->engine(env).device(), cudaGraphs = info[2].IsBoolean() && toBool(info[2]),
-       cancel] { return std::make_shared<ort::Session>(path, optimization, device, *cancel, cudaGraphs); },
+      [path = platform::toPath(toString(info[0])), options, device = owner->engine(env).device(), cancel] {
+        return std::make_shared<ort::Session>(path, options, device, *cancel);
+      },
       [jobs = owner](Napi::Env e, const std::shared_ptr<ort::Session>& session) -> Napi::Value {
         return SessionClass::create(e, jobs, session);
       });

@@ -53,6 +53,12 @@ export interface LoadOptions {
    * has no effect. Default false.
    */
   cudaGraphs?: boolean;
+  /**
+   * Whether ONNX Runtime makes a copy of the weights as its kernels read them. Without one, weights that a model has in a file beside
+   * its graph are mapped from there, so that processes share them and loading is quick, but runs are slower. Results may differ in
+   * their last bits. Default true.
+   */
+  prepacking?: boolean;
   /** Calls of `invert` that may wait for their turn: one more is refused with `QUEUE_FULL`. 1 to 1000000; default 1000. */
   maxQueue?: number;
   /**
@@ -82,6 +88,7 @@ const loadSchema = z.strictObject({
   threads: threadsSchema.default(() => Math.min(usableProcessors(), 8)),
   device: deviceSchema.default('auto'),
   cudaGraphs: z.boolean({ error: 'must be true or false' }).default(false),
+  prepacking: z.boolean({ error: 'must be true or false' }).default(true),
   maxQueue: integer(1, 1_000_000).default(1000),
   maxPixelBytes: maxPixelBytesSchema.default(() => Math.min(2 ** 29, Math.floor(usableMemory() / 8))),
   onWarning: z
@@ -122,10 +129,11 @@ export class Inverter {
    *   `ORT_NOT_FOUND`, `ORT_VERSION`, `OUT_OF_MEMORY`, `CUDA_UNAVAILABLE` or `CUDA_FAILED`
    */
   static async load(options: LoadOptions = {}): Promise<Inverter> {
-    const { threads, device, cudaGraphs, ...given } = validate(loadSchema, options, 'options of load');
+    const { threads, device, cudaGraphs, prepacking, ...given } = validate(loadSchema, options, 'options of load');
     const { dllm: dllmPath, clip: clipPath, ...limits } = given;
-    const dllm = new ModelFolder(dllmPath, { warn: limits.onWarning });
-    const clip = new ModelFolder(clipPath, { warn: limits.onWarning });
+    const folderOptions = { prepacking, warn: limits.onWarning };
+    const dllm = new ModelFolder(dllmPath, folderOptions);
+    const clip = new ModelFolder(clipPath, folderOptions);
     const [engine, ...others] = createEngines({ threads, device, warn: limits.onWarning });
     const load = (on: NativeEngine): Promise<Models> => loadOnto(on, dllm, clip, cudaGraphs);
     try {

@@ -68,12 +68,15 @@ std::vector<TensorInfo> describeAll(const OrtSession* session, CountOf countOf, 
   return all;
 }
 
-Options makeOptions(GraphOptimizationLevel optimization, const Device& device, bool cudaGraphs) {
+Options makeOptions(const SessionOptions& wanted, const Device& device) {
   OrtSessionOptions* raw = nullptr;
   check(api().CreateSessionOptions(&raw), kCode, "creating session options");
   Options options(raw);
-  check(api().SetSessionGraphOptimizationLevel(raw, optimization), kCode, "setting the optimization level");
-  device.configure(raw, cudaGraphs);
+  check(api().SetSessionGraphOptimizationLevel(raw, wanted.optimization), kCode, "setting the optimization level");
+  if (!wanted.prepacking) {
+    check(api().AddSessionConfigEntry(raw, "session.disable_prepacking", "1"), kCode, "setting the prepacking");
+  }
+  device.configure(raw, wanted.cudaGraphs);
   return options;
 }
 
@@ -115,10 +118,10 @@ std::size_t typeBytes(ONNXTensorElementDataType type) {
   return found != nullptr ? found->bytes : 0;
 }
 
-Session::Session(const std::filesystem::path& path, GraphOptimizationLevel optimization, std::shared_ptr<Device> device,
-                 CancelToken& cancel, bool cudaGraphs)
+Session::Session(const std::filesystem::path& path, const SessionOptions& wanted, std::shared_ptr<Device> device,
+                 CancelToken& cancel)
     : path_(path), device_(std::move(device)) {
-  const Options options = makeOptions(optimization, *device_, cudaGraphs);
+  const Options options = makeOptions(wanted, *device_);
   OrtSession* raw = nullptr;
   OrtStatus* status;
   {
@@ -136,7 +139,7 @@ Session::Session(const std::filesystem::path& path, GraphOptimizationLevel optim
   check(status, kCode, ("could not load " + platform::toUtf8(path) + " as an ONNX model").c_str());
   session_.reset(raw);
   pinned_.reset(pinnedAllocator(raw, *device_));
-  if (cudaGraphs && device_->hasCudaGraphs()) cudaGraphs_ = std::make_unique<CudaGraphs>(raw, device_);
+  if (wanted.cudaGraphs && device_->hasCudaGraphs()) cudaGraphs_ = std::make_unique<CudaGraphs>(raw, device_);
   inputs_ =
       describeAll(raw, &OrtApi::SessionGetInputCount, &OrtApi::SessionGetInputName, &OrtApi::SessionGetInputTypeInfo);
   outputs_ = describeAll(raw, &OrtApi::SessionGetOutputCount, &OrtApi::SessionGetOutputName,

@@ -26,13 +26,22 @@ struct TensorInfo {
 const char* typeName(ONNXTensorElementDataType type);
 std::size_t typeBytes(ONNXTensorElementDataType type);
 
+/// How a graph is loaded.
+struct SessionOptions {
+  GraphOptimizationLevel optimization = ORT_ENABLE_ALL;
+  /// On a device that has CUDA graphs, runs are captured and replayed.
+  bool cudaGraphs = false;
+  /// The device's own copy of the weights, laid out as its kernels read them. Without one those of a file beside the
+  /// graph stay mapped from there.
+  bool prepacking = true;
+};
+
 /// A graph loaded for a device, which lives as long: the graph may hold its stream. Run through a Binding.
 class Session {
  public:
-  /// With `cudaGraphs`, on a device that has them, its runs are captured and replayed. Throws Error "MODEL_INVALID", or
-  /// "ABORTED" when `cancel` fires while it loads.
-  Session(const std::filesystem::path& path, GraphOptimizationLevel optimization, std::shared_ptr<Device> device,
-          CancelToken& cancel, bool cudaGraphs = false);
+  /// Throws Error "MODEL_INVALID", or "ABORTED" when `cancel` fires while it loads.
+  Session(const std::filesystem::path& path, const SessionOptions& options, std::shared_ptr<Device> device,
+          CancelToken& cancel);
   ~Session();
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;

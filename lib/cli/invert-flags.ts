@@ -120,7 +120,7 @@ export function deviceFlag(): Option {
 
 /** The flags that are for loading the models, and the others. */
 export function split<F extends LoadFlags>(flags: F): { load: LoadFlags; others: Omit<F, keyof LoadFlags> } {
-  const { dllm, clip, threads, maxPixelBytes, device, cudaGraphs, ...others } = flags;
+  const { dllm, clip, threads, maxPixelBytes, device, cudaGraphs, prepacking, ...others } = flags;
   const load: LoadFlags = {
     ...(dllm !== undefined && { dllm }),
     ...(clip !== undefined && { clip }),
@@ -128,6 +128,7 @@ export function split<F extends LoadFlags>(flags: F): { load: LoadFlags; others:
     ...(maxPixelBytes !== undefined && { maxPixelBytes }),
     ...(device !== undefined && { device }),
     ...(cudaGraphs !== undefined && { cudaGraphs }),
+    ...(prepacking !== undefined && { prepacking }),
   };
   return { load, others };
 }
@@ -182,7 +183,8 @@ export function addModelFlags(command: Command): Command {
       (text) => checked(maxPixelBytesSchema, Number(text)),
     )
     .addOption(deviceFlag())
-    .option('--cuda-graphs', 'a GPU replays the dLLM as CUDA graphs');
+    .option('--cuda-graphs', 'a GPU replays the dLLM as CUDA graphs')
+    .option('--no-prepacking', 'weights stay in their files: less memory, slower runs');
 }
 
 /** Adds the flags of {@link ImageOptions}. */

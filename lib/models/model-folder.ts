@@ -24,6 +24,8 @@ export interface FolderOptions {
   repository?: string | undefined;
   /** The variant of its graphs to load, such as `q8`; default the one that the device runs best. */
   variant?: string | undefined;
+  /** Whether ONNX Runtime makes a copy of the weights as its kernels read them; default true. */
+  prepacking?: boolean;
   /** Called with one line where a graph is taken that nobody named; default nothing is said. */
   warn?: (message: string) => void;
 }
@@ -32,16 +34,18 @@ export interface FolderOptions {
 export class ModelFolder {
   readonly repository: string | undefined;
   readonly variant: string | undefined;
+  readonly #prepacking: boolean;
   readonly #warn: (message: string) => void;
   /** Graphs that it was told of: several engines load the same. */
   readonly #told = new Set<string>();
 
   constructor(
     readonly path: string,
-    { repository = repositoryOf(path), variant, warn = () => undefined }: FolderOptions = {},
+    { repository = repositoryOf(path), variant, prepacking = true, warn = () => undefined }: FolderOptions = {},
   ) {
     this.repository = repository;
     this.variant = variant;
+    this.#prepacking = prepacking;
     this.#warn = warn;
   }
 
@@ -126,7 +130,8 @@ export class ModelFolder {
     }
     const file = this.file(name);
     try {
-      return new Graph(file, await engine.load(file, optimization, graph.cudaGraphs));
+      const { cudaGraphs = false } = graph;
+      return new Graph(file, await engine.load(file, { optimization, cudaGraphs, prepacking: this.#prepacking }));
     } catch (error) {
       // Either the graph itself or its external data can be a pointer.
       for (const beside of await filesBeside(file)) await expectNoPointer(beside);

@@ -97,14 +97,23 @@ export interface NativeLimits {
   bytesPerSecond: number;
 }
 
+/** How a graph is loaded. */
+export interface NativeSessionOptions {
+  /** ONNX Runtime's GraphOptimizationLevel: 0 none, 1 basic, 2 extended, 99 all. */
+  optimization: number;
+  /** Whether a GPU captures its runs. */
+  cudaGraphs: boolean;
+  /** Whether ONNX Runtime makes a copy of the weights as its kernels read them. */
+  prepacking: boolean;
+}
+
 /** An engine thread, and what is loaded on it. */
 export interface NativeEngine {
   /** `cpu` or `cuda:0`, `cuda:1`, …; what it was made with. */
   readonly device: string;
   /** The most prompt positions that its kernels take: a GPU's have a limit, those of the processor none that matters. */
   readonly maxPositions: number;
-  /** `optimization`: ONNX Runtime's GraphOptimizationLevel, 0 none, 1 basic, 2 extended, 99 all. With `cudaGraphs` a GPU captures its runs. */
-  load(path: string, optimization: number, cudaGraphs?: boolean): Promise<NativeSession>;
+  load(path: string, options: NativeSessionOptions): Promise<NativeSession>;
   /** Measures them now, with the engine's threads, in about half a second. */
   measureLimits(): Promise<NativeLimits>;
   /** Stops the job that runs, fails those that wait, and resolves when the thread has ended. */

@@ -159,7 +159,8 @@ void checkCudaGraphs(const std::string& models, const std::shared_ptr<Device>& d
     return ids;
   };
   const auto load = [&](bool cudaGraphs) {
-    return std::make_shared<ort::Session>(models + "/clip/text_model.onnx", ORT_ENABLE_ALL, device, never, cudaGraphs);
+    return std::make_shared<ort::Session>(models + "/clip/text_model.onnx",
+                                          ort::SessionOptions{.cudaGraphs = cudaGraphs}, device, never);
   };
   const auto embed = [&](ort::Binding& binding, const std::vector<int64_t>& ids) {
     device->upload(binding.input("input_ids", int64, kTexts, {kMaxWidth}), ids.data(), ids.size() * sizeof(int64_t));
@@ -207,8 +208,8 @@ void checkHostInputs(const std::string& models) {
   const std::string file = models + "/clip/text_model.onnx";
   const auto cpu = std::make_shared<CpuDevice>(1);
   const auto gpu = std::make_shared<GraphsOnHost>(false);
-  const auto onCpu = std::make_shared<ort::Session>(file, ORT_ENABLE_ALL, cpu, never);
-  const auto onGpu = std::make_shared<ort::Session>(file, ORT_ENABLE_ALL, gpu, never, true);
+  const auto onCpu = std::make_shared<ort::Session>(file, ort::SessionOptions{}, cpu, never);
+  const auto onGpu = std::make_shared<ort::Session>(file, ort::SessionOptions{.cudaGraphs = true}, gpu, never);
   expect(onGpu->readsOnHost("input_ids") && !onCpu->readsOnHost("input_ids"), "where the ids are read");
   ort::Binding plain(onCpu, cpu, ""), copied(onGpu, gpu, "");
   for (const int64_t first : {1, 20, 3}) {

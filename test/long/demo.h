@@ -32,7 +32,8 @@ struct Demo {
   Demo(const std::string& models, std::shared_ptr<Device> device, bool cudaGraphs = false) : engine(std::move(device)) {
     CancelToken token;
     const auto load = [&](const char* name) {
-      return std::make_shared<ort::Session>(models + name, ORT_ENABLE_ALL, engine.device(), token, cudaGraphs);
+      return std::make_shared<ort::Session>(models + name, ort::SessionOptions{.cudaGraphs = cudaGraphs},
+                                            engine.device(), token);
     };
     dllm = {load("/dllm/model.onnx"), "input_ids", "image_embeds", "", "", "", "logits", 2048, 0, {}};
     text = {load("/clip/text_model.onnx"), "input_ids", "", "text_embeds", 48};

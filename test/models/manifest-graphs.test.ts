@@ -125,20 +125,34 @@ test('the condition: of the manifest, else of config.json', async (t) => {
 // Files.
 
 /** The engine, and what it is asked to load. */
-function watched(): { watching: NativeEngine; loads: [file: string, optimization: number][] } {
+function watched(): {
+  watching: NativeEngine;
+  loads: [file: string, optimization: number][];
+  prepacked: boolean[];
+} {
   const loads: [string, number][] = [];
+  const prepacked: boolean[] = [];
   const watching: NativeEngine = {
     device: engine.device,
     maxPositions: engine.maxPositions,
-    load: (file, optimization) => {
-      loads.push([file, optimization]);
-      return engine.load(file, optimization);
+    load: (file, options) => {
+      loads.push([file, options.optimization]);
+      prepacked.push(options.prepacking);
+      return engine.load(file, options);
     },
     measureLimits: () => engine.measureLimits(),
     dispose: () => engine.dispose(),
   };
-  return { watching, loads };
+  return { watching, loads, prepacked };
 }
+
+test('weights are prepacked unless the folder is opened without', async (t) => {
+  const { watching, prepacked } = watched();
+  const at = await folder('clip');
+  await Clip.load(watching, new ModelFolder(at));
+  await Clip.load(watching, new ModelFolder(at, { prepacking: false }));
+  t.deepEqual(prepacked, [true, true, false, false]);
+});
 
 for (const [optimization, level] of [
   [undefined, 99],

@@ -26,7 +26,11 @@ const optimizeAll = 99;
 async function logitsOf(t: ExecutionContext, folder: string, tokens: number[], vocab: number): Promise<Float32Array> {
   const engine = cpuEngine(2);
   t.teardown(() => engine.dispose());
-  const session = await engine.load(path.join(folder, 'model.onnx'), optimizeAll);
+  const session = await engine.load(path.join(folder, 'model.onnx'), {
+    optimization: optimizeAll,
+    cudaGraphs: false,
+    prepacking: true,
+  });
   const input = { name: 'input_ids', data: BigInt64Array.from(tokens, BigInt), rowShape: [tokens.length] };
   return (await session.run(1, [input], 'logits', [tokens.length, vocab])).read();
 }

@@ -139,6 +139,20 @@ test('cudaGraphs is without effect on the CPU, and true or false', async (t) => 
   await t.throwsAsync(load, { instanceOf: FkinvError, code: 'INVALID_OPTION', message });
 });
 
+test('prepacking changes nothing but the last bits, and is true or false', async (t) => {
+  await using packed = await Inverter.load({ device: 'cpu' });
+  await using mapped = await Inverter.load({ device: 'cpu', prepacking: false });
+  const options = { particles: 2, steps: 3 };
+  const [one, other] = [await packed.invert(bells, options), await mapped.invert(bells, options)];
+  t.is(one.prompt, other.prompt);
+  t.true(Math.abs(one.rewardClip - other.rewardClip) < 1e-4);
+  const { code, stderr } = await fkinv('invert', bells, ...quick, '--no-prepacking', '--quiet');
+  t.is(code, 0, stderr);
+  const load = Inverter.load({ prepacking: 1 as unknown as boolean });
+  const message = 'options of load: prepacking: must be true or false';
+  await t.throwsAsync(load, { instanceOf: FkinvError, code: 'INVALID_OPTION', message });
+});
+
 test('a device of no name is refused', async (t) => {
   const load = Inverter.load({ device: 'gpu' as Device });
   const message = 'options of load: device: must be auto, cpu, cuda or cuda:<number>';

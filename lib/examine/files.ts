@@ -92,14 +92,18 @@ export async function examineFiles(
   return report;
 }
 
+/** Bytes as people read them. */
+export function sizeText(bytes: number): string {
+  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
+}
+
 function summary(files: ModelFile[], given: number): string {
   const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
-  const size = bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
   const compared = given > 0 ? `SHA-256 as given for ${given}` : 'no SHA-256 is given';
   const graphs = files
     .filter(({ name }) => name.includes('.onnx'))
     .map((file) => `${file.name} ${file.sha256.slice(0, 12)}`);
-  return `${files.length} files, ${size}, ${compared}: ${graphs.join(', ')}`;
+  return `${files.length} files, ${sizeText(bytes)}, ${compared}: ${graphs.join(', ')}`;
 }
 
 type Manifest = z.output<typeof dllmManifest> | z.output<typeof clipManifest>;

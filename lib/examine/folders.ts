@@ -10,7 +10,9 @@ import {
   type Loaded,
   type Place,
 } from './graphs';
-import { examineFiles, kindOf, type FilesReport, type ModelKind } from './files';
+import { examineFiles, kindOf, sizeText, type FilesReport, type ModelKind } from './files';
+import { measureFootprint } from './footprint';
+import type { Footprint } from './trial';
 import { ModelFolder } from '../models/model-folder';
 import { createEngine, type EngineOptions } from '../native/create-engines';
 import type { NativeEngine } from '../native/addon';
@@ -26,6 +28,8 @@ export interface FolderReport extends FilesReport {
   /** What a model of its kind comes to. */
   facts: DllmFacts | ClipFacts | null;
   parity: ParityResult[];
+  /** What an inversion takes of memory with the CLIP that is given with a dLLM, measured by one in a process of its own. */
+  footprint: Footprint | null;
   checks: Check[];
 }
 
@@ -46,10 +50,30 @@ export async function examineFolders(
     const items = await Promise.all(folders.map((folder) => open(new ModelFolder(path.resolve(folder)))));
     const clip = await examineClips(items, engine);
     await examineDllms(items, engine, clip);
-    return items.map(reportOf);
+    return await withFootprints(items, on);
   } finally {
     await engine.dispose();
   }
+}
+
+/** The reports, and of each dLLM, where a CLIP is given with it, what an inversion with the two takes. */
+async function withFootprints(items: Item[], { device }: Pick<EngineOptions, 'device'>): Promise<FolderReport[]> {
+  const clip = items.find(({ kind, exam }) => kind === 'clip' && exam.ok);
+  for (const item of items) {
+    const { kind, exam, folder } = item;
+    if (kind !== 'dllm' || clip === undefined || !exam.ok) continue;
+    await exam.run('inversion', [], async () => {
+      const found = await measureFootprint({ dllm: folder.path, clip: clip.folder.path, device });
+      item.footprint = found;
+      return [detailOf(found), undefined];
+    });
+  }
+  return items.map(reportOf);
+}
+
+function detailOf({ particles, length, bytes, peakBytes }: Footprint): string {
+  const peak = `${sizeText(peakBytes)} at most, with what is mapped from files`;
+  return `of ${particles} particles, ${length} positions: ${sizeText(bytes)} of memory, ${peak}`;
 }
 
 /** A folder, and what has been found so far. */
@@ -59,6 +83,7 @@ interface Item {
   kind: ModelKind | null;
   files: FilesReport;
   loaded?: Loaded<unknown, DllmFacts | ClipFacts> | undefined;
+  footprint: Footprint | null;
 }
 
 async function open(folder: ModelFolder): Promise<Item> {
@@ -69,7 +94,7 @@ async function open(folder: ModelFolder): Promise<Item> {
   });
   const none = { licence: null, weightType: null, parityFile: null, files: [] };
   const files = kind === undefined ? none : await examineFiles(exam, 'files', folder, kind);
-  return { exam, folder, kind: kind ?? null, files };
+  return { exam, folder, kind: kind ?? null, files, footprint: null };
 }
 
 function placeOf({ exam, folder, files }: Item, engine: NativeEngine): Place {
@@ -94,7 +119,7 @@ async function examineDllms(items: Item[], engine: NativeEngine, given: Clip | u
   for (const item of dllms) item.loaded = await examineDllm(placeOf(item, engine), clip, given === undefined);
 }
 
-function reportOf({ exam, folder, kind, files, loaded }: Item): FolderReport {
+function reportOf({ exam, folder, kind, files, loaded, footprint }: Item): FolderReport {
   const { graphs = [], facts = null, parity = [] } = loaded ?? {};
-  return { folder: folder.path, kind, ok: exam.ok, ...files, graphs, facts, parity, checks: exam.checks };
+  return { folder: folder.path, kind, ok: exam.ok, ...files, graphs, facts, parity, footprint, checks: exam.checks };
 }

@@ -111,10 +111,23 @@ test('for people: facts, then a line a check; the exit code is 1 where one fails
   t.is(code, 1);
   const [first = '', second = '', third = ''] = stdout.split('\n\n');
   t.true(first.startsWith(`${right}\n  graph       model.onnx\n    takes     input_ids int64 [?, ?], `));
-  t.regex(first, /^ {2}✓ parity {2}not checked: fkinv\.json names no file of parity$/m);
+  t.regex(first, /^ {2}✓ parity +not checked: fkinv\.json names no file of parity$/m);
   t.regex(second, /^ {2}image {6}8 × 8 pixels$/m);
   t.regex(third, /^ {2}✗ parity .*image_embeds.*\(MODEL_INVALID\)\n {12}→ /m);
   t.is((await fkinv('models', right, clip)).code, 0);
+});
+
+test('a pair inverts a picture in a process of its own, which says what memory it takes', async (t) => {
+  const { footprint } = await examine(await dllm(), clip);
+  t.like(footprint, { particles: 8, length: 8 });
+  const { bytes = 0, peakBytes = 0 } = footprint ?? {};
+  t.true(bytes > 10e6 && bytes <= peakBytes && peakBytes < 1e9, JSON.stringify(footprint));
+  t.is((await examine(await dllm())).footprint, null, 'no CLIP was given with it');
+
+  const broken = await examine(await dllm({ manifest: { prefix: [12] } }), clip);
+  t.is(broken.footprint, null);
+  const unfit = await examine(await dllm({ manifest: { defaults: { temperature: 0, order: 'random' } } }), clip);
+  t.is(check(unfit, 'inversion').ok, true);
 });
 
 test('docs/models.md shows what it prints of models/dllm', async (t) => {

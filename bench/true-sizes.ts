@@ -46,11 +46,11 @@ async function run({ options, ...load }: Task): Promise<Measured> {
   const loaded = memory();
   const ready = performance.now();
   const { timings } = await inverter.invert(picture, options);
-  const { stages } = timings;
+  const stage = (name: string): number => timings.stages[name]?.ms ?? NaN;
   return {
     load: ready - start,
     invert: performance.now() - ready,
-    stages: { dllm: stages.denoise.ms, clip: stages.encodeText.ms + stages.encodeImage.ms },
+    stages: { dllm: stage('denoise'), clip: stage('encodeText') + stage('encodeImage') },
     loaded,
     peak: memory(),
   };
@@ -73,8 +73,8 @@ function predicted(dllm: string, clip: string): number {
   const reports = out
     .trim()
     .split('\n')
-    .map((line) => JSON.parse(line) as { memory: { inversion?: number } });
-  return reports.at(-1)?.memory.inversion ?? NaN;
+    .map((line) => JSON.parse(line) as { footprint: { bytes: number } | null });
+  return reports.at(-1)?.footprint?.bytes ?? NaN;
 }
 
 function main(): void {

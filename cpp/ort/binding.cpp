@@ -25,28 +25,38 @@ Binding::Binding(std::shared_ptr<Session> session, std::shared_ptr<Device> devic
       memory_(memoryOf(*device_)),
       runOptions_(runOptionsOf(*device_, session_->cudaGraphs() != nullptr ? std::optional<int>(-1) : std::nullopt)) {}
 
+namespace {
+std::vector<int64_t> ofOneRow(const std::vector<int64_t>& rowShape) {
+  std::vector<int64_t> shape = {1};
+  shape.insert(shape.end(), rowShape.begin(), rowShape.end());
+  return shape;
+}
+}  // namespace
+
 void* Binding::input(const std::string& name, ONNXTensorElementDataType type, int64_t rows,
                      const std::vector<int64_t>& rowShape) {
-  return prepare(true, name, type, rows, rowShape);
+  return prepare(true, false, name, type, rows, ofOneRow(rowShape));
 }
 
 void* Binding::output(const std::string& name, ONNXTensorElementDataType type, int64_t rows,
                       const std::vector<int64_t>& rowShape) {
-  return prepare(false, name, type, rows, rowShape);
+  return prepare(false, false, name, type, rows, ofOneRow(rowShape));
 }
 
-void* Binding::prepare(bool isInput, const std::string& name, ONNXTensorElementDataType type, int64_t rows,
-                       const std::vector<int64_t>& rowShape) {
+void* Binding::sharedInput(const std::string& name, ONNXTensorElementDataType type, const std::vector<int64_t>& shape) {
+  return prepare(true, true, name, type, 1, shape);
+}
+
+void* Binding::prepare(bool isInput, bool isShared, const std::string& name, ONNXTensorElementDataType type,
+                       int64_t rows, std::vector<int64_t> shape) {
   auto slot =
       std::find_if(slots_.begin(), slots_.end(), [&](const Slot& s) { return s.isInput == isInput && s.name == name; });
-  if (slot == slots_.end()) slot = slots_.insert(slots_.end(), Slot{isInput, name, type, {}, 0, {}});
-  std::vector<int64_t> shape = {1};
-  shape.insert(shape.end(), rowShape.begin(), rowShape.end());
+  if (slot == slots_.end()) slot = slots_.insert(slots_.end(), Slot{isInput, isShared, name, type, {}, 0, {}});
   if (slot->shape != shape) {
     rows_.clear();
     slot->shape = std::move(shape);
     slot->rowBytes = typeBytes(type);
-    for (int64_t extent : rowShape) slot->rowBytes *= static_cast<std::size_t>(extent);
+    for (int64_t extent : slot->shape) slot->rowBytes *= static_cast<std::size_t>(extent);
   }
   const std::size_t bytes = slot->rowBytes * static_cast<std::size_t>(rows);
   if (slot->memory.size() < bytes) {
@@ -63,12 +73,12 @@ Binding::Row Binding::bindRow(std::size_t index, int32_t width) {
   for (Slot& slot : slots_) {
     std::vector<int64_t> shape = slot.shape;
     std::size_t bytes = slot.rowBytes;
-    if (slot.isInput && width > 0) {
+    if (slot.isInput && !slot.isShared && width > 0) {
       bytes = bytes / static_cast<std::size_t>(shape.back()) * static_cast<std::size_t>(width);
       shape.back() = width;
     }
     if (slot.isInput) row.inputBytes += static_cast<int64_t>(bytes);
-    void* data = slot.memory.data() + index * slot.rowBytes;
+    void* data = slot.memory.data() + (slot.isShared ? 0 : index * slot.rowBytes);
     const void* source = nullptr;
     if (slot.isInput && session_->readsOnHost(slot.name)) {
       source = data;

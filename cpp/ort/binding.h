@@ -33,6 +33,8 @@ class Binding {
               const std::vector<int64_t>& rowShape);
   void* output(const std::string& name, ONNXTensorElementDataType type, int64_t rows,
                const std::vector<int64_t>& rowShape);
+  /// Device memory of an input of `shape`, its leading axis included, that every row's run is given as it is.
+  void* sharedInput(const std::string& name, ONNXTensorElementDataType type, const std::vector<int64_t>& shape);
 
   /// A row that ONNX Runtime could not run, with its Error "MODEL_RUN", or "OUT_OF_MEMORY".
   struct Failure {
@@ -53,9 +55,10 @@ class Binding {
  private:
   struct Slot {
     bool isInput;
+    bool isShared;  // by all rows
     std::string name;
     ONNXTensorElementDataType type;
-    std::vector<int64_t> shape;  // of one row, its leading 1 included
+    std::vector<int64_t> shape;  // of one row, its leading axis included
     std::size_t rowBytes;
     Array<uint8_t> memory;
   };
@@ -67,8 +70,8 @@ class Binding {
     std::optional<BoundRun> run;
     int64_t inputBytes = 0;
   };
-  void* prepare(bool isInput, const std::string& name, ONNXTensorElementDataType type, int64_t rows,
-                const std::vector<int64_t>& rowShape);
+  void* prepare(bool isInput, bool isShared, const std::string& name, ONNXTensorElementDataType type, int64_t rows,
+                std::vector<int64_t> shape);
   Row bindRow(std::size_t row, int32_t width);
   std::string runRow(const Row& row, const CancelToken& cancel) const;
 

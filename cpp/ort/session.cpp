@@ -156,13 +156,23 @@ Session::~Session() {
   device_->wait();
 }
 
-ONNXTensorElementDataType Session::typeOf(const std::string& name) const {
+const TensorInfo* Session::find(const std::string& name) const {
   for (const auto* tensors : {&inputs_, &outputs_}) {
     for (const TensorInfo& tensor : *tensors) {
-      if (tensor.name == name) return tensor.type;
+      if (tensor.name == name) return &tensor;
     }
   }
-  return ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+  return nullptr;
+}
+
+ONNXTensorElementDataType Session::typeOf(const std::string& name) const {
+  const TensorInfo* tensor = find(name);
+  return tensor != nullptr ? tensor->type : ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
+}
+
+std::size_t Session::rankOf(const std::string& name) const {
+  const TensorInfo* tensor = find(name);
+  return tensor != nullptr ? tensor->shape.size() : 0;
 }
 
 }  // namespace fkinv::ort

@@ -50,6 +50,8 @@ class Session {
   const std::vector<TensorInfo>& outputs() const { return outputs_; }
   /// Type of the input or output `name`.
   ONNXTensorElementDataType typeOf(const std::string& name) const;
+  /// Axes of the input or output `name`; 0 where there is none.
+  std::size_t rankOf(const std::string& name) const;
   /// Whether ONNX Runtime reads the input `name` on the host though the device's memory is not that: where a node runs
   /// on the CPU that has it. What is bound in the device's memory it would copy as it is bound, not as it is run.
   bool readsOnHost(const std::string& name) const { return hostInputs_.count(name) == 1; }
@@ -59,6 +61,8 @@ class Session {
   CudaGraphs* cudaGraphs() const { return cudaGraphs_.get(); }
 
  private:
+  const TensorInfo* find(const std::string& name) const;
+
   std::filesystem::path path_;
   std::shared_ptr<Device> device_;  // before the session, which ends first
   // Allocates the device's pinned memory. It outlives the session by a destructor's length, and no longer: see there.

@@ -33,11 +33,13 @@ struct Extents {
 
 Extents extentsOf(const Device&, const DllmGraph&, int embedSize, const ParticleOptions&);
 
-/// A tensor of a graph: `rowShape` is its shape less the leading axis.
+/// A tensor of a graph: `rowShape` is its shape less the leading axis, or all of it where every row's run is given the
+/// same.
 struct GraphTensor {
   std::string name;
   ONNXTensorElementDataType type;
   std::vector<int64_t> rowShape;
+  bool isShared = false;
   std::size_t rowBytes() const;
 };
 

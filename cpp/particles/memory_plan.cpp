@@ -26,9 +26,9 @@ MemoryShape withImages(MemoryShape shape, int images) {
   return shape;
 }
 
-std::size_t rowBytes(const std::vector<GraphTensor>& tensors) {
+std::size_t bytesOf(const std::vector<GraphTensor>& tensors, bool isShared) {
   std::size_t sum = 0;
-  for (const GraphTensor& tensor : tensors) sum += tensor.rowBytes();
+  for (const GraphTensor& tensor : tensors) sum += tensor.isShared == isShared ? tensor.rowBytes() : 0;
   return sum;
 }
 
@@ -52,7 +52,7 @@ Error outOfMemory(const Device& device, const MemoryShape& shape, std::size_t fr
 
 MemoryPlan planMemory(const MemoryShape& shape) {
   const Extents& e = shape.extents;
-  return {.logits = e.particles * shape.dllmRowBytes,
+  return {.logits = shape.dllmSharedBytes + e.particles * shape.dllmRowBytes,
           .tiles = kernels::bytesOf<TileTable>(e.passShape()),
           .rows = kernels::bytesOf<RowStats>(e.passShape()) + plannedBytes<States::RowArrays>(e),
           .texts = e.allGuesses() * shape.textRowBytes,
@@ -70,10 +70,12 @@ int imagesThatFit(MemoryShape shape, std::size_t bytes) {
 
 MemoryShape memoryShape(const Device& device, const DllmGraph& dllm, const TextGraph& text, int embedSize,
                         const ParticleOptions& options) {
+  const std::vector<GraphTensor> ofDllm = tensorsOf(dllm, embedSize, options);
   return {.layout = options.layout,
           .extents = extentsOf(device, dllm, embedSize, options),
-          .dllmRowBytes = rowBytes(tensorsOf(dllm, embedSize, options)),
-          .textRowBytes = rowBytes(tensorsOf(text, embedSize))};
+          .dllmRowBytes = bytesOf(ofDllm, false),
+          .dllmSharedBytes = bytesOf(ofDllm, true),
+          .textRowBytes = bytesOf(tensorsOf(text, embedSize), false)};
 }
 
 std::shared_ptr<Particles> makeParticles(const std::shared_ptr<Device>& device, const DllmGraph& dllm,

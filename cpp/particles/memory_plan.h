@@ -11,7 +11,7 @@ namespace fkinv {
 struct MemoryShape {
   Layout layout;
   Extents extents;
-  std::size_t dllmRowBytes, textRowBytes;
+  std::size_t dllmRowBytes, dllmSharedBytes, textRowBytes;
 };
 
 /// Bytes of device memory by what they are for.

@@ -11,15 +11,18 @@
 namespace fkinv {
 
 /// The dLLM and the names of its graph's tensors; all but ids and logits may be empty where the graph has none. A row
-/// of it is prefix, prompt positions and suffix, `width` in all.
+/// of it is prefix, prompt positions and suffix, `width` in all. Integers are int64 or int32, numbers float32 or float16.
 struct DllmGraph {
   std::shared_ptr<ort::Session> session;
-  std::string ids;            // int64 [Q, width]
-  std::string condition;      // float32 [Q, conditionShape]
-  std::string attentionMask;  // int64 [Q, width], ones
-  std::string positionIds;    // int64 [Q, width], 0 … width − 1
-  std::string timestep;       // float32 or int64 [Q], zeros
-  std::string logits;         // float32, float16 or bfloat16 [Q, width, V]
+  std::string ids;            // integers [Q, width]
+  std::string condition;      // numbers [Q, conditionShape]
+  std::string attentionMask;  // any type [Q, width], ones; or numbers [1, 1, width, width] that are added to the scores
+  std::string positionIds;    // integers [Q, width], 0 … width − 1
+  std::string timestep;       // any type [Q], zeros
+  std::string rows;           // integers [length], the rows whose logits it gives; without it, all of them
+  std::string logits;         // float32, float16 or bfloat16 [Q, length or width, V]
+  /// Where the mask is a matrix: positions of a block, which sees itself and those before it; 0 where each sees all.
+  int attentionBlock;
   int vocab;
   int shift;                    // 1 where row i predicts position i + 1, else 0
   std::vector<int32_t> suffix;  // ids after the prompt positions
@@ -64,7 +67,8 @@ struct ParticleOptions {
   double temperature;             // τ
   kernels::Truncation truncation;
   kernels::Order order;
-  int blockLength;  // ≤ length; T is a multiple of the number of blocks
+  int firstBlock;   // positions of the first block, ≤ blockLength
+  int blockLength;  // of the others; each block has at least one step
   kernels::Scheme scheme;
   double essThreshold;                 // resample when ESS < threshold·K; 1: always
   std::vector<RewardOptions> rewards;  // what the total is summed over, in this order

@@ -78,10 +78,15 @@ void Proposal::follow(const int32_t* ancestors) {
 }
 
 Block Proposal::blockAt(int step) const {
-  const int blocks = (layout_.length + options_.blockLength - 1) / options_.blockLength;
-  const int steps = options_.steps / blocks;
-  const int first = step / steps * options_.blockLength;
-  return {first, std::min(first + options_.blockLength, layout_.length), step % steps, steps};
+  // Where T is no multiple of the number of blocks, some have a step more than others.
+  const int rest = layout_.length - options_.firstBlock;
+  const int blocks = 1 + (rest + options_.blockLength - 1) / options_.blockLength;
+  const auto firstStep = [&](int block) { return block * options_.steps / blocks; };
+  int block = step * blocks / options_.steps;
+  if (firstStep(block + 1) <= step) ++block;
+  const auto end = [&](int of) { return std::min(options_.firstBlock + of * options_.blockLength, layout_.length); };
+  return {block == 0 ? 0 : end(block - 1), end(block), step - firstStep(block),
+          firstStep(block + 1) - firstStep(block)};
 }
 
 // Masked positions of the block before its first step.

@@ -6,11 +6,13 @@
 #include <utility>
 
 #include "ops/read_logits.h"
+#include "ort/typed.h"
 
 namespace fkinv {
 namespace {
 
-constexpr auto kFloat32 = ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, kInt64 = ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
+// What keeps a score from counting: far below any, and finite in float32.
+constexpr double kMasked = -1e9;
 
 kernels::LogitsType logitsTypeOf(ONNXTensorElementDataType type) {
   if (type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16) return kernels::LogitsType::float16;
@@ -22,17 +24,22 @@ kernels::LogitsType logitsTypeOf(ONNXTensorElementDataType type) {
 
 std::vector<GraphTensor> tensorsOf(const DllmGraph& dllm, int embedSize, const ParticleOptions& options) {
   const int64_t width = options.prefix() + options.layout.length + static_cast<int64_t>(dllm.suffix.size());
-  const auto typeOf = [&](const std::string& name) { return dllm.session->typeOf(name); };
-  std::vector<GraphTensor> tensors = {{dllm.ids, kInt64, {width}},
-                                      {dllm.logits, typeOf(dllm.logits), {width, dllm.vocab}}};
-  for (const std::string& name : {dllm.attentionMask, dllm.positionIds}) {
-    if (!name.empty()) tensors.push_back({name, kInt64, {width}});
+  const int64_t length = options.layout.length;
+  std::vector<GraphTensor> tensors;
+  const auto add = [&](const std::string& name, std::vector<int64_t> shape, bool isShared) {
+    if (!name.empty()) tensors.push_back({name, dllm.session->typeOf(name), std::move(shape), isShared});
+  };
+  add(dllm.ids, {width}, false);
+  add(dllm.logits, {dllm.rows.empty() ? width : length, dllm.vocab}, false);
+  add(dllm.condition, dllm.conditionShape.empty() ? std::vector<int64_t>{embedSize} : dllm.conditionShape, false);
+  if (dllm.session->rankOf(dllm.attentionMask) == 4) {
+    add(dllm.attentionMask, {1, 1, width, width}, true);
+  } else {
+    add(dllm.attentionMask, {1, width}, true);
   }
-  if (!dllm.timestep.empty()) tensors.push_back({dllm.timestep, typeOf(dllm.timestep), {}});
-  if (!dllm.condition.empty()) {
-    const std::vector<int64_t> ofClip = {embedSize};
-    tensors.push_back({dllm.condition, kFloat32, dllm.conditionShape.empty() ? ofClip : dllm.conditionShape});
-  }
+  add(dllm.positionIds, {1, width}, true);
+  add(dllm.timestep, {1}, true);
+  add(dllm.rows, {length}, true);
   return tensors;
 }
 
@@ -55,7 +62,7 @@ States::States(std::shared_ptr<Device> device, Transfer& transfer, Images& image
   // The logits of position i of state q stand behind the prefix, and one row earlier where row i predicts i + 1.
   std::vector<int64_t> rowOf;
   for (int64_t q = 0; q < layout_.particles(); ++q) {
-    for (int i = 0; i < layout_.length; ++i) rowOf.push_back(q * width() + options_.prefix() + i - dllm_.shift);
+    for (int i = 0; i < layout_.length; ++i) rowOf.push_back(q * logitRows() + firstLogitRow() + i);
   }
   transfer_.upload(Copied::setUp, rows_.rowOf, rowOf);
 }
@@ -64,34 +71,55 @@ States::States(std::shared_ptr<Device> device, Transfer& transfer, Images& image
 void States::bind() {
   const int64_t states = layout_.particles();
   for (const GraphTensor& tensor : tensorsOf(dllm_, static_cast<int>(extents_.embedSize), options_)) {
-    if (tensor.name == dllm_.logits) {
+    if (tensor.isShared) {
+      const std::vector<uint8_t> bytes = ort::typed(sharedValues(tensor), tensor.type);
+      void* const memory = binding_.sharedInput(tensor.name, tensor.type, tensor.rowShape);
+      transfer_.upload(Copied::setUp, memory, bytes.data(), bytes.size());
+    } else if (tensor.name == dllm_.logits) {
       logits_ = binding_.output(tensor.name, tensor.type, states, tensor.rowShape);
-      continue;
-    }
-    void* const memory = binding_.input(tensor.name, tensor.type, states, tensor.rowShape);
-    if (tensor.name == dllm_.ids) ids_ = static_cast<int64_t*>(memory);
-    if (tensor.name == dllm_.condition) {
-      condition_ = static_cast<float*>(memory);
-      conditionSize_ = static_cast<int>(tensor.rowBytes() / sizeof(float));
-    }
-    if (tensor.name == dllm_.timestep) {
-      const std::vector<char> zeros(extents_.particles * tensor.rowBytes(), 0);
-      transfer_.upload(Copied::setUp, memory, zeros.data(), zeros.size());
+    } else {
+      const bool isIds = tensor.name == dllm_.ids;
+      (isIds ? ids_ : condition_) =
+          static_cast<char*>(binding_.input(tensor.name, tensor.type, states, tensor.rowShape));
+      (isIds ? idsTensor_ : conditionTensor_) = tensor;
     }
   }
-  std::vector<int64_t> places(static_cast<std::size_t>(width()));
-  std::iota(places.begin(), places.end(), 0);
-  fill(dllm_.attentionMask, std::vector<int64_t>(places.size(), 1));
-  fill(dllm_.positionIds, places);
+  if (condition_ == nullptr) return;
+  conditionSize_ = static_cast<int>(conditionTensor_.rowBytes() / ort::typeBytes(conditionTensor_.type));
 }
 
-// Gives every state's row of an input the same ids.
-void States::fill(const std::string& name, const std::vector<int64_t>& row) {
-  if (name.empty()) return;
-  std::vector<int64_t> all;
-  for (std::size_t r = 0; r < extents_.particles; ++r) all.insert(all.end(), row.begin(), row.end());
-  void* const memory = binding_.input(name, kInt64, layout_.particles(), {static_cast<int64_t>(row.size())});
-  transfer_.upload(Copied::setUp, memory, all.data(), all.size() * sizeof(int64_t));
+// What an input holds that is the same in every run.
+std::vector<double> States::sharedValues(const GraphTensor& tensor) const {
+  const auto width = static_cast<std::size_t>(this->width());
+  if (tensor.name == dllm_.timestep) return {0};
+  if (tensor.name == dllm_.attentionMask && tensor.rowShape.size() == 2) return std::vector<double>(width, 1);
+  if (tensor.name == dllm_.attentionMask) {
+    std::vector<double> added(width * width, 0);
+    const auto block = static_cast<std::size_t>(dllm_.attentionBlock);
+    for (std::size_t i = 0; block > 0 && i < width; ++i) {
+      for (std::size_t j = std::min((i / block + 1) * block, width); j < width; ++j) added[i * width + j] = kMasked;
+    }
+    return added;
+  }
+  const bool isRows = tensor.name == dllm_.rows;
+  std::vector<double> places(isRows ? extents_.length : width);
+  std::iota(places.begin(), places.end(), isRows ? options_.prefix() - dllm_.shift : 0);
+  return places;
+}
+
+// The condition of an image on the device, in the graph's type.
+const void* States::conditionOf(int image) {
+  const float* const condition = images_.conditionOf(image);
+  if (conditionTensor_.type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT) return condition;
+  narrow_.resize(extents_.images);
+  Array<uint8_t>& narrow = narrow_[static_cast<std::size_t>(image)];
+  if (narrow.size() == 0) {
+    const auto size = static_cast<std::size_t>(conditionSize_);
+    const std::vector<float> values = transfer_.download(Copied::setUp, condition, size);
+    const std::vector<double> wide(values.begin(), values.end());
+    narrow = transfer_.onDevice(Copied::setUp, ort::typed(wide, conditionTensor_.type));
+  }
+  return narrow.data();
 }
 
 void States::uploadMasks() {
@@ -138,19 +166,20 @@ std::vector<int32_t> States::find(const std::vector<int32_t>& tokens) {
 
 int States::run(const std::vector<int32_t>& tokens, CancelToken& cancel, std::vector<Failure>& failures) {
   const auto N = static_cast<int64_t>(layout_.length);
-  const auto rowIds = static_cast<std::size_t>(width()), conditionFloats = static_cast<std::size_t>(conditionSize_);
   std::vector<int64_t> states;
   for (const auto& [state, particle] : fresh_) {
     const auto at = static_cast<std::size_t>(state);
     const auto p = static_cast<int64_t>(particle);
     const int image = images_.imageOf(particle);
     const auto prefix = options_.prefixes.begin() + int64_t{image} * options_.prefix();
-    std::vector<int64_t> ids(prefix, prefix + options_.prefix());
+    std::vector<double> ids(prefix, prefix + options_.prefix());
     ids.insert(ids.end(), tokens.begin() + p * N, tokens.begin() + (p + 1) * N);
     ids.insert(ids.end(), dllm_.suffix.begin(), dllm_.suffix.end());
-    transfer_.upload(Copied::tokenIds, ids_ + at * rowIds, ids.data(), ids.size() * sizeof(int64_t));
+    const std::vector<uint8_t> bytes = ort::typed(ids, idsTensor_.type);
+    transfer_.upload(Copied::tokenIds, ids_ + at * bytes.size(), bytes.data(), bytes.size());
     if (condition_ != nullptr) {
-      device_->copy(condition_ + at * conditionFloats, images_.conditionOf(image), conditionFloats * sizeof(float));
+      const std::size_t conditionBytes = conditionTensor_.rowBytes();
+      device_->copy(condition_ + at * conditionBytes, conditionOf(image), conditionBytes);
     }
     states.push_back(state);
   }

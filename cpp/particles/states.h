@@ -75,8 +75,12 @@ class States {
 
  private:
   int width() const { return options_.prefix() + layout_.length + static_cast<int>(dllm_.suffix.size()); }
+  /// Rows of logits that a run gives, and the first of the prompt's among them.
+  int logitRows() const { return dllm_.rows.empty() ? width() : layout_.length; }
+  int firstLogitRow() const { return dllm_.rows.empty() ? options_.prefix() - dllm_.shift : 0; }
   void bind();
-  void fill(const std::string& name, const std::vector<int64_t>& row);
+  std::vector<double> sharedValues(const GraphTensor& tensor) const;
+  const void* conditionOf(int image);
   void uploadMasks();
   std::vector<std::string> keysOf(const std::vector<int32_t>& tokens) const;
   Logits logits(int first, int states);
@@ -93,10 +97,12 @@ class States {
   const Layout layout_;
   const kernels::LogitsType logitsType_;
   ort::Binding binding_;
-  int64_t* ids_ = nullptr;      // [states, width]
-  float* condition_ = nullptr;  // [states, conditionSize], or null
-  void* logits_ = nullptr;      // [states, width, vocab]
+  GraphTensor idsTensor_, conditionTensor_;
+  char* ids_ = nullptr;        // [states, width]
+  char* condition_ = nullptr;  // [states, conditionSize], or null
+  void* logits_ = nullptr;     // [states, logitRows, vocab]
   int conditionSize_ = 0;
+  std::vector<Array<uint8_t>> narrow_;  // [images] the conditions as float16, where the graph takes that
   PassTables tables_;
   RowArrays rows_;
   Arrays arrays_;

@@ -95,10 +95,11 @@ std::vector<Redraw> toRedraws(Napi::Value value) {
   return redraws;
 }
 
-// { ids: BigInt64Array, widths, textOf: Int32Array }
+// { ids, mask: BigInt64Array, widths, textOf: Int32Array }
 TextBatch toTexts(Napi::Value value) {
   Fields of(value);
   TextBatch texts = {.ids = toVector<int64_t>(of["ids"]),
+                     .mask = toVector<int64_t>(of["mask"]),
                      .widths = toVector<int32_t>(of["widths"]),
                      .textOf = toVector<int32_t>(of["textOf"])};
   of.expectNoOther();

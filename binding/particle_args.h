@@ -23,7 +23,7 @@ ParticleOptions toOptions(Napi::Value value);
 // NativeRedraw: { rows, positions, excluded, offsets: Int32Array }
 std::vector<Redraw> toRedraws(Napi::Value value);
 
-// NativeTexts: { ids: BigInt64Array, widths, textOf: Int32Array }
+// NativeTexts: { ids, mask: BigInt64Array, widths, textOf: Int32Array }
 TextBatch toTexts(Napi::Value value);
 
 // { <name of each of `rewards` that is given>: Float64Array [guesses] }, where `guesses` are those of all particles.

@@ -6,6 +6,7 @@
 #include "addon_data.h"
 #include "args.h"
 #include "cpp/error.h"
+#include "cpp/kernels/narrow.h"
 #include "cpp/kernels/widen.h"
 #include "cpp/ort/binding.h"
 #include "errors.h"
@@ -49,14 +50,27 @@ constexpr ONNXTensorElementDataType elementType() {
   return std::is_same_v<T, float> ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT : ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
 }
 
-void bind(ort::Binding& binding, Device& device, int rows, const Input& input) {
-  std::visit(
-      [&](const auto& data) {
-        using T = typename std::decay_t<decltype(data)>::value_type;
-        device.upload(binding.input(input.name, elementType<T>(), rows, input.rowShape), data.data(),
-                      data.size() * sizeof(T));
-      },
-      input.data);
+template <class T>
+void upload(ort::Binding& binding, Device& device, int rows, const Input& input, ONNXTensorElementDataType type,
+            const std::vector<T>& data) {
+  device.upload(binding.input(input.name, type, rows, input.rowShape), data.data(), data.size() * sizeof(T));
+}
+
+// The values as the graph has them: whole numbers in 64 or 32 bits, floats in 32 or 16.
+void bind(ort::Binding& binding, Device& device, int rows, const Input& input, ONNXTensorElementDataType type) {
+  if (const auto* ids = std::get_if<std::vector<int64_t>>(&input.data)) {
+    if (type != ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32) {
+      return upload(binding, device, rows, input, elementType<int64_t>(), *ids);
+    }
+    return upload(binding, device, rows, input, type, std::vector<int32_t>(ids->begin(), ids->end()));
+  }
+  const auto& values = std::get<std::vector<float>>(input.data);
+  if (type != ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16) {
+    return upload(binding, device, rows, input, elementType<float>(), values);
+  }
+  std::vector<uint16_t> halves(values.size());
+  std::transform(values.begin(), values.end(), halves.begin(), kernels::narrowFloat16);
+  upload(binding, device, rows, input, type, halves);
 }
 
 // What run() is asked for: rows of one output.
@@ -82,7 +96,9 @@ template <class T>
 std::shared_ptr<const Array<T>> execute(const Run& run, CancelToken& cancel,
                                         ONNXTensorElementDataType type = elementType<T>()) {
   ort::Binding binding(run.session, run.device, run.model);
-  for (const Input& input : run.inputs) bind(binding, *run.device, run.rows, input);
+  for (const Input& input : run.inputs) {
+    bind(binding, *run.device, run.rows, input, run.session->typeOf(input.name));
+  }
   const void* result = binding.output(run.output, type, run.rows, run.rowShape);
   const auto failures = binding.run(run.rows, cancel);
   if (!failures.empty()) throw failures.front().error;
@@ -100,6 +116,18 @@ std::vector<float> executeHalf(const Run& run, CancelToken& cancel, bool isBfloa
   std::vector<float> values(bits.size());
   std::transform(bits.begin(), bits.end(), values.begin(), isBfloat16 ? kernels::widenBfloat16 : kernels::widenFloat16);
   return values;
+}
+
+// The output's values on the device, in float32 whatever the graph gives. Those of 16 bits are few, an image's features,
+// and are widened on the host.
+std::shared_ptr<const Array<float>> executeFloat(const Run& run, CancelToken& cancel) {
+  const ONNXTensorElementDataType type = run.session->typeOf(run.output);
+  const bool isBfloat16 = type == ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16;
+  if (!isBfloat16 && type != ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16) return execute<float>(run, cancel);
+  const std::vector<float> values = executeHalf(run, cancel, isBfloat16);
+  auto onDevice = std::make_shared<Array<float>>(run.device, values.size());
+  run.device->upload(onDevice->data(), values.data(), values.size() * sizeof(float));
+  return onDevice;
 }
 
 Napi::Value describe(Napi::Env env, const std::vector<ort::TensorInfo>& tensors) {
@@ -149,8 +177,8 @@ Napi::Value SessionClass::outputs(const Napi::CallbackInfo& info) {
   return describe(info.Env(), session(info.Env())->outputs());
 }
 
-// run(rows: number, inputs: { name, data, rowShape }[], output: string, rowShape: number[]): Promise<Tensor>, of a
-// float32 output; with a fifth argument "int64", of such an output Promise<BigInt64Array>, on the host; with "float16"
+// run(rows: number, inputs: { name, data, rowShape }[], output: string, rowShape: number[]): Promise<Tensor>, of an
+// output of floats; with a fifth argument "int64", of such an output Promise<BigInt64Array>, on the host; with "float16"
 // or "bfloat16" Promise<Float32Array>. A sixth, { recorder: Recorder, model: string }, has the run recorded.
 Napi::Value SessionClass::run(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -172,7 +200,7 @@ Napi::Value SessionClass::run(const Napi::CallbackInfo& info) {
         [](Napi::Env e, const std::vector<int64_t>& values) -> Napi::Value { return toTypedArray(e, values); });
   }
   return jobs_->run(
-      env, cancel, [run, cancel] { return execute<float>(*run, *cancel); },
+      env, cancel, [run, cancel] { return executeFloat(*run, *cancel); },
       [jobs = jobs_](Napi::Env e, const std::shared_ptr<const Array<float>>& values) -> Napi::Value {
         return TensorClass::create(e, jobs, values);
       });

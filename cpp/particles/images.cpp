@@ -59,7 +59,7 @@ void Images::averageReferences(std::vector<Failure>& failures) {
   const Array<int32_t> images = transfer_.onDevice(Copied::setUp, itself);
   Array<double> cosines(device_, extents_.images);
   device_->run(ops::Cosine{.layout = perImage,
-                           .texts = arrays_.embeds.data(),
+                           .texts = {arrays_.embeds.data(), kernels::LogitsType::float32},
                            .textOf = images.data(),
                            .images = arrays_.embeds.data(),
                            .size = embedSize_,
@@ -82,7 +82,7 @@ void Images::checkConditions(int conditionSize, std::vector<Failure>& failures) 
   Array<double> cosines(device_, extents_.images);
   for (int b = 0; b < layout_.images; ++b) {
     device_->run(ops::Cosine{.layout = {1, 1, 1},
-                             .texts = conditionOf(b),
+                             .texts = {conditionOf(b), kernels::LogitsType::float32},
                              .textOf = itself.data(),
                              .images = conditionOf(b),
                              .size = conditionSize,

@@ -31,8 +31,8 @@ struct DllmGraph {
   std::vector<int64_t> conditionShape = {};
 };
 
-/// CLIP's text tower: ids [1, L ≤ maxWidth] int64 (and a mask of ones, when `attentionMask` is not empty) → embeddings
-/// [1, E] float32.
+/// CLIP's text tower: ids [1, L ≤ maxWidth] (and a mask of that shape, when `attentionMask` is not empty), int32 or int64
+/// as the graph has them → embeddings [1, E] in float32 or float16.
 struct TextGraph {
   std::shared_ptr<ort::Session> session;
   std::string ids, attentionMask, embeddings;

@@ -17,7 +17,7 @@ struct Guessed {
   const int32_t* tokens;   // [guesses, particles, length]
   const int32_t* stateOf;  // [particles]
   const float* gram;       // [states, length, length] S
-  const float* texts;      // [places, embedSize]
+  ops::Embeddings texts;   // [places, embedSize]
   const int32_t* textOf;   // [guesses, particles] places
   const float* images;     // [images, embedSize]
 };

@@ -52,7 +52,7 @@ export async function kindOf(folder: ModelFolder): Promise<ModelKind> {
     for (const graph of usualGraphs[kind]) if ((await folder.variantsThere(graph)).length > 0) return kind;
   }
   const config = await folder.optionalJson('config.json', z.looseObject({}));
-  if ('text_config' in config || 'projection_dim' in config) return 'clip';
+  if (['text_config', 'projection_dim', 'text_cfg', 'model_cfg'].some((key) => key in config)) return 'clip';
   if ('mask_token_id' in config || 'vocab_size' in config) return 'dllm';
   throw new FkinvError(
     'MODEL_NOT_FOUND',
@@ -125,7 +125,9 @@ function towersOf({ condition, optimization }: DllmManifest): GraphFile[] {
 }
 
 async function filesOf(folder: ModelFolder, manifest: Manifest, more: string[]): Promise<ModelFile[]> {
-  const fixed = ['config.json', 'preprocessor_config.json', 'tokenizer.json', 'tokenizer_config.json', manifestName];
+  const tokenizer = ['tokenizer.json', 'tokenizer_config.json'];
+  const ofOpenClip = ['visual/preprocess_cfg.json', ...tokenizer.map((name) => `textual/${name}`)];
+  const fixed = ['config.json', 'preprocessor_config.json', ...tokenizer, ...ofOpenClip, manifestName];
   const names = new Set([...fixed, ...(await graphFiles(folder, manifest)), ...more]);
   if (manifest.parity !== undefined) names.add(manifest.parity);
   const files: ModelFile[] = [];

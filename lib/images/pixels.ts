@@ -1,6 +1,6 @@
 import sharp, { type Sharp } from 'sharp';
 import { enlarge, type Pixels } from './enlarge';
-import { resizedSize, type Preprocessor, type Size } from './preprocessor';
+import { cropStart, resizedSize, type Preprocessor, type Size } from './preprocessor';
 import { FkinvError } from '../errors';
 
 /** The most pixels of an image: sharp's own limit on an input. */
@@ -52,20 +52,21 @@ function shrink({ data, channels, ...from }: Pixels, to: Size, { resample }: Pre
 
 function toPixelValues({ data, ...image }: Pixels, config: Preprocessor): PreparedImage {
   const { width, height } = config.do_center_crop && config.crop_size !== undefined ? config.crop_size : image;
-  const left = Math.floor((image.width - width) / 2);
-  const top = Math.floor((image.height - height) / 2);
+  const left = cropStart(image.width, width, config);
+  const top = cropStart(image.height, height, config);
+  const { fill_color: fill = 0 } = config;
   const scale = config.do_rescale ? config.rescale_factor : 1;
   const pixelValues = new Float32Array(3 * width * height);
   for (let channel = 0; channel < 3; channel++) {
-    const mean = config.do_normalize ? (config.image_mean[channel] ?? 0) : 0;
+    const mean = config.do_normalize ? (config.image_mean[channel] ?? 0) : fill;
     const deviation = config.do_normalize ? (config.image_std[channel] ?? 1) : 1;
     const source = Math.min(channel, image.channels - 1); // grey stands for all three
     for (let y = 0; y < height; y++) {
       for (let x = 0; x < width; x++) {
         const fromX = left + x;
         const fromY = top + y;
-        const isInside = fromX >= 0 && fromX < image.width && fromY >= 0 && fromY < image.height; // a wider crop has a black rim
-        const value = isInside ? (data[(fromY * image.width + fromX) * image.channels + source] ?? 0) : 0;
+        const isInside = fromX >= 0 && fromX < image.width && fromY >= 0 && fromY < image.height; // a wider crop has a rim
+        const value = isInside ? (data[(fromY * image.width + fromX) * image.channels + source] ?? 0) : fill;
         pixelValues[(channel * height + y) * width + x] = (value * scale - mean) / deviation;
       }
     }

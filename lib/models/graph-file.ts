@@ -8,6 +8,8 @@ export interface GraphFile {
   /** The file that the manifest names; without one the graph is `standard` or a variant of it, in the folder or in its `onnx/`. */
   named: string | undefined;
   standard: string;
+  /** Another place where the graph may be, before its variants' suffixes. */
+  elsewhere?: string;
   /** Variants that the manifest names, before those that a file's suffix tells. */
   variants?: Record<string, { file: string; optimization: number }>;
   /** ONNX Runtime's GraphOptimizationLevel. */
@@ -32,12 +34,12 @@ export interface GraphChoice {
  * that the manifest names; else all variants, those that `device` runs best first.
  */
 export function choicesOf(graph: GraphFile, asked: string | undefined, device: 'cpu' | 'cuda'): GraphChoice[] {
-  const { kind, named, standard, variants: own = {}, optimization } = graph;
+  const { kind, named, standard, elsewhere, variants: own = {}, optimization } = graph;
   const ofVariant = (variant: string): GraphChoice[] => {
     const given = own[variant];
     if (given !== undefined) return [{ name: given.file, optimization: given.optimization, variant }];
     if (!isVariant(variant)) return [];
-    const places = [standard, path.posix.join('onnx', standard)];
+    const places = [standard, path.posix.join('onnx', standard), ...(elsewhere === undefined ? [] : [elsewhere])];
     return places.flatMap((place) => filesOfVariant(place, variant)).map((name) => ({ name, optimization, variant }));
   };
   if (asked !== undefined) return ofVariant(asked);

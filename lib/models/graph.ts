@@ -5,7 +5,7 @@ import type { NativeSession, NativeTensorInfo } from '../native/addon';
 export interface Wanted {
   name: string;
   /** The types that it may have. */
-  types: readonly ('float32' | 'float16' | 'bfloat16' | 'int64')[];
+  types: readonly ('float32' | 'float16' | 'bfloat16' | 'int64' | 'int32')[];
   /** The first axis is that of rows, which run one at a time: the graph must leave it dynamic, or have it 1. */
   axes: readonly [string, ...(number | string)[]];
 }
@@ -20,6 +20,11 @@ export class Graph {
   /** Whether the graph has an input of that name. */
   takes(name: string): boolean {
     return this.session.inputs.some((tensor) => tensor.name === name);
+  }
+
+  /** Whether the graph has an output of that name. */
+  gives(name: string): boolean {
+    return this.session.outputs.some((tensor) => tensor.name === name);
   }
 
   /**

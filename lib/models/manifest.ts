@@ -149,6 +149,12 @@ export type DllmManifest = z.output<typeof dllmManifest>;
 export const clipManifest = z.strictObject({
   ...common,
   graphs: z.strictObject({ vision: fileName.optional(), text: fileName.optional() }).default({}),
+  /** The most tokens of a text, where no other file says it. */
+  maxTokens: integer(1, 8192).optional(),
+  /** Whether every text is padded to `maxTokens`, for a model that was trained so and takes no attention mask. */
+  padded: z.boolean().optional(),
+  /** Id that texts are padded with. */
+  padId: tokenId.optional(),
   variants: variantsOf({ graphs: z.strictObject({ vision: fileName, text: fileName }) }),
 });
 export type ClipManifest = z.output<typeof clipManifest>;
@@ -194,14 +200,15 @@ export function clipGraph({ graphs, variants, optimization }: ClipManifest, towe
     kind: 'clip',
     named: graphs[tower],
     standard: `${tower}_model.onnx`,
+    elsewhere: tower === 'vision' ? 'visual/model.onnx' : 'textual/model.onnx',
     variants: mapValues(variants, (own) => ({
       file: own.graphs[tower],
       optimization: own.optimization ?? optimization,
     })),
     optimization,
     needs:
-      'a CLIP folder needs vision_model.onnx and text_model.onnx, in itself or in its onnx/ (a model.onnx of both towers ' +
-      'together is not enough)',
+      'a CLIP folder needs vision_model.onnx and text_model.onnx, in itself or in its onnx/, or visual/model.onnx and ' +
+      'textual/model.onnx (a model.onnx of both towers together is not enough)',
   };
 }
 

@@ -28,6 +28,9 @@ const mostMilliseconds = 1000;
 export const tokenSchema = z.union([z.string(), z.object({ content: z.string() }).transform((token) => token.content)]);
 const configSchema = z.looseObject({
   pad_token: tokenSchema.nullish(),
+  padding_side: z.enum(['left', 'right']).nullish(),
+  tokenizer_class: z.string().nullish(),
+  do_lower_case: z.boolean().nullish(),
   model_max_length: z
     .number()
     .min(1)
@@ -73,6 +76,12 @@ export class Tokenizer {
   readonly specialIds: number[];
   /** Id that fills a row of shorter texts, where the config names one. */
   readonly padId: number | undefined;
+  /** The side on which they are filled, where the config gives one. */
+  readonly padSide: 'left' | 'right' | undefined;
+  /** What `transformers` calls its kind, such as `SiglipTokenizer`; empty where the config does not say. */
+  readonly className: string;
+  /** Whether it makes letters small, where the config says so. */
+  readonly lowers: boolean | undefined;
   /** The longest text in tokens, where the config gives one that a model can have. */
   readonly maxLength: number | undefined;
 
@@ -95,14 +104,18 @@ export class Tokenizer {
       .filter(({ special }) => special)
       .map(({ id }) => id);
     this.padId = config.pad_token == null ? undefined : tokenizer.token_to_id(config.pad_token);
+    this.padSide = config.padding_side ?? undefined;
+    this.className = config.tokenizer_class?.replace(/Fast$/, '') ?? '';
+    this.lowers = config.do_lower_case ?? undefined;
     const longest = config.model_max_length ?? Infinity;
     this.maxLength = longest < noLimit ? longest : undefined;
   }
 
-  static async load(folder: ModelFolder): Promise<Tokenizer> {
-    const json = await folder.json('tokenizer.json', jsonSchema);
-    const config = await folder.json('tokenizer_config.json', configSchema);
-    const file = path.join(folder.path, 'tokenizer.json');
+  /** Loads the tokenizer in `inside`, a folder in the model's; default that itself. */
+  static async load(folder: ModelFolder, inside = ''): Promise<Tokenizer> {
+    const json = await folder.json(path.join(inside, 'tokenizer.json'), jsonSchema);
+    const config = await folder.json(path.join(inside, 'tokenizer_config.json'), configSchema);
+    const file = folder.file(path.join(inside, 'tokenizer.json'));
     try {
       return new Tokenizer(new HuggingFaceTokenizer(json, config), json, config, file);
     } catch (cause) {

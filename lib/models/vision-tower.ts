@@ -34,7 +34,7 @@ export class VisionTower {
     const preprocessor = await folder.json('preprocessor_config.json', preprocessorSchema);
     const graph = await folder.graph(engine, towerGraph(from, optimization));
     const { height = 'height', width = 'width' } = preparedSize(preprocessor) ?? {};
-    graph.expectInputs([{ name: 'pixel_values', types: ['float32'], axes: ['images', 3, height, width] }]);
+    graph.expectInputs([{ name: 'pixel_values', types: ['float32', 'float16'], axes: ['images', 3, height, width] }]);
     const givesIds = 'prefix' in condition;
     return new VisionTower(graph, preprocessor, output, givesIds, rowShapeOf(graph, output, givesIds));
   }
@@ -57,7 +57,7 @@ function rowShapeOf(graph: Graph, output: string, givesIds: boolean): number[] {
   const features = shape.length < 2 ? ['size'] : shape.slice(1).map((_, axis) => `size ${axis + 1}`);
   const found = graph.expectOutput({
     name: output,
-    types: [givesIds ? 'int64' : 'float32'],
+    types: givesIds ? ['int64'] : ['float32', 'float16'],
     axes: ['images', ...(givesIds ? ['ids'] : features)],
   });
   const rowShape = found.shape.slice(1);

@@ -19,7 +19,10 @@ export interface NativeTensor {
   read(): Promise<Float32Array>;
 }
 
-/** Rows of one input; `rowShape` is the graph's shape less its leading axis. */
+/**
+ * Rows of one input; `rowShape` is the graph's shape less its leading axis. A graph that takes float16 or int32 is given the
+ * values so.
+ */
 export interface NativeInput {
   name: string;
   data: Float32Array | BigInt64Array;
@@ -59,7 +62,10 @@ export interface NativeRecorded {
 export interface NativeSession {
   readonly inputs: NativeTensorInfo[];
   readonly outputs: NativeTensorInfo[];
-  /** Each row is a run of its own, so that its result does not depend on the others. */
+  /**
+   * Each row is a run of its own, so that its result does not depend on the others. The output may be of 16-bit floats, which are
+   * widened.
+   */
   run(
     rows: number,
     inputs: NativeInput[],
@@ -153,9 +159,11 @@ export interface NativeDllmGraph {
 /** CLIP's text graph and the names of its tensors; texts are at most `maxWidth` tokens wide. */
 export interface NativeTextGraph {
   session: NativeSession;
+  /** int64 or int32 [texts, width] */
   ids: string;
-  /** int64, 1 where a text is; empty where the graph has no such input. */
+  /** int64 or int32 [texts, width], 1 where a text is; empty where the graph has no such input. */
   attentionMask: string;
+  /** float32 or float16 [texts, E] */
   embeddings: string;
   maxWidth: number;
 }
@@ -217,6 +225,8 @@ export interface NativeRedraw {
 /** CLIP ids of the texts of a step, one text after the other, `widths[i]` of text i, and which text each guess has. */
 export interface NativeTexts {
   ids: BigInt64Array;
+  /** As long as `ids`, 0 where a text is padded; empty where none is. */
+  mask: BigInt64Array;
   widths: Int32Array;
   /** [guesses · particles], −1 where the image failed. */
   textOf: Int32Array;

@@ -148,9 +148,13 @@ void checkCosine(const Of& of, Random& random, int size) {
   std::fill_n(embeddings.begin(), width, 0.0f);  // no direction
   const Array<float> texts(embeddings), images(random.normals<float>(of.images() * width));
   const Array<int32_t> textOf(random.many<int32_t>(of.count(), [&] { return random.below(5); }));
-  compare(of, format("cosine of %d", size), std::vector<double>(of.count(), 9), 1e-11, [&](double* to, auto run) {
-    run(ops::Cosine{of.layout, texts.data(), textOf.data(), images.data(), size, to});
-  });
+  const auto checkOf = [&](const char* what, ops::Embeddings some) {
+    compare(of, format("cosine of %d, %s", size, what), std::vector<double>(of.count(), 9), 1e-11,
+            [&](double* to, auto run) { run(ops::Cosine{of.layout, some, textOf.data(), images.data(), size, to}); });
+  };
+  checkOf("float32", {texts.data(), kernels::LogitsType::float32});
+  const Array<uint16_t> halves(random.many<uint16_t>(5 * width, [&] { return random.below(0x7c00); }));  // finite ones
+  checkOf("float16", {halves.data(), kernels::LogitsType::float16});
   for (const int first : {0, 1, 4}) {  // with the one of no direction, several, one
     std::vector<const float*> list;
     for (int i = first; i < 5; ++i) list.push_back(texts.data() + static_cast<std::size_t>(i) * width);

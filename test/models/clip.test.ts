@@ -41,7 +41,8 @@ test('every scene’s image embedding is within cosine 0.995 of the reference’
 test('texts come one after the other, unpadded, and truncated at CLIP’s limit with the end token kept', async (t) => {
   const { clip, engine } = await loadDemo();
   const long = Array.from({ length: 60 }, () => 'cat').join(' ');
-  const { ids, widths } = clip.tokenize(['a red cat', 'cat', long]);
+  const { ids, widths, mask } = clip.tokenize(['a red cat', 'cat', long]);
+  t.is(mask.length, 0);
   t.deepEqual([...widths], [5, 3, 48]);
   t.is(ids.length, 5 + 3 + 48);
   t.deepEqual(
@@ -52,7 +53,7 @@ test('texts come one after the other, unpadded, and truncated at CLIP’s limit 
   t.is(ids[55], 2n);
   t.true(clip.overflows(long));
   t.false(clip.overflows('a red cat'));
-  t.deepEqual(clip.tokenize([]), { ids: new BigInt64Array(0), widths: new Int32Array(0) });
+  t.deepEqual(clip.tokenize([]), { ids: new BigInt64Array(0), widths: new Int32Array(0), mask: new BigInt64Array(0) });
   await engine.dispose();
 });
 

@@ -275,21 +275,21 @@ test('towers that are made otherwise', async (t) => {
     fails(t, loadDllm(what), 'MODEL_INTERFACE', ...named);
   const tower = path.join('vision', 'tower.onnx');
   const noOutput = withTower('dllm_seeing', 'graphs/tower_halves.onnx', { ...features, output: 'pooled' });
-  await refused(noOutput, tower, 'no float32 output "pooled"');
+  await refused(noOutput, tower, 'no float32 or float16 output "pooled"');
   const idsOfFeatures = told({ ...ids, output: 'image_features' }, {}, 'graphs/tower_halves.onnx');
   await refused(idsOfFeatures, tower, 'int64 output "image_features" [images, ids]');
   const featuresOfIds = withTower('dllm_seeing', 'graphs/vq_halves.onnx', { ...features, output: 'ids' });
-  await refused(featuresOfIds, tower, 'float32 output "ids"');
+  await refused(featuresOfIds, tower, 'float32 or float16 output "ids"');
   await refused(seeing('graphs/tower_open.onnx'), tower, 'the size of "image_features" [?, ?, ?] open');
-  await refused(seeing('graphs/tower_rank_1.onnx'), tower, 'float32 output "image_features" [images, size]');
+  await refused(seeing('graphs/tower_rank_1.onnx'), tower, 'float32 or float16 output "image_features" [images, size]');
   await refused(told(ids, {}, 'graphs/vq_open.onnx'), tower, 'the size of "ids" [?, ?] open');
-  await refused({ ...seeing(), json: {} }, tower, 'float32 input "pixel_values" [images, 3, 8, 8]');
+  await refused({ ...seeing(), json: {} }, tower, 'float32 or float16 input "pixel_values" [images, 3, 8, 8]');
   const of = (vision: string): Folder => ({
     ...withTower('dllm_seeing', `graphs/vision_${vision}.onnx`, { ...features, output: 'image_embeds' }),
     json: {},
   });
-  await refused(of('other_input'), tower, 'no float32 input "pixel_values"');
-  await refused(of('float64'), tower, 'float32 input "pixel_values"');
+  await refused(of('other_input'), tower, 'no float32 or float16 input "pixel_values"');
+  await refused(of('float64'), tower, 'float32 or float16 input "pixel_values"');
   await refused(of('4_channels'), tower, '[images, 3, 8, 8]');
   await refused(of('batch_of_2'), tower, 'one at a time');
   await refused(of('two_outputs'), 'model.onnx', 'float32 input "image_features" [states, 4]', '[?, 2, 3]');

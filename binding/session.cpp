@@ -18,11 +18,12 @@ namespace {
 
 using Shape = std::vector<int64_t>;
 
-// One tensor given by JavaScript: { name, data: Float32Array | BigInt64Array, rowShape: number[] }.
+// One tensor given by JavaScript: { name, data: Float32Array | BigInt64Array, rowShape: number[], isShared?: boolean }.
 struct Input {
   std::string name;
   std::variant<std::vector<float>, std::vector<int64_t>> data;
   Shape rowShape;
+  bool isShared;
 };
 
 Shape toShape(Napi::Value value) {
@@ -35,7 +36,8 @@ Shape toShape(Napi::Value value) {
 Input toInput(Napi::Value value) {
   const Napi::Object object = toObject(value);
   const Napi::Value data = object.Get("data");
-  Input input = {toString(object.Get("name")), {}, toShape(object.Get("rowShape"))};
+  const bool isShared = object.Get("isShared").ToBoolean();
+  Input input = {toString(object.Get("name")), {}, toShape(object.Get("rowShape")), isShared};
   const bool isFloat = data.IsTypedArray() && data.As<Napi::TypedArray>().TypedArrayType() == napi_float32_array;
   if (isFloat) {
     input.data = toVector<float>(data);
@@ -53,7 +55,9 @@ constexpr ONNXTensorElementDataType elementType() {
 template <class T>
 void upload(ort::Binding& binding, Device& device, int rows, const Input& input, ONNXTensorElementDataType type,
             const std::vector<T>& data) {
-  device.upload(binding.input(input.name, type, rows, input.rowShape), data.data(), data.size() * sizeof(T));
+  void* const memory = input.isShared ? binding.sharedInput(input.name, type, input.rowShape)
+                                      : binding.input(input.name, type, rows, input.rowShape);
+  device.upload(memory, data.data(), data.size() * sizeof(T));
 }
 
 // The values as the graph has them: whole numbers in 64 or 32 bits, floats in 32 or 16.

@@ -28,6 +28,7 @@ const dllmCases = z
     z.strictObject({
       input_ids: z.array(tokenId).min(1, 'must not be empty'),
       image_embeds: numbers.optional(),
+      rows: z.array(z.int().min(0)).min(1, 'must not be empty').optional(),
       argmax: z.array(tokenId),
       row0: numbers,
       lastRow: numbers,
@@ -125,14 +126,16 @@ class DllmRun {
   }
 
   /** Throws `MODEL_INVALID` unless case `i` is of this model's sizes. */
-  check({ input_ids, image_embeds, argmax, ...rows }: DllmCase, i: number): void {
+  check({ input_ids, image_embeds, rows = all(input_ids), argmax, ...expected }: DllmCase, i: number): void {
     const { vocab } = this.dllm;
     const { condition } = this.#graph;
-    if (argmax.length !== input_ids.length) {
-      fail(this.file, `${i}.argmax: has ${argmax.length} ids, input_ids ${input_ids.length}`);
+    const outside = rows.find((row) => row >= input_ids.length);
+    if (outside !== undefined) fail(this.file, `${i}.rows: has ${outside}, of the ${input_ids.length} of input_ids`);
+    if (argmax.length !== rows.length) {
+      fail(this.file, `${i}.argmax: has ${argmax.length} ids, ${rows.length} rows are asked for`);
     }
     for (const name of ['row0', 'lastRow'] as const) {
-      const { length } = rows[name];
+      const { length } = expected[name];
       if (length > vocab) fail(this.file, `${i}.${name}: has ${length} numbers, a row ${vocab} columns`);
     }
     const highest = largest([...input_ids, ...argmax]);
@@ -152,35 +155,36 @@ class DllmRun {
   }
 
   /** The largest difference of the logits in the first and the last row from those expected, and of those at `argmax` from their rows' largest. */
-  async differenceOf({ input_ids, image_embeds = [], argmax, row0, lastRow }: DllmCase): Promise<number> {
+  async differenceOf({ input_ids, image_embeds = [], rows, argmax, row0, lastRow }: DllmCase): Promise<number> {
     const { vocab } = this.dllm;
-    const logits = await this.#logitsOf(input_ids, image_embeds);
-    const row = (i: number): Float32Array => logits.subarray(i * vocab, (i + 1) * vocab);
+    const asked = rows ?? all(input_ids);
+    const logits = await this.#logitsOf(input_ids, image_embeds, asked);
+    const rowAt = (at: number): Float32Array => logits.subarray(at * vocab, (at + 1) * vocab);
+    const row = (i: number): Float32Array => rowAt(this.#graph.rows === '' ? (asked[i] ?? NaN) : i);
     const ofArgmax = argmax.map((id, i) => largest(row(i)) - (row(i)[id] ?? NaN));
-    return largest([...differences(row(0), row0), ...differences(row(input_ids.length - 1), lastRow), ...ofArgmax]);
+    return largest([...differences(row(0), row0), ...differences(row(asked.length - 1), lastRow), ...ofArgmax]);
   }
 
-  async #logitsOf(ids: number[], embeds: number[]): Promise<Float32Array> {
-    const { session, logits } = this.#graph;
-    const inputs = this.#inputsOf(ids, embeds);
-    const rowShape = [ids.length, this.dllm.vocab];
+  async #logitsOf(ids: number[], embeds: number[], asked: number[]): Promise<Float32Array> {
+    const { session, logits, rows } = this.#graph;
+    const inputs = this.#inputsOf(ids, embeds, asked);
+    const rowShape = [rows === '' ? ids.length : asked.length, this.dllm.vocab];
     if (this.type !== 'float32') return session.run(1, inputs, logits, rowShape, this.type);
     return (await session.run(1, inputs, logits, rowShape)).read();
   }
 
-  #inputsOf(row: number[], embeds: number[]): NativeInput[] {
-    const { session, ids, condition, attentionMask, positionIds, timestep } = this.#graph;
-    const rowShape = [row.length];
-    const ofTime = session.inputs.find(({ name }) => name === timestep)?.type;
-    const all: NativeInput[] = [
-      { name: ids, data: BigInt64Array.from(row, BigInt), rowShape },
-      { name: attentionMask, data: BigInt64Array.from(row, () => 1n), rowShape },
-      { name: positionIds, data: BigInt64Array.from(row, (_, i) => BigInt(i)), rowShape },
-      { name: timestep, data: ofTime === 'int64' ? BigInt64Array.of(0n) : Float32Array.of(0), rowShape: [] },
-      { name: condition, data: Float32Array.from(embeds), rowShape: this.#conditionShape },
-    ];
-    return all.filter(({ name }) => name !== '');
+  #inputsOf(row: number[], embeds: number[], asked: number[]): NativeInput[] {
+    const { ids, condition } = this.#graph;
+    const inputs = this.dllm.constantInputs(row.length, asked);
+    inputs.push({ name: ids, data: BigInt64Array.from(row, BigInt), rowShape: [row.length] });
+    if (condition === '') return inputs;
+    return [...inputs, { name: condition, data: Float32Array.from(embeds), rowShape: this.#conditionShape }];
   }
+}
+
+/** Every row of a case. */
+function all(ids: number[]): number[] {
+  return ids.map((_, i) => i);
 }
 
 /** The largest difference of the embeddings' coordinates, both at unit length: only their direction counts. */

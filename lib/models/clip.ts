@@ -1,6 +1,12 @@
 import type { PreparedImage } from '../images/pixels';
 import { preparedSize, type Preprocessor } from '../images/preprocessor';
-import { readClipConfig, refuseWithoutLimit, refuseWithoutPadding, type ClipConfig, type TextConfig } from './clip-config';
+import {
+  readClipConfig,
+  refuseWithoutLimit,
+  refuseWithoutPadding,
+  type ClipConfig,
+  type TextConfig,
+} from './clip-config';
 import { agreeOnAxis, type Graph } from './graph';
 import { clipGraph, clipManifest, readManifest } from './manifest';
 import type { ModelFolder } from './model-folder';

@@ -13,9 +13,10 @@ import {
   type DllmManifest,
   type SamplerDefaults,
 } from './manifest';
-import { agreeOnAxis, type Graph, type Wanted } from './graph';
+import { checkDllmGraph, constantInputs, type DllmInterface } from './dllm-graph';
+import { agreeOnAxis, type Graph } from './graph';
 import type { ModelFolder } from './model-folder';
-import type { NativeDllmGraph, NativeEngine, NativeRecorder, NativeTensor, NativeTensorInfo } from '../native/addon';
+import type { NativeDllmGraph, NativeEngine, NativeInput, NativeRecorder, NativeTensor } from '../native/addon';
 import { Tokenizer } from './tokenizer';
 import { VisionTower } from './vision-tower';
 
@@ -52,14 +53,17 @@ export class Dllm {
   readonly maxBatch: number | undefined;
   /** Options of an inversion that the manifest has in place of the package's own defaults. */
   readonly defaults: SamplerDefaults;
-  readonly #tensors: DllmManifest['tensors'];
+  /** Where the sampler's blocks are counted from: the first position of the prompt, or that of the row. */
+  readonly blockGrid: 'prompt' | 'row';
+  readonly #interface: DllmInterface;
   readonly #tokens: Tokens;
   #withoutSpace: number[] | undefined;
 
   private constructor(
     readonly model: Graph,
     readonly tokenizer: Tokenizer,
-    { defaults, logitShift, maxBatch, tensors }: DllmManifest,
+    { blockGrid, defaults, logitShift, maxBatch }: DllmManifest,
+    graphInterface: DllmInterface,
     tokens: Tokens,
     /** The dLLM's own vision graph; undefined where its condition is CLIP's image embedding, or where it has none. */
     readonly tower: VisionTower | undefined,
@@ -83,7 +87,8 @@ export class Dllm {
     this.shift = logitShift;
     this.maxBatch = maxBatch;
     this.defaults = defaults;
-    this.#tensors = tensors;
+    this.blockGrid = blockGrid;
+    this.#interface = graphInterface;
     this.#tokens = tokens;
   }
 
@@ -93,22 +98,27 @@ export class Dllm {
    * @throws FkinvError `MODEL_NOT_FOUND`, `MODEL_INVALID`, `MODEL_INTERFACE` or `TOKENIZER_MISMATCH`
    */
   static async load(engine: NativeEngine, folder: ModelFolder, clip: Clip, cudaGraphs = false): Promise<Dllm> {
-    const config = await folder.json('config.json', configSchema);
+    const config = await folder.optionalJson('config.json', configSchema);
     const manifest = await readManifest(folder, dllmManifest);
     const tokenizer = await Tokenizer.load(folder);
     const tokens = await readTokens(folder, config, manifest, tokenizer);
     const model = await folder.graph(engine, { ...dllmGraph(manifest), cudaGraphs });
     const tower = await loadTower(engine, folder, manifest);
     const condition = conditionOf(config, manifest);
-    const { columns, fixed } = checkGraph(model, manifest, condition, tower?.rowShape ?? [clip.embedSize]);
-    const vocab = agreeOnAxis(model, 'the vocabulary size', columns, config.vocab_size);
+    const found = checkDllmGraph(model, manifest, condition, tower?.rowShape ?? [clip.embedSize]);
+    const vocab = agreeOnAxis(model, 'the vocabulary size', found.columns, config.vocab_size);
     checkColumns(folder, tokenizer, tokens, vocab);
     const suppressed = suppressedIds(tokenizer, tokens, vocab);
     const around = tokens.prefix.length + imageLength(tokens, tower) + tokens.suffix.length;
-    const maxLength = lengthOf(folder, positionsOf(folder, config, manifest, fixed), around, manifest.defaults);
-    const fixedLength = fixed === undefined ? undefined : maxLength;
-    const limits = [maxLength, fixedLength, engine] as const;
-    return new Dllm(model, tokenizer, manifest, tokens, tower, condition, vocab, suppressed, ...limits);
+    const positions = found.positions ?? manifest.maxPositions ?? config.max_position_embeddings;
+    const room = lengthOf(folder, positions ?? noPositions(folder), around, manifest.defaults);
+    const isFixed = found.positions !== undefined || found.rows !== undefined;
+    const maxLength = found.rows ?? room;
+    if (maxLength > room || (found.positions !== undefined && maxLength !== room)) {
+      model.refuse(`gives logits of ${maxLength} rows, and a row has ${room} positions for the prompt`);
+    }
+    const limits = [maxLength, isFixed ? maxLength : undefined, engine] as const;
+    return new Dllm(model, tokenizer, manifest, found, tokens, tower, condition, vocab, suppressed, ...limits);
   }
 
   /**
@@ -165,11 +175,17 @@ export class Dllm {
     return this.prefix.length + imageLength(this.#tokens, this.tower);
   }
 
+  /** Inputs of its graph that are the same for every row of `width` positions, of which the logits of `rows` are wanted. */
+  constantInputs(width: number, rows: number[]): NativeInput[] {
+    return constantInputs(this.model, this.#interface, width, rows);
+  }
+
   /** The graph with what the particle system must know of it. */
   graph(): NativeDllmGraph {
     return {
       session: this.model.session,
-      ...this.#tensors,
+      ...this.#interface.tensors,
+      attentionBlock: this.#interface.attentionBlock,
       condition: this.condition,
       vocab: this.vocab,
       shift: this.shift,
@@ -194,60 +210,16 @@ function conditionOf(config: Config, manifest: DllmManifest): string {
   return typeof condition === 'object' && 'input' in condition ? condition.input : '';
 }
 
-/**
- * Checks the graph's tensors; gives the columns of the logits, −1 where they are open, and the positions of a row where the
- * graph fixes them.
- */
-function checkGraph(
-  model: Graph,
-  { tensors }: DllmManifest,
-  condition: string,
-  conditionShape: number[],
-): { columns: number | undefined; fixed: number | undefined } {
-  const { ids, attentionMask, positionIds, timestep, logits } = tensors;
-  const perPosition: Wanted[] = [ids, attentionMask, positionIds]
-    .filter((name) => name !== '')
-    .map((name) => ({ name, types: ['int64'], axes: ['states', 'positions'] }));
-  const perState: Wanted[] = [
-    { name: timestep, types: ['float32', 'int64'], axes: ['states'] },
-    { name: condition, types: ['float32'], axes: ['states', ...conditionShape] },
-  ];
-  const inputs = model.expectInputs(
-    [...perPosition, ...perState.filter(({ name }) => name !== '')],
-    `which nothing here can give: an attention mask, position ids or a time are named in tensors of ${manifestName}`,
-  );
-  const output = model.expectOutput({
-    name: logits,
-    types: ['bfloat16', 'float16', 'float32'],
-    axes: ['states', 'positions', 'vocab'],
-  });
-  return { columns: output.shape[2], fixed: fixedPositions(model, [...inputs.slice(0, perPosition.length), output]) };
-}
-
-function fixedPositions(model: Graph, tensors: NativeTensorInfo[]): number | undefined {
-  const fixed = new Set(tensors.map(({ shape }) => shape[1] ?? -1));
-  fixed.delete(-1);
-  if (fixed.size > 1) model.refuse(`fixes its positions at ${[...fixed].join(' and at ')}: no row is both`);
-  return [...fixed][0];
-}
-
 function withoutSpace({ spacedIds }: Tokenizer, vocab: number): number[] {
   const spaced = new Set(spacedIds);
   return Array.from({ length: vocab }, (_, id) => id).filter((id) => !spaced.has(id));
 }
 
-/** The most positions of a row, prefix and suffix included. */
-function positionsOf(
-  folder: ModelFolder,
-  { max_position_embeddings }: Config,
-  { maxPositions }: DllmManifest,
-  fixed: number | undefined,
-): number {
-  const positions = fixed ?? maxPositions ?? max_position_embeddings;
-  if (positions != null) return positions;
+function noPositions(folder: ModelFolder): never {
   throw new FkinvError(
     'MODEL_INVALID',
-    `${folder.file('config.json')}: max_position_embeddings is missing, and so is maxPositions of ${manifestName}`,
+    `${folder.path}: the most positions of a row are not known: neither max_position_embeddings of config.json nor ` +
+      `maxPositions of ${manifestName} says it, and the graph does not fix it`,
   );
 }
 

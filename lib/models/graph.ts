@@ -8,6 +8,8 @@ export interface Wanted {
   types: readonly ('float32' | 'float16' | 'bfloat16' | 'int64' | 'int32')[];
   /** The first axis is that of rows, which run one at a time: the graph must leave it dynamic, or have it 1. */
   axes: readonly [string, ...(number | string)[]];
+  /** True where the first axis is not that of rows, each of which is given the whole tensor. */
+  isShared?: boolean;
 }
 
 /** A loaded graph, and checks of what it takes and gives. */
@@ -49,7 +51,8 @@ export class Graph {
     throw new FkinvError('MODEL_INTERFACE', `${this.file} ${what}`);
   }
 
-  #expect(kind: 'input' | 'output', tensors: NativeTensorInfo[], { name, types, axes }: Wanted): NativeTensorInfo {
+  #expect(kind: 'input' | 'output', tensors: NativeTensorInfo[], wanted: Wanted): NativeTensorInfo {
+    const { name, types, axes, isShared = false } = wanted;
     const asked = `${anyOf(types)} ${kind} "${name}" [${axes.join(', ')}]`;
     const tensor = tensors.find((one) => one.name === name);
     if (tensor === undefined) return this.refuse(`has no ${asked}; it has ${list(tensors)}`);
@@ -59,7 +62,7 @@ export class Graph {
       shape.length === axes.length &&
       shape.every((extent, i) => extent === -1 || typeof axes[i] === 'string' || extent === axes[i]);
     if (!fits) this.refuse(`should have ${asked}; it has ${list([tensor])}`);
-    if (shape[0] !== -1 && shape[0] !== 1) {
+    if (!isShared && shape[0] !== -1 && shape[0] !== 1) {
       this.refuse(
         `is made for ${shape[0] ?? 0} ${axes[0]} at once, ${list([tensor])}: they run one at a time, export it with ` +
           'that axis dynamic',

@@ -55,17 +55,18 @@ const variantsOf = <Graphs extends z.ZodRawShape>(graphs: Graphs) =>
     .record(name, z.strictObject({ ...graphs, optimization: optimization.optional(), weightType: text.optional() }))
     .default({});
 
-/** Names of the dLLM graph's tensors; empty where the graph has none. */
+/** Names of the dLLM graph's tensors; empty where the manifest names none (dllm-graph.ts knows the usual names). */
 const tensors = z
   .strictObject({
     ids: name.default('input_ids'),
     attentionMask: name.default(''),
     positionIds: name.default(''),
     timestep: name.default(''),
+    rows: name.default(''),
     logits: name.default('logits'),
   })
-  .refine(({ ids, attentionMask, positionIds, timestep }) => {
-    const inputs = [ids, attentionMask, positionIds, timestep].filter((input) => input !== '');
+  .refine(({ logits: _, ...named }) => {
+    const inputs = Object.values(named).filter((input) => input !== '');
     return new Set(inputs).size === inputs.length;
   }, 'two inputs have the same name');
 
@@ -126,23 +127,37 @@ const defaults = z.custom<SamplerDefaults>().superRefine((given, context) => {
   for (const { path, message } of issues) context.addIssue({ code: 'custom', path, message });
 });
 
+const choice = <Name extends string>(...names: [Name, ...Name[]]) =>
+  z.enum(names, { error: `must be ${names.map((each) => `"${each}"`).join(' or ')}` });
+
 /** `fkinv.json` of a dLLM. */
-export const dllmManifest = z.strictObject({
-  ...common,
-  graph: fileName.optional(),
-  variants: variantsOf({ graph: fileName }),
-  tensors: tensors.prefault({}),
-  maskId: tokenId.optional(),
-  stopIds: z.array(tokenId).min(1, 'must not be empty').optional(),
-  suppressedIds: z.array(tokenId).default([]),
-  maxPositions: integer(1, 2 ** 31 - 1).optional(),
-  logitShift: z.union([z.literal(0), z.literal(1)], { error: 'must be 0 or 1' }).default(0),
-  prefix: textOrIds,
-  suffix: textOrIds,
-  condition: condition.optional(),
-  defaults: defaults.default({}),
-  maxBatch: integer(1, 2 ** 31 - 1).optional(),
-});
+export const dllmManifest = z
+  .strictObject({
+    ...common,
+    graph: fileName.optional(),
+    variants: variantsOf({ graph: fileName }),
+    tensors: tensors.prefault({}),
+    maskId: tokenId.optional(),
+    stopIds: z.array(tokenId).min(1, 'must not be empty').optional(),
+    suppressedIds: z.array(tokenId).default([]),
+    maxPositions: integer(1, 2 ** 31 - 1).optional(),
+    logitShift: z.union([z.literal(0), z.literal(1)], { error: 'must be 0 or 1' }).default(0),
+    prefix: textOrIds,
+    suffix: textOrIds,
+    condition: condition.optional(),
+    /** Which positions one sees, where the graph takes a matrix as attention mask: all, or those of its block and before it. */
+    attention: choice('full', 'block').default('full'),
+    /** Where blocks of the sampler are counted from: the first position of the prompt, or that of the row. */
+    blockGrid: choice('prompt', 'row').default('prompt'),
+    defaults: defaults.default({}),
+    maxBatch: integer(1, 2 ** 31 - 1).optional(),
+  })
+  .superRefine(({ attention, blockGrid, defaults: { blockLength } }, context) => {
+    if (blockLength !== undefined || (attention === 'full' && blockGrid === 'prompt')) return;
+    const key = attention === 'block' ? 'attention' : 'blockGrid';
+    const value = attention === 'block' ? attention : blockGrid;
+    context.addIssue({ code: 'custom', path: [key], message: `"${value}" needs defaults.blockLength beside it` });
+  });
 export type DllmManifest = z.output<typeof dllmManifest>;
 
 /** `fkinv.json` of a CLIP. */

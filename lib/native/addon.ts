@@ -27,6 +27,8 @@ export interface NativeInput {
   name: string;
   data: Float32Array | BigInt64Array;
   rowShape: number[];
+  /** True where each row is given the whole of it: `rowShape` is then its shape, leading axis included. */
+  isShared?: boolean;
 }
 
 /** A kernel; a forward, the runs of a graph on all its rows; one of those runs; or the host's waiting for the device. */
@@ -132,17 +134,24 @@ export interface NativeEngine {
  */
 export interface NativeDllmGraph {
   session: NativeSession;
-  /** int64 [states, width] */
+  /** int64 or int32 [states, width] */
   ids: string;
-  /** float32 [states, …conditionShape] */
+  /** float32 or float16 [states, …conditionShape] */
   condition: string;
-  /** int64 [states, width], all 1. */
+  /**
+   * int64, int32, float32 or float16 [states, width], all 1; or float32 or float16 [1, 1, width, width], which is added to the
+   * attention's scores.
+   */
   attentionMask: string;
-  /** int64 [states, width], 0 … width − 1. */
+  /** Where that is a matrix: positions of a block, which sees itself and those before it; 0 where each position sees all. */
+  attentionBlock: number;
+  /** int64 or int32 [states, width], 0 … width − 1. */
   positionIds: string;
-  /** float32 or int64 [states], 0: a model without an input for the time does not need one. */
+  /** float32, float16, int64 or int32 [states], 0: a model without an input for the time does not need one. */
   timestep: string;
-  /** float32, float16 or bfloat16 [states, width, vocab] */
+  /** int64 or int32 [length]: the rows that logits are given of, those of the prompt. Empty where it gives them of all. */
+  rows: string;
+  /** float32, float16 or bfloat16 [states, width, vocab], or with `rows` [states, length, vocab] */
   logits: string;
   vocab: number;
   /** 1 where row i predicts position i + 1, else 0. */
@@ -196,7 +205,9 @@ export interface NativeParticleOptions {
   /** 1 keeps all tokens. */
   topP: number;
   order: Order;
-  /** Positions of a block: `length` where there is one block. */
+  /** Positions of the first block, at most `blockLength`. */
+  firstBlock: number;
+  /** Positions of every other block: `length` where there is one block. */
   blockLength: number;
   scheme: ResamplingScheme;
   essThreshold: number;

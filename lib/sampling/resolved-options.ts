@@ -100,9 +100,9 @@ function resolved(parsed: z.output<typeof invertSchema>, options: InvertOptions,
   }
   // A minLength and a blockLength that nobody gave fit themselves to the length.
   const minLength = options.minLength ?? Math.min(parsed.minLength ?? 4, length);
-  const blockLength = options.blockLength ?? Math.min(parsed.blockLength ?? length, length);
+  const blockLength = options.blockLength ?? ownBlockLength(parsed.blockLength ?? length, length, dllm);
   if (minLength > length) fail(`minLength: ${minLength} is over length, ${length}`);
-  checkBlocks(length, blockLength, parsed.steps);
+  checkBlocks(length, blockLength, parsed.steps, dllm);
   checkParticlesDiffer(parsed);
   const words = parsed.banned.filter((entry) => typeof entry === 'string');
   const pinned = template?.pinned ?? new Int32Array(length).fill(-1);
@@ -119,7 +119,19 @@ function resolved(parsed: z.output<typeof invertSchema>, options: InvertOptions,
   return all;
 }
 
-function checkBlocks(length: number, blockLength: number, steps: number): void {
+/** Blocks that are counted from the row's first position keep their length, whatever the prompt has of them. */
+function ownBlockLength(blockLength: number, length: number, { blockGrid }: Dllm): number {
+  return blockGrid === 'row' ? blockLength : Math.min(blockLength, length);
+}
+
+function checkBlocks(length: number, blockLength: number, steps: number, { blockGrid }: Dllm): void {
+  if (blockGrid === 'row') {
+    // How many there are depends on what stands before the prompt, which may differ from image to image.
+    const most = 1 + Math.ceil((length - 1) / blockLength);
+    if (steps < most)
+      fail(`steps: ${steps} is under the ${most} blocks of ${blockLength} that ${length} positions may have`);
+    return;
+  }
   if (blockLength > length) fail(`blockLength: ${blockLength} is over length, ${length}`);
   const blocks = Math.ceil(length / blockLength);
   if (steps % blocks !== 0) {

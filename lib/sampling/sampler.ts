@@ -337,10 +337,12 @@ function createParticles(
 
 /** What the particle system must know of a call whose images have the `prefixes` [images, prefix] and `seeds` [images]. */
 export function particleOptions(
-  { maskId, stops }: Dllm,
+  { maskId, stops, blockGrid }: Dllm,
   options: ResolvedOptions,
   { prefixes, seeds }: { prefixes: number[]; seeds: bigint[] },
 ): NativeParticleOptions {
+  const { blockLength } = options;
+  const before = blockGrid === 'row' ? (prefixes.length / seeds.length) % blockLength : 0;
   return {
     images: seeds.length,
     particlesPerImage: options.particles,
@@ -358,7 +360,8 @@ export function particleOptions(
     topK: options.topK ?? 0,
     topP: options.topP,
     order: options.order,
-    blockLength: options.blockLength,
+    firstBlock: blockLength - before,
+    blockLength,
     scheme: options.resampling,
     essThreshold: options.essThreshold,
     rewards: rewards.map(({ name, option, ofTexts }) => ({

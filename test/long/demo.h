@@ -35,7 +35,7 @@ struct Demo {
       return std::make_shared<ort::Session>(models + name, ort::SessionOptions{.cudaGraphs = cudaGraphs},
                                             engine.device(), token);
     };
-    dllm = {load("/dllm/model.onnx"), "input_ids", "image_embeds", "", "", "", "logits", 2048, 0, {}};
+    dllm = {load("/dllm/model.onnx"), "input_ids", "image_embeds", "", "", "", "", "logits", 0, 2048, 0, {}};
     text = {load("/clip/text_model.onnx"), "input_ids", "", "text_embeds", 48};
     for (float image = 0; image < 4; ++image) {
       std::vector<float> embeds(256);
@@ -69,6 +69,7 @@ struct Demo {
                          .temperature = 0.9,
                          .truncation = {500, 0.95},
                          .order = order,
+                         .firstBlock = 5,
                          .blockLength = 5,
                          .scheme = kernels::Scheme::systematic,
                          .essThreshold = 0.9,

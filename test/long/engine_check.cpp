@@ -421,6 +421,7 @@ void checkMemory(const std::string& models) {
                            .temperature = 1,
                            .truncation = {},
                            .order = kernels::Order::random,
+                           .firstBlock = 9,
                            .blockLength = 9,
                            .scheme = kernels::Scheme::systematic,
                            .essThreshold = 1,

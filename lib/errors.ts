@@ -29,6 +29,8 @@ export const errorCodes = {
   MODEL_RUN: 'ONNX Runtime failed while it ran a graph: the message is its own.',
   TOKENIZER_MISMATCH:
     'A tokenizer has ids for which the logits have no column: tokenizer and graph are of different models.',
+  PAIR_MISMATCH:
+    'The dLLM was trained with another CLIP than the one beside it: give that CLIP, which the message names, or a dLLM without an image condition, which fits any.',
   INVALID_LOGITS: 'The dLLM gave NaN or +inf: usually a float16 export that overflows, export it in float32.',
   NOTHING_LEFT: 'Every token is suppressed or banned at a position: nothing can be drawn there. Ban less.',
   INVALID_EMBEDDING: 'An embedding of CLIP or of the dLLM’s own vision graph is zero or not finite: check the export.',

@@ -17,6 +17,8 @@ export interface Inversion extends RewardValues {
   particles: Particle[];
   /** What happened at each of the T + 1 steps. */
   trace: TraceStep[];
+  /** Words that CLIP found in the image and that the dLLM was told of, best first; empty with {@link ImageOptions.hints} 0. */
+  hints: string[];
   /** The seed it was made with. */
   seed: number | bigint;
   /** How long it took, by stage. */
@@ -99,7 +101,7 @@ export interface Timings {
    */
   forwards: number;
   /**
-   * `decodeImage`, `encodeImage`, then for all steps together: `denoise` (the dLLM), `pass` (the one read of the logits),
+   * `decodeImage`, `encodeImage`, `hints` (where there are any), then for all steps together: `denoise` (the dLLM), `pass` (the one read of the logits),
    * `guess`, `decodeText` (tokens to text), `tokenizeText` (text to CLIP ids), `encodeText` (CLIP), `reward`, `resample`, `propose`.
    */
   stages: Record<

@@ -45,6 +45,16 @@ export interface ImageOptions extends RewardOptions {
   steps?: number;
   /** Which masked positions open at a step: `random` (MDLM, default), or equal counts by `confidence` (LLaDA), `entropy` or `margin` (Dream). */
   order?: Order;
+  /**
+   * What the dLLM is asked for, in place of the sentence in its chat template: `"Describe the light and the mood."`. Plain text, not
+   * empty. Only for a dLLM whose manifest has a place for it; default what the manifest says.
+   */
+  instruction?: string;
+  /**
+   * Words that CLIP finds in the image, best first, which stand in the instruction: how a dLLM that does not see the image is told of
+   * it. 0 (none) to 20; default 5 for a dLLM without an image condition whose manifest has a place for them, else 0.
+   */
+  hints?: number;
   /** Positions of a block; block b opens only after block b − 1. 1 to `length`; default `length`, one block. `steps` must be a multiple of the number of blocks. */
   blockLength?: number;
   /** Clean guesses φ of each particle at each step; the rewards of a step are the log-mean-exp of theirs. 1 to 64; default 1. */
@@ -98,6 +108,7 @@ export interface AsFinishedOptions extends Omit<InvertAllOptions, 'ordered'> {
 const temperature = 'must be 0 or a number from 0.06 to 10';
 const topP = 'must be a number above 0, to 1';
 const seed = 'must be a whole number from 0 to 2^64 − 1 (above 2^53 − 1 as a bigint)';
+const instruction = 'must be a text, and not empty';
 const banned = 'must be a list of words and token ids';
 
 const lambdaShape = Object.fromEntries(
@@ -112,6 +123,11 @@ export const invertSchema = z.strictObject({
   banned: z
     .array(z.union([z.string(), z.int(banned).min(0, banned)], { error: banned }), { error: banned })
     .default([]),
+  instruction: z
+    .string({ error: instruction })
+    .refine((text) => text.trim() !== '', instruction)
+    .optional(),
+  hints: integer(0, 20).default(0),
   particles: integer(1, 1024).default(8),
   steps: integer(1, 1000).default(24),
   order: z.enum(orders, { error: `must be one of ${orders.join(', ')}` }).default('random'),

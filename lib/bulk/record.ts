@@ -10,8 +10,8 @@ export interface Provenance {
   seed: number | string;
   /** Every option of the sampler, defaults filled in. */
   options: Record<string, unknown>;
-  /** SHA-256 of each model's files, as `sha256sum` lists them. */
-  models: { dllm: string; clip: string };
+  /** SHA-256 of each model's files, as `sha256sum` lists them, and of the list of words for hints where one was given. */
+  models: { dllm: string; clip: string; hintWords?: string | undefined };
 }
 
 /** What came of an image: a line of the results. */
@@ -21,6 +21,7 @@ export interface DoneRecord extends RewardValues {
   prompt: string;
   reward: number;
   logProb: number;
+  hints: string[];
   warnings: string[];
   /** Milliseconds, images that went through the steps together, and forwards of the dLLM for all of them. */
   timings: { total: number; images: number; forwards: number };
@@ -33,7 +34,7 @@ export interface FailedRecord {
 const provenance = {
   seed: z.union([z.number(), z.string()]),
   options: z.record(z.string(), z.unknown()),
-  models: z.object({ dllm: z.string(), clip: z.string() }),
+  models: z.object({ dllm: z.string(), clip: z.string(), hintWords: z.string().optional() }),
 };
 
 /** A line of the results, as it is read. */
@@ -45,6 +46,7 @@ export const recordSchema = z.union([
     ...eachReward(() => z.number()),
     reward: z.number(),
     logProb: z.number(),
+    hints: z.array(z.string()),
     warnings: z.array(z.string()),
     timings: z.object({ total: z.number(), images: z.number(), forwards: z.number() }),
     ...provenance,
@@ -69,7 +71,7 @@ export function recordOf(image: string, result: Inversion | FkinvError, provenan
   if (result instanceof FkinvError) {
     return { image, error: { code: result.code, message: result.message }, ...provenance };
   }
-  const { prompt, reward, logProb, warnings, timings } = result;
+  const { prompt, reward, logProb, hints, warnings, timings } = result;
   const { total, images, forwards } = timings;
   return {
     image,
@@ -77,6 +79,7 @@ export function recordOf(image: string, result: Inversion | FkinvError, provenan
     ...rewardsOf(result),
     reward,
     logProb,
+    hints,
     warnings,
     ...provenance,
     timings: { total, images, forwards },

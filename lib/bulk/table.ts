@@ -11,6 +11,7 @@ export const columns = [
   ...rewards.map(({ field }) => field),
   'reward',
   'logProb',
+  'hints',
   'seed',
   'warnings',
   'error',
@@ -22,8 +23,9 @@ function rowOf(record: ImageRecord): (string | number)[] {
   const values = (cells: Record<string, string | number>): (string | number)[] =>
     columns.map((column) => cells[column] ?? '');
   if ('error' in record) return values({ image, seed, error: record.error.code, message: record.error.message });
-  const { prompt, reward, logProb, warnings } = record;
-  return values({ image, prompt, ...rewardsOf(record), reward, logProb, seed, warnings: warnings.join(' ') });
+  const { prompt, reward, logProb, hints, warnings } = record;
+  const texts = { hints: hints.join(', '), warnings: warnings.join(' ') };
+  return values({ image, prompt, ...rewardsOf(record), reward, logProb, seed, ...texts });
 }
 
 /**

@@ -5,6 +5,7 @@ import { rewards, type RewardOptions } from '../sampling/rewards/list';
 import {
   deviceSchema,
   invertAllSchema,
+  invertSchema,
   maxPixelBytesSchema,
   threadsSchema,
   type Device,
@@ -29,9 +30,10 @@ type NumericOption =
 type ChoiceOption = 'order' | 'resampling' | 'couplingOver';
 
 /** What the flags for loading the models come to. */
-export type LoadFlags = Omit<LoadOptions, 'onWarning' | 'maxQueue' | 'dllm' | 'clip'> & {
+export type LoadFlags = Omit<LoadOptions, 'onWarning' | 'maxQueue' | 'dllm' | 'clip' | 'hintWords'> & {
   dllm?: string;
   clip?: string;
+  hintWords?: string;
 };
 
 /** What the flags of an inversion of one image come to. */
@@ -120,10 +122,11 @@ export function deviceFlag(): Option {
 
 /** The flags that are for loading the models, and the others. */
 export function split<F extends LoadFlags>(flags: F): { load: LoadFlags; others: Omit<F, keyof LoadFlags> } {
-  const { dllm, clip, threads, maxPixelBytes, device, cudaGraphs, prepacking, ...others } = flags;
+  const { dllm, clip, hintWords, threads, maxPixelBytes, device, cudaGraphs, prepacking, ...others } = flags;
   const load: LoadFlags = {
     ...(dllm !== undefined && { dllm }),
     ...(clip !== undefined && { clip }),
+    ...(hintWords !== undefined && { hintWords }),
     ...(threads !== undefined && { threads }),
     ...(maxPixelBytes !== undefined && { maxPixelBytes }),
     ...(device !== undefined && { device }),
@@ -174,6 +177,7 @@ export function addModelFlags(command: Command): Command {
   return command
     .option('--dllm <folder>', 'diffusion language model (default: the embedded demo model)')
     .option('--clip <folder>', 'CLIP (default: the embedded demo model)')
+    .option('--hint-words <file>', 'words that hints are chosen from, one a line (default: 5,000 of the package)')
     .option('--threads <n>', `threads of the engine (${rangeOf(threadsSchema)}; default all, at most 8)`, (text) =>
       checked(threadsSchema, Number(text)),
     )
@@ -197,6 +201,14 @@ export function addSamplerFlags(command: Command): Command {
     )
     .option('--template <text>', 'fixed text around spans of free tokens: "a photo of [6]"; write [[ for [')
     .option('--banned <list>', 'words that it never contains: "cat,hot dog"; #17 is a token id', bannedOf)
+    .option('--instruction <text>', "what the dLLM is asked for, in place of its template's own sentence", (text) =>
+      checked(invertSchema.shape.instruction, text),
+    )
+    .option(
+      '--hints <n>',
+      'words found in the image that the dLLM is told of (0 to 20, or off; default 5 for one that sees no image, else 0)',
+      (text) => checked(invertSchema.shape.hints, text === 'off' ? 0 : numberOf(text)),
+    )
     .optionsGroup('Sampler:')
     .addOption(number('--particles <K>', 'particles', 'prompts that are refined together'))
     .addOption(number('--steps <T>', 'steps', 'denoising steps'))

@@ -1,7 +1,7 @@
 import type { Provenance } from '../bulk/record';
 import { hashOfModel } from '../examine/files';
 import { Inverter } from '../inverter';
-import { modelFolder } from '../models/model-folder';
+import { modelFolder, sha256 } from '../models/model-folder';
 import type { LoadFlags } from './invert-flags';
 
 /** Loads the models, and hashes them in the meantime. */
@@ -12,5 +12,6 @@ export async function loadWithHashes(
   const hashOf = (kind: 'dllm' | 'clip'): Promise<string> => hashOfModel(modelFolder(kind, load[kind]), kind);
   const loading = Inverter.load({ ...load, onWarning });
   const [inverter, dllm, clip] = await Promise.all([loading, hashOf('dllm'), hashOf('clip')]);
-  return { inverter, models: { dllm, clip } };
+  const { hintWords } = load;
+  return { inverter, models: { dllm, clip, ...(hintWords !== undefined && { hintWords: await sha256(hintWords) }) } };
 }

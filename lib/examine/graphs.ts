@@ -152,9 +152,9 @@ function conditionOf({ condition, tower }: Dllm): string {
 
 /** What a dLLM that does not fit the embedded CLIP fails with: it may well fit its own. */
 function withClip(error: unknown, { embedSize }: Clip): unknown {
-  if (!(error instanceof FkinvError) || error.code !== 'MODEL_INTERFACE') return error;
+  if (!(error instanceof FkinvError) || (error.code !== 'MODEL_INTERFACE' && error.code !== 'PAIR_MISMATCH')) return error;
   const remedy =
-    `${errorCodes.MODEL_INTERFACE} If its condition is the embedding of a CLIP of its own, give that folder beside it: ` +
+    `${errorCodes[error.code]} If its condition is the embedding of a CLIP of its own, give that folder beside it: ` +
     `it was held against the embedded CLIP, which has ${embedSize} numbers.`;
   return new Fault(error.message, remedy, error.code, { cause: error });
 }

@@ -19,8 +19,8 @@ export interface FileKind {
   goesToStreams: boolean;
 }
 
-/** What a file is to hold: a text, or pieces of one in their order. */
-export type Content = string | Iterable<string> | AsyncIterable<string>;
+/** What a file is to hold: a text, or pieces of it in their order, texts or bytes. */
+export type Content = string | Iterable<string | Uint8Array> | AsyncIterable<string | Uint8Array>;
 
 /**
  * Puts `content` whole in the place of `file`, or leaves what is there. It is written to a new file beside it, made to last,

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { FkinvError } from '../errors';
+import { Surroundings } from './instruction';
 import { manifestName, tokenId, type DllmManifest } from './manifest';
 import type { ModelFolder } from './model-folder';
 import { tokenSchema, type Tokenizer } from './tokenizer';
@@ -19,10 +20,10 @@ export interface Tokens {
   stops: number[];
   /** Ids that the manifest suppresses; {@link suppressedIds} has the others too. */
   suppressed: number[];
-  prefix: number[];
-  suffix: number[];
-  /** What stands around an image's own ids, behind the prefix; undefined where the model takes no ids of an image. */
-  image: { before: number[]; offset: number; after: number[] } | undefined;
+  /** What stands around the prompt positions, the instruction among it. */
+  surroundings: Surroundings;
+  /** What stands before an image's own ids, behind the prefix; undefined where the model takes no ids of an image. */
+  image: { before: number[]; offset: number } | undefined;
 }
 
 /**
@@ -53,18 +54,26 @@ export async function readTokens(
     maskId: maskId ?? absent('mask_token_id', 'maskId', 'mask_token'),
     stops: stops.length > 0 ? stops : absent('eos_token_id', 'stopIds', 'eos_token'),
     suppressed: manifest.suppressedIds,
-    prefix: encode(manifest.prefix),
-    suffix: encode(manifest.suffix),
+    surroundings: surroundingsOf(folder, manifest, tokenizer),
     image: imageTokens(manifest, encode),
   };
   checkTokens(folder, tokens, manifest.logitShift);
   return tokens;
 }
 
+function surroundingsOf(folder: ModelFolder, manifest: DllmManifest, tokenizer: Tokenizer): Surroundings {
+  try {
+    return new Surroundings(manifest, tokenizer);
+  } catch (cause) {
+    if (!(cause instanceof FkinvError) || cause.code !== 'INVALID_OPTION') throw cause;
+    throw new FkinvError('MODEL_INVALID', `${folder.file(manifestName)}: ${cause.message}`, { cause });
+  }
+}
+
 function imageTokens({ condition }: DllmManifest, encode: (given: string | number[]) => number[]): Tokens['image'] {
   if (typeof condition !== 'object' || !('prefix' in condition)) return undefined;
-  const { before, offset, after } = condition.prefix;
-  return { before: encode(before), offset, after: encode(after) };
+  const { before, offset } = condition.prefix;
+  return { before: encode(before), offset };
 }
 
 function oneId(folder: ModelFolder, tokenizer: Tokenizer, field: string, token: string): number {
@@ -76,7 +85,11 @@ function oneId(folder: ModelFolder, tokenizer: Tokenizer, field: string, token: 
   );
 }
 
-function checkTokens(folder: ModelFolder, { maskId, stops, suppressed, prefix, image }: Tokens, shift: number): void {
+function checkTokens(
+  folder: ModelFolder,
+  { maskId, stops, suppressed, surroundings, image }: Tokens,
+  shift: number,
+): void {
   const fail = (file: string, what: string): never => {
     throw new FkinvError('MODEL_INVALID', `${folder.file(file)}: ${what}`);
   };
@@ -85,7 +98,7 @@ function checkTokens(folder: ModelFolder, { maskId, stops, suppressed, prefix, i
   }
   const both = suppressed.find((id) => stops.includes(id));
   if (both !== undefined) fail(manifestName, `suppressedIds has ${both}, which is a stop id`);
-  if (shift > prefix.length && image === undefined) {
+  if (shift > surroundings.own.prefix.length && image === undefined) {
     fail(
       manifestName,
       'logitShift is 1 and prefix is empty: no row predicts the first position. Give the token it follows',
@@ -95,8 +108,9 @@ function checkTokens(folder: ModelFolder, { maskId, stops, suppressed, prefix, i
 
 /** Throws `TOKENIZER_MISMATCH` unless there is a column of the logits for every id. */
 export function checkColumns(folder: ModelFolder, tokenizer: Tokenizer, tokens: Tokens, vocab: number): void {
-  const { maskId, stops, suppressed, prefix, suffix, image } = tokens;
-  const ofImage = image === undefined ? [] : [...image.before, image.offset, ...image.after];
+  const { maskId, stops, suppressed, surroundings, image } = tokens;
+  const { prefix, suffix, after } = surroundings.own;
+  const ofImage = image === undefined ? [] : [...image.before, image.offset, ...after];
   const ids = [tokenizer.size - 1, maskId, ...stops, ...suppressed, ...prefix, ...suffix, ...ofImage];
   const highest = ids.reduce((a, b) => Math.max(a, b));
   if (highest < vocab) return;
@@ -107,11 +121,11 @@ export function checkColumns(folder: ModelFolder, tokenizer: Tokenizer, tokens: 
   );
 }
 
-/** The prefix of an image for which the graph `file` gave `ids`. Throws `MODEL_INVALID` where one has no column. */
-export function prefixWith({ prefix, image }: Tokens, ids: bigint[], vocab: number, file: string): number[] {
-  const { before, offset, after } = image ?? { before: [], offset: 0, after: [] };
+/** The dLLM's ids of an image for which the graph `file` gave `ids`. Throws `MODEL_INVALID` where one has no column. */
+export function imageIds({ image }: Tokens, ids: bigint[], vocab: number, file: string): number[] {
+  const offset = image?.offset ?? 0;
   const outside = ids.find((id) => id < 0n || id + BigInt(offset) >= vocab);
-  if (outside === undefined) return [...prefix, ...before, ...ids.map((id) => Number(id) + offset), ...after];
+  if (outside === undefined) return ids.map((id) => Number(id) + offset);
   throw new FkinvError(
     'MODEL_INVALID',
     `${file} gave the id ${outside} for an image: with the offset ${offset} of ${manifestName} it is none of the ` +

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Clip } from './clip';
-import { checkColumns, prefixWith, readTokens, suppressedIds, tokenFields, type Tokens } from './dllm-tokens';
+import { checkColumns, imageIds, readTokens, suppressedIds, tokenFields, type Tokens } from './dllm-tokens';
 import { FkinvError } from '../errors';
 import type { PreparedImage } from '../images/pixels';
 import type { Preprocessor } from '../images/preprocessor';
@@ -17,6 +17,8 @@ import { checkDllmGraph, constantInputs, type DllmInterface } from './dllm-graph
 import { agreeOnAxis, type Graph } from './graph';
 import type { ModelFolder } from './model-folder';
 import type { NativeDllmGraph, NativeEngine, NativeInput, NativeRecorder, NativeTensor } from '../native/addon';
+import type { Around, Surroundings } from './instruction';
+import { checkPair } from './pair';
 import { Tokenizer } from './tokenizer';
 import { VisionTower } from './vision-tower';
 
@@ -30,12 +32,23 @@ const configSchema = z.looseObject({
 });
 type Config = z.output<typeof configSchema>;
 
+/** Hints of an image for a model that sees nothing of it. */
+const usualHints = 5;
+
 /** What a dLLM is given of an image by its own tower. */
 export interface ImageCondition {
   /** Features [1, …] for the graph's condition input, on the engine's device. */
   features?: NativeTensor;
-  /** The image's ids before the prompt positions, in place of the dLLM's own prefix, where the tower gives ids. */
-  prefix?: number[];
+  /** The image's ids, which stand behind the prefix, where the tower gives ids. */
+  ids?: number[];
+}
+
+/** What stands around the prompt positions of an image's rows. */
+export interface Row {
+  prefix: number[];
+  suffix: number[];
+  /** The hints that the prefix tells of: the first of those that were given, as many as there was room for. */
+  hints: string[];
 }
 
 /** The discrete diffusion language model: `model.onnx`, `config.json`, its tokenizer and, where it needs one, `fkinv.json`. */
@@ -43,7 +56,9 @@ export class Dllm {
   readonly maskId: number;
   /** Ids that end a prompt. */
   readonly stops: number[];
-  /** Ids that stand before the prompt positions in every row, an image's own behind them. */
+  /** What stands around the prompt positions, with any instruction. */
+  readonly surroundings: Surroundings;
+  /** Ids that stand before the prompt positions in every row, an image's own behind them, with the manifest's own instruction. */
   readonly prefix: number[];
   /** Ids that stand after the prompt positions in every row. */
   readonly suffix: number[];
@@ -82,8 +97,9 @@ export class Dllm {
   ) {
     this.maskId = tokens.maskId;
     this.stops = tokens.stops;
-    this.prefix = tokens.prefix;
-    this.suffix = tokens.suffix;
+    this.surroundings = tokens.surroundings;
+    this.prefix = tokens.surroundings.own.prefix;
+    this.suffix = tokens.surroundings.own.suffix;
     this.shift = logitShift;
     this.maxBatch = maxBatch;
     this.defaults = defaults;
@@ -95,11 +111,12 @@ export class Dllm {
   /**
    * Loads the model onto `engine`; `clip` gives the image embedding that it may take. With `cudaGraphs` a GPU captures its
    * runs, but not those of a tower.
-   * @throws FkinvError `MODEL_NOT_FOUND`, `MODEL_INVALID`, `MODEL_INTERFACE` or `TOKENIZER_MISMATCH`
+   * @throws FkinvError `MODEL_NOT_FOUND`, `MODEL_INVALID`, `MODEL_INTERFACE`, `TOKENIZER_MISMATCH` or `PAIR_MISMATCH`
    */
   static async load(engine: NativeEngine, folder: ModelFolder, clip: Clip, cudaGraphs = false): Promise<Dllm> {
     const config = await folder.optionalJson('config.json', configSchema);
     const manifest = await readManifest(folder, dllmManifest);
+    await checkPair(clip, manifest, folder);
     const tokenizer = await Tokenizer.load(folder);
     const tokens = await readTokens(folder, config, manifest, tokenizer);
     const model = await folder.graph(engine, { ...dllmGraph(manifest), cudaGraphs });
@@ -109,9 +126,10 @@ export class Dllm {
     const vocab = agreeOnAxis(model, 'the vocabulary size', found.columns, config.vocab_size);
     checkColumns(folder, tokenizer, tokens, vocab);
     const suppressed = suppressedIds(tokenizer, tokens, vocab);
-    const around = tokens.prefix.length + imageLength(tokens, tower) + tokens.suffix.length;
+    const { prefix, suffix } = tokens.surroundings.own;
+    const around = prefix.length + imageLength(tokens, tower) + suffix.length;
     const positions = found.positions ?? manifest.maxPositions ?? config.max_position_embeddings;
-    const room = lengthOf(folder, positions ?? noPositions(folder), around, manifest.defaults);
+    const room = promptLength(folder, positions ?? noPositions(folder), around, manifest.defaults);
     const isFixed = found.positions !== undefined || found.rows !== undefined;
     const maxLength = found.rows ?? room;
     if (maxLength > room || (found.positions !== undefined && maxLength !== room)) {
@@ -138,9 +156,54 @@ export class Dllm {
   async encodeImage(image: PreparedImage | undefined, recorder?: NativeRecorder): Promise<ImageCondition> {
     if (this.tower === undefined || image === undefined) return {};
     const seen = await this.tower.encode(image, recorder);
-    return 'features' in seen
-      ? seen
-      : { prefix: prefixWith(this.#tokens, seen.ids, this.vocab, this.tower.graph.file) };
+    return 'features' in seen ? seen : { ids: imageIds(this.#tokens, seen.ids, this.vocab, this.tower.graph.file) };
+  }
+
+  /** Whether its template has a place for an instruction. */
+  get takesInstruction(): boolean {
+    return this.surroundings.takeInstruction;
+  }
+
+  /** Whether its instruction has a place for hints, and its rows have room for as many tokens as they take. */
+  get takesHints(): boolean {
+    return this.surroundings.takeHints && this.fixedLength === undefined;
+  }
+
+  /** How many hints an image has where nobody says: those of a model that sees nothing of the image. */
+  get usualHints(): number {
+    return this.takesHints && this.condition === '' && this.tower === undefined ? usualHints : 0;
+  }
+
+  /**
+   * `maxLength` and `fixedLength` where `instruction` stands in place of the model's own. Throws `INVALID_OPTION` where it cannot be
+   * written as text, or leaves no position for the prompt.
+   */
+  lengthsWith(instruction: string | undefined): { maxLength: number; fixedLength: number | undefined } {
+    const { surroundings } = this;
+    const maxLength = this.maxLength + lengthOf(surroundings.own) - lengthOf(surroundings.with(instruction));
+    if (maxLength >= 1) return { maxLength, fixedLength: this.fixedLength === undefined ? undefined : maxLength };
+    throw new FkinvError(
+      'INVALID_OPTION',
+      `instruction: it takes ${1 - maxLength} positions more than the model has beside a prompt: shorten it`,
+    );
+  }
+
+  /**
+   * What stands around the `length` prompt positions of an image of which the model's own tower gave `ids`, with as many of the `hints`, best
+   * first, as a row has room for.
+   */
+  around(options: { instruction?: string | undefined; length: number }, hints: string[], { ids }: ImageCondition): Row {
+    const { surroundings } = this;
+    const { image } = this.#tokens;
+    const room = this.maxLength + lengthOf(surroundings.own) - options.length;
+    let told = hints;
+    let around = surroundings.with(options.instruction, told);
+    while (told.length > 0 && lengthOf(around) > room) {
+      told = told.slice(0, -1);
+      around = surroundings.with(options.instruction, told);
+    }
+    const ofImage = ids === undefined ? [] : [...(image?.before ?? []), ...ids, ...around.after];
+    return { prefix: [...around.prefix, ...ofImage], suffix: around.suffix, hints: told };
   }
 
   /** Text of one row of tokens: what stands before its first stop token. */
@@ -170,9 +233,12 @@ export class Dllm {
     return (this.#withoutSpace ??= withoutSpace(this.tokenizer, this.vocab));
   }
 
-  /** How many ids stand before the prompt positions, those of the image among them. */
-  get prefixLength(): number {
-    return this.prefix.length + imageLength(this.#tokens, this.tower);
+  /** How many ids stand before the prompt positions, those of the image among them, where no hints do. */
+  prefixLengthWith(instruction: string | undefined): number {
+    const { surroundings } = this;
+    const { prefix, after } = surroundings.with(instruction);
+    const more = after.length - surroundings.own.after.length;
+    return prefix.length + imageLength(this.#tokens, this.tower) + more;
   }
 
   /** Inputs of its graph that are the same for every row of `width` positions, of which the logits of `rows` are wanted. */
@@ -180,8 +246,8 @@ export class Dllm {
     return constantInputs(this.model, this.#interface, width, rows);
   }
 
-  /** The graph with what the particle system must know of it. */
-  graph(): NativeDllmGraph {
+  /** The graph with what the particle system must know of it, the `suffix` of the rows among it. */
+  graph(suffix: readonly number[] = this.suffix): NativeDllmGraph {
     return {
       session: this.model.session,
       ...this.#interface.tensors,
@@ -189,7 +255,7 @@ export class Dllm {
       condition: this.condition,
       vocab: this.vocab,
       shift: this.shift,
-      suffix: Int32Array.from(this.suffix),
+      suffix: Int32Array.from(suffix),
       conditionShape: BigInt64Array.from(this.condition === '' ? [] : (this.tower?.rowShape ?? []), BigInt),
     };
   }
@@ -224,13 +290,17 @@ function noPositions(folder: ModelFolder): never {
 }
 
 /** Positions of a row that an image's ids take, with what stands around them. */
-function imageLength({ image }: Tokens, tower: VisionTower | undefined): number {
+function imageLength({ image, surroundings }: Tokens, tower: VisionTower | undefined): number {
   if (image === undefined) return 0;
-  return image.before.length + (tower?.rowShape[0] ?? 0) + image.after.length;
+  return image.before.length + (tower?.rowShape[0] ?? 0) + surroundings.own.after.length;
+}
+
+function lengthOf({ prefix, suffix, after }: Around): number {
+  return prefix.length + suffix.length + after.length;
 }
 
 /** The positions of a row that are left for the prompt. */
-function lengthOf(folder: ModelFolder, positions: number, around: number, defaults: SamplerDefaults): number {
+function promptLength(folder: ModelFolder, positions: number, around: number, defaults: SamplerDefaults): number {
   const length = positions - around;
   const fail = (what: string): never => {
     throw new FkinvError('MODEL_INVALID', `${folder.file(manifestName)}: ${what}`);

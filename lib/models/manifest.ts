@@ -3,6 +3,7 @@ import { z } from 'zod';
 import type { GraphFile } from './graph-file';
 import { knownModels } from './known';
 import type { ModelFolder } from './model-folder';
+import { hintsPlace, instructionPlace } from './places';
 import { invertSchema, type InvertOptions } from '../options';
 import { integer, validate } from '../util/validate';
 
@@ -73,7 +74,25 @@ const tensors = z
 /** A text, which is encoded without special tokens, or token ids. */
 const textOrIds = z.union([text, z.array(tokenId)], { error: 'must be a text or a list of token ids' }).default([]);
 
+/** The sentence in `prefix`, `suffix` or `condition.prefix.after` that asks for the prompt, and the one that tells of hints. */
+const instruction = z.strictObject({
+  text,
+  hints: text
+    .refine((sentence) => sentence.includes(hintsPlace), `must have a place for them, ${hintsPlace}`)
+    .optional(),
+});
+
 const ownGraph = fileName.refine((file) => file !== 'clip', 'must be a graph file');
+
+/** The CLIP that a dLLM was trained with: its name, and by what it is told from others, its embedding of a text. */
+const clipProbe = z.strictObject({
+  name,
+  text: name,
+  embedding: z.union([fileName, z.array(z.number()).min(1, 'must not be empty')], {
+    error: 'must be a list of numbers or a JSON file of one in the folder',
+  }),
+});
+export type ClipProbe = z.output<typeof clipProbe>;
 
 /**
  * How a dLLM is given the image: not at all; as CLIP's embedding of it, in an input; or as what a graph in its own
@@ -82,7 +101,7 @@ const ownGraph = fileName.refine((file) => file !== 'clip', 'must be a graph fil
 const condition = z.union(
   [
     z.literal('none'),
-    z.strictObject({ input: name, from: z.literal('clip') }),
+    z.strictObject({ input: name, from: z.literal('clip'), clip: clipProbe.optional() }),
     z.strictObject({ input: name, from: ownGraph, output: name }),
     z.strictObject({
       from: ownGraph,
@@ -92,7 +111,7 @@ const condition = z.union(
   ],
   {
     error:
-      'must be "none", { input, from: "clip" }, { input, from, output } or ' +
+      'must be "none", { input, from: "clip", clip }, { input, from, output } or ' +
       '{ from, output, prefix: { before, offset, after } }',
   },
 );
@@ -113,6 +132,7 @@ const samplerOptions = {
   temperature: true,
   topK: true,
   topP: true,
+  hints: true,
 } as const;
 export type SamplerDefaults = Pick<InvertOptions, keyof typeof samplerOptions>;
 
@@ -130,34 +150,53 @@ const defaults = z.custom<SamplerDefaults>().superRefine((given, context) => {
 const choice = <Name extends string>(...names: [Name, ...Name[]]) =>
   z.enum(names, { error: `must be ${names.map((each) => `"${each}"`).join(' or ')}` });
 
+const dllmKeys = z.strictObject({
+  ...common,
+  graph: fileName.optional(),
+  variants: variantsOf({ graph: fileName }),
+  tensors: tensors.prefault({}),
+  maskId: tokenId.optional(),
+  stopIds: z.array(tokenId).min(1, 'must not be empty').optional(),
+  suppressedIds: z.array(tokenId).default([]),
+  maxPositions: integer(1, 2 ** 31 - 1).optional(),
+  logitShift: z.union([z.literal(0), z.literal(1)], { error: 'must be 0 or 1' }).default(0),
+  prefix: textOrIds,
+  suffix: textOrIds,
+  instruction: instruction.optional(),
+  condition: condition.optional(),
+  /** Which positions one sees, where the graph takes a matrix as attention mask: all, or those of its block and before it. */
+  attention: choice('full', 'block').default('full'),
+  /** Where blocks of the sampler are counted from: the first position of the prompt, or that of the row. */
+  blockGrid: choice('prompt', 'row').default('prompt'),
+  defaults: defaults.default({}),
+  maxBatch: integer(1, 2 ** 31 - 1).optional(),
+});
+
+type DllmKeys = z.output<typeof dllmKeys>;
+
 /** `fkinv.json` of a dLLM. */
-export const dllmManifest = z
-  .strictObject({
-    ...common,
-    graph: fileName.optional(),
-    variants: variantsOf({ graph: fileName }),
-    tensors: tensors.prefault({}),
-    maskId: tokenId.optional(),
-    stopIds: z.array(tokenId).min(1, 'must not be empty').optional(),
-    suppressedIds: z.array(tokenId).default([]),
-    maxPositions: integer(1, 2 ** 31 - 1).optional(),
-    logitShift: z.union([z.literal(0), z.literal(1)], { error: 'must be 0 or 1' }).default(0),
-    prefix: textOrIds,
-    suffix: textOrIds,
-    condition: condition.optional(),
-    /** Which positions one sees, where the graph takes a matrix as attention mask: all, or those of its block and before it. */
-    attention: choice('full', 'block').default('full'),
-    /** Where blocks of the sampler are counted from: the first position of the prompt, or that of the row. */
-    blockGrid: choice('prompt', 'row').default('prompt'),
-    defaults: defaults.default({}),
-    maxBatch: integer(1, 2 ** 31 - 1).optional(),
-  })
-  .superRefine(({ attention, blockGrid, defaults: { blockLength } }, context) => {
-    if (blockLength !== undefined || (attention === 'full' && blockGrid === 'prompt')) return;
-    const key = attention === 'block' ? 'attention' : 'blockGrid';
-    const value = attention === 'block' ? attention : blockGrid;
-    context.addIssue({ code: 'custom', path: [key], message: `"${value}" needs defaults.blockLength beside it` });
-  });
+export const dllmManifest = dllmKeys.superRefine((manifest, context) => {
+  checkInstruction(manifest, context);
+  checkBlocks(manifest, context);
+});
+
+function checkInstruction({ prefix, suffix, condition, instruction }: DllmKeys, context: z.RefinementCtx): void {
+  const ofImage = typeof condition === 'object' && 'prefix' in condition ? [condition.prefix.after] : [];
+  const texts = [prefix, suffix, ...ofImage].filter((given) => typeof given === 'string');
+  const hasPlace = texts.some((given) => given.includes(instructionPlace));
+  if (hasPlace === (instruction !== undefined)) return;
+  const message = hasPlace
+    ? `is missing: it says what stands at ${instructionPlace}`
+    : `has no place: write ${instructionPlace} where it stands in prefix, suffix or condition.prefix.after`;
+  context.addIssue({ code: 'custom', path: ['instruction'], message });
+}
+
+function checkBlocks({ attention, blockGrid, defaults: { blockLength } }: DllmKeys, context: z.RefinementCtx): void {
+  if (blockLength !== undefined || (attention === 'full' && blockGrid === 'prompt')) return;
+  const key = attention === 'block' ? 'attention' : 'blockGrid';
+  const value = attention === 'block' ? attention : blockGrid;
+  context.addIssue({ code: 'custom', path: [key], message: `"${value}" needs defaults.blockLength beside it` });
+}
 export type DllmManifest = z.output<typeof dllmManifest>;
 
 /** `fkinv.json` of a CLIP. */

@@ -179,7 +179,7 @@ function isReadable(file: string): Promise<boolean> {
 }
 
 /** Files whose name begins as that of the graph `file` does: itself and its external data. */
-async function filesBeside(file: string): Promise<string[]> {
+export async function filesBeside(file: string): Promise<string[]> {
   const { dir, base } = path.parse(file);
   const files = await readdir(dir).catch(() => []);
   return files.filter((name) => name.startsWith(base)).map((name) => path.join(dir, name));

@@ -12,7 +12,7 @@ interface HuggingFaceTokenizer {
   token_to_id(token: string): number | undefined;
   id_to_token(id: number): string | undefined;
   get_vocab(): Map<string | undefined, number>;
-  get_added_tokens_decoder(): Map<number, { id: number; special: boolean }>;
+  get_added_tokens_decoder(): Map<number, { id: number; content: string; special: boolean }>;
 }
 const { Tokenizer: HuggingFaceTokenizer } = huggingFace as unknown as {
   Tokenizer: new (json: object, config: object) => HuggingFaceTokenizer;
@@ -74,6 +74,8 @@ export class Tokenizer {
   readonly size: number;
   /** Ids that are no text. */
   readonly specialIds: number[];
+  /** Tokens that are looked for in a text before it is split, special ones or not. */
+  readonly addedTokens: readonly { id: number; content: string }[];
   /** Id that fills a row of shorter texts, where the config names one. */
   readonly padId: number | undefined;
   /** The side on which they are filled, where the config gives one. */
@@ -100,9 +102,9 @@ export class Tokenizer {
     const tokens = [...tokenizer.get_vocab()].filter(([token]) => token !== undefined);
     this.#ids = new Set(tokens.map(([, id]) => id));
     this.size = [...this.#ids].reduce((highest, id) => Math.max(highest, id), -1) + 1;
-    this.specialIds = [...tokenizer.get_added_tokens_decoder().values()]
-      .filter(({ special }) => special)
-      .map(({ id }) => id);
+    const added = [...tokenizer.get_added_tokens_decoder().values()];
+    this.addedTokens = added.map(({ id, content }) => ({ id, content }));
+    this.specialIds = added.filter(({ special }) => special).map(({ id }) => id);
     this.padId = config.pad_token == null ? undefined : tokenizer.token_to_id(config.pad_token);
     this.padSide = config.padding_side ?? undefined;
     this.className = config.tokenizer_class?.replace(/Fast$/, '') ?? '';

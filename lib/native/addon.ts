@@ -15,7 +15,7 @@ export interface NativeTensorInfo {
 
 /** float32 values on the engine's device. */
 export interface NativeTensor {
-  /** Gives a copy on the host. Parity checks alone call it: the sampler leaves values where they are. */
+  /** Gives a copy on the host. Parity checks and hints call it: the sampler leaves values where they are. */
   read(): Promise<Float32Array>;
 }
 

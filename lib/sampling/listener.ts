@@ -1,9 +1,18 @@
-import type { FkinvError } from '../errors';
+import { FkinvError, messageOf } from '../errors';
 import type { TraceStep } from '../inversion';
 
 /** Why an image was left before it had a result: what its signal was aborted with, or what its `onStep` threw. */
 export class Ended {
   constructor(readonly reason: unknown) {}
+}
+
+/**
+ * What each image of a cohort that `error` has stopped comes to. An error of a known kind is its result; a disposal, and what is
+ * no FkinvError, ends it and rejects its call.
+ */
+export function failureOf(error: unknown): FkinvError | Ended {
+  if (!(error instanceof FkinvError)) return new Ended(new FkinvError('INTERNAL', messageOf(error), { cause: error }));
+  return error.code === 'DISPOSED' ? new Ended(error) : error;
 }
 
 /**

@@ -11,7 +11,7 @@ export interface MemoryPlan extends NativeMemoryPlan {
 
 /** What a call of `images` images with these options takes, before anything is allocated. */
 export function planMemory({ engine, dllm, clip }: Models, options: ResolvedOptions, images: number): MemoryPlan {
-  const prefixes = new Array<number>(images * dllm.prefixLength).fill(0);
+  const prefixes = new Array<number>(images * dllm.prefixLengthWith(options.instruction)).fill(0);
   const given = particleOptions(dllm, options, { prefixes, seeds: new Array<bigint>(images).fill(0n) });
   const plan = native.planMemory(engine, dllm.graph(), clip.textGraph(), clip.embedSize, given);
   const total = Object.values(plan).reduce<number>((sum, bytes) => sum + (bytes as number), 0);

@@ -2,6 +2,7 @@ import type { z } from 'zod';
 import { BanList } from './banned';
 import type { Dllm } from '../models/dllm';
 import { FkinvError } from '../errors';
+import { manifestName } from '../models/manifest';
 import type { NativeRestriction } from '../native/addon';
 import {
   invertAllSchema,
@@ -49,7 +50,8 @@ const schemas = new WeakMap<Dllm, Schemas>();
 function schemasOf(dllm: Dllm): Schemas {
   const known = schemas.get(dllm);
   if (known !== undefined) return known;
-  const defaults = { length: dllm.fixedLength ?? Math.min(28, dllm.maxLength), ...dllm.defaults };
+  const length = dllm.fixedLength ?? Math.min(28, dllm.maxLength);
+  const defaults = { length, hints: dllm.usualHints, ...dllm.defaults };
   const own = Object.entries(defaults).map(([name, value]) => {
     const schema: z.ZodType = invertSchema.shape[name as keyof typeof defaults];
     return [name, schema.default(value)];
@@ -89,14 +91,20 @@ function resolved(parsed: z.output<typeof invertSchema>, options: InvertOptions,
   if (options.template !== undefined && options.length !== undefined) {
     fail('length: cannot be given with template, which has a length of its own');
   }
+  checkInstruction(parsed, dllm);
+  const { maxLength, fixedLength } = dllm.lengthsWith(parsed.instruction);
   const template =
-    parsed.template === undefined ? undefined : parseTemplate(parsed.template, dllm.tokenizer, dllm.maxLength);
-  const length = template?.length ?? parsed.length;
-  if (length > dllm.maxLength) fail(`length: ${length} is over the model's limit of ${dllm.maxLength} positions`);
+    parsed.template === undefined ? undefined : parseTemplate(parsed.template, dllm.tokenizer, maxLength);
+  // A length that nobody gave fits itself to an instruction.
+  const length = template?.length ?? options.length ?? fixedLength ?? Math.min(parsed.length, maxLength);
+  if (length > maxLength) {
+    const beside = parsed.instruction === undefined ? '' : ' beside the instruction';
+    fail(`length: ${length} is over the model's limit of ${maxLength} positions${beside}`);
+  }
   const { device, maxPositions } = dllm.engine;
   if (length > maxPositions) fail(`length: ${length} is over the ${maxPositions} positions that ${device} takes`);
-  if (dllm.fixedLength !== undefined && length !== dllm.fixedLength) {
-    fail(`length: ${length} is not ${dllm.fixedLength}, the only one the model takes`);
+  if (fixedLength !== undefined && length !== fixedLength) {
+    fail(`length: ${length} is not ${fixedLength}, the only one the model takes`);
   }
   // A minLength and a blockLength that nobody gave fit themselves to the length.
   const minLength = options.minLength ?? Math.min(parsed.minLength ?? 4, length);
@@ -117,6 +125,16 @@ function resolved(parsed: z.output<typeof invertSchema>, options: InvertOptions,
   };
   checkFixedText(all, dllm);
   return all;
+}
+
+function checkInstruction({ instruction, hints }: z.output<typeof invertSchema>, dllm: Dllm): void {
+  const place = `the dLLM's template has no place for`;
+  if (instruction !== undefined && !dllm.takesInstruction) {
+    fail(`instruction: ${place} one (instruction of its ${manifestName}): leave it out`);
+  }
+  if (hints === 0 || dllm.takesHints) return;
+  if (dllm.fixedLength === undefined) fail(`hints: ${place} them (instruction.hints of its ${manifestName}): give 0`);
+  fail('hints: they are of any length, and the graph of the dLLM fixes its positions: give 0');
 }
 
 /** Blocks that are counted from the row's first position keep their length, whatever the prompt has of them. */

@@ -1,9 +1,10 @@
-import type { Dllm, ImageCondition } from '../models/dllm';
+import type { Dllm } from '../models/dllm';
 import type { Models } from '../models/replicas';
 import { FkinvError } from '../errors';
 import type { Coupling, Particle, TraceStep } from '../inversion';
 import {
   native,
+  type NativeDllmGraph,
   type NativeFailure,
   type NativeOutcome,
   type NativeParticleOptions,
@@ -20,12 +21,13 @@ import type { Stopwatch } from '../profiling/stopwatch';
 import { Ended, type Listener } from './listener';
 
 /**
- * One image: its reference embeddings [1, E], one or several that are averaged; what the dLLM's own tower gave, where it
- * has one; its seed; its listener.
+ * One image: its reference embeddings [1, E], one or several that are averaged; the features that the dLLM's own tower gave, where it
+ * gives any; the ids before the prompt; its seed; its listener.
  */
 export interface Reference {
   embeds: NativeTensor[];
-  condition?: ImageCondition;
+  features?: NativeTensor | undefined;
+  prefix: number[];
   seed: bigint;
   listener: Listener;
 }
@@ -38,8 +40,8 @@ export interface Sampled {
 }
 
 /**
- * Feynman-Kac steered sampling of images × K particles: the T + 1 forwards and steps 1 to 7 of the method, in its order.
- * Results are in the images' order; an image that fails gives its error, one that its listener ends gives {@link Ended}, from
+ * Feynman-Kac steered sampling of images × K particles: the T + 1 forwards and steps 1 to 7 of the method, in its order. The images'
+ * prefixes are of one length; the same `suffix`, by default the dLLM's own, stands behind the prompts of all. Results are in the images' order; an image that fails gives its error, one that its listener ends gives {@link Ended}, from
  * the next step on, and what happens to one does not depend on the others. Throws what stops all of them.
  */
 export async function sample(
@@ -47,8 +49,10 @@ export async function sample(
   images: Reference[],
   options: ResolvedOptions,
   stopwatch: Stopwatch,
+  suffix?: readonly number[],
 ): Promise<(Sampled | FkinvError | Ended)[]> {
-  const particles = await createParticles(models, images, options, stopwatch.recording?.recorder);
+  const graph = models.dllm.graph(suffix);
+  const particles = await createParticles(models, graph, images, options, stopwatch.recording?.recorder);
   const sampling = new Sampling(particles, models, images, options, stopwatch);
   for (const { listener } of images) listener.onEnded = () => sampling.cancelIfAllEnded();
   try {
@@ -322,16 +326,17 @@ class Sampling {
 
 function createParticles(
   { engine, dllm, clip }: Models,
+  graph: NativeDllmGraph,
   images: Reference[],
   options: ResolvedOptions,
   recorder: NativeRecorder | undefined,
 ): Promise<NativeParticles> {
   const references = images.map(({ embeds }) => embeds);
-  const prefixes = images.flatMap(({ condition }) => condition?.prefix ?? dllm.prefix);
-  const conditions = images.flatMap(({ condition }) => condition?.features ?? []);
+  const prefixes = images.flatMap(({ prefix }) => prefix);
+  const conditions = images.flatMap(({ features }) => features ?? []);
   const seeds = images.map(({ seed }) => seed);
   const given = particleOptions(dllm, options, { prefixes, seeds });
-  const graphs = [dllm.graph(), clip.textGraph()] as const;
+  const graphs = [graph, clip.textGraph()] as const;
   return native.createParticles(engine, ...graphs, references, clip.embedSize, given, conditions, recorder);
 }
 

@@ -1,9 +1,10 @@
 import type { Replicas } from '../models/replicas';
-import { FkinvError, messageOf } from '../errors';
+import { FkinvError } from '../errors';
+import type { Hints } from '../hints/hints';
 import type { PictureMemory } from '../images/budget';
 import type { Inversion } from '../inversion';
 import type { Recording } from '../profiling/recording';
-import { Ended, type Listener } from '../sampling/listener';
+import { Ended, failureOf, type Listener } from '../sampling/listener';
 import type { Models } from '../models/replicas';
 import { onAbort } from '../util/abort';
 import { invertTogether, prepare, type Job, type Prepared } from './together';
@@ -127,6 +128,7 @@ export class Scheduler {
   constructor(
     engines: Replicas,
     private readonly memory: PictureMemory,
+    private readonly hints: Hints,
     private readonly warn: (message: string) => void,
   ) {
     this.#lanes = engines.all.map((models) => ({ models, rows: 0, cap: Infinity }));
@@ -300,7 +302,7 @@ export class Scheduler {
     let results: (Result | Ended)[];
     try {
       if (head === undefined) return;
-      results = await invertTogether(lane.models, jobs, head.options, head.call.options.recording);
+      results = await invertTogether(lane.models, jobs, head.options, this.hints, head.call.options.recording);
     } catch (error) {
       results = members.map(() => failureOf(error));
     }
@@ -359,13 +361,4 @@ function settle({ listener, resolve, reject }: Ticket, result: Result | Ended): 
 /** The images that a call has decoded ahead, in order; those that take long to decode stand in nobody's way. */
 function readyOf({ ahead }: Call): Ticket[] {
   return ahead.filter(({ isSlow }) => !isSlow);
-}
-
-/**
- * What each image of a cohort that `error` has stopped comes to. An error of a known kind is its result; a disposal, and what is
- * no FkinvError, ends it and rejects its call.
- */
-function failureOf(error: unknown): FkinvError | Ended {
-  if (!(error instanceof FkinvError)) return new Ended(new FkinvError('INTERNAL', messageOf(error), { cause: error }));
-  return error.code === 'DISPOSED' ? new Ended(error) : error;
 }

@@ -4,12 +4,13 @@ import type { ImageInput } from '../images/image';
 import type { PreparedImage } from '../images/pixels';
 import { preparePicture } from '../images/prepare';
 import type { Inversion } from '../inversion';
-import type { NativeRecorder } from '../native/addon';
+import type { Hints } from '../hints/hints';
+import type { NativeTensor } from '../native/addon';
 import type { Recording } from '../profiling/recording';
 import type { ResolvedOptions } from '../sampling/resolved-options';
 import { rewardsOf } from '../sampling/rewards/list';
 import { sample, type Reference, type Sampled } from '../sampling/sampler';
-import { Ended, type Listener } from '../sampling/listener';
+import { Ended, failureOf, type Listener } from '../sampling/listener';
 import type { Models } from '../models/replicas';
 import { Stopwatch } from '../profiling/stopwatch';
 
@@ -57,6 +58,12 @@ export function prepare(
   });
 }
 
+/** An image as the sampler takes it, with what only its result tells. */
+interface Encoded extends Reference {
+  suffix: number[];
+  hints: string[];
+}
+
 /**
  * Inverts images in flight together, with the same options but for their seeds and listeners. Results are in the order of
  * `jobs`; an image that fails gives its error in its place, one that its caller ended {@link Ended}. What it does is added
@@ -66,46 +73,107 @@ export async function invertTogether(
   models: Models,
   jobs: readonly PreparedJob[],
   options: ResolvedOptions,
+  hints: Hints,
   recording?: Recording,
 ): Promise<(Inversion | FkinvError | Ended)[]> {
   const stopwatch = new Stopwatch(recording);
-  const recorder = recording?.recorder;
-  const encoded = await stopwatch.time('encodeImage', () =>
-    Promise.all(jobs.map((job) => orError(() => encode(models, job, recorder)))),
-  );
+  for (const { listener } of jobs) {
+    listener.onEnded = () => listener.ended && listener.onLeftOut(listener.ended); // embedding words may take long
+  }
+  const encoded = await encode(models, jobs, options, { hints, stopwatch });
+  for (const { listener } of jobs) listener.onEnded = () => undefined;
   for (const [i, one] of encoded.entries()) {
     if (one instanceof FkinvError) jobs[i]?.listener.onLeftOut(one);
   }
-  const good = encoded.flatMap((one, i) => (one instanceof FkinvError ? [] : [i]));
-  const references = encoded.flatMap((one) => (one instanceof FkinvError ? [] : [one]));
-  const sampled = references.length > 0 ? await sample(models, references, options, stopwatch) : [];
-  const decoding = jobs.reduce((sum, { prepared }) => sum + prepared.ms, 0);
-  const timings = {
-    images: references.length,
-    forwards: stopwatch.forwards,
-    stages: { decodeImage: { ms: decoding, calls: jobs.length }, ...stopwatch.stages },
+  const decoding = { ms: jobs.reduce((sum, { prepared }) => sum + prepared.ms, 0), calls: jobs.length };
+  const results: (Inversion | FkinvError | Ended)[] = encoded.map((one) =>
+    one instanceof FkinvError ? one : new FkinvError('INTERNAL', 'the sampler lost an image'),
+  );
+  const invertGroup = async (group: number[]): Promise<void> => {
+    const own = new Stopwatch(recording);
+    const references = group.flatMap((i) => {
+      const one = encoded[i];
+      return one === undefined || one instanceof FkinvError ? [] : [one];
+    });
+    const sampled = await sample(models, references, options, own, references[0]?.suffix).catch((error: unknown) =>
+      group.map(() => failureOf(error)),
+    );
+    const total = stopwatch.total;
+    const stages = { decodeImage: decoding, ...stopwatch.stages, ...own.stages };
+    for (const [at, i] of group.entries()) {
+      const result = sampled[at];
+      const job = jobs[i];
+      if (result === undefined || job === undefined) continue;
+      const { ms } = job.prepared;
+      const timings = { total: ms + total, images: group.length, forwards: own.forwards, stages };
+      const isOver = result instanceof FkinvError || result instanceof Ended;
+      results[i] = isOver ? result : inversionOf(models, result, job, references[at]?.hints ?? [], timings);
+    }
   };
-  const total = stopwatch.total;
-  const byJob = new Map(good.map((job, i) => [job, sampled[i]]));
-  return jobs.map(({ seed, prepared: { ms, warnings } }, i) => {
-    const fault = encoded[i];
-    if (fault instanceof FkinvError) return fault;
-    const result = byJob.get(i) ?? new FkinvError('INTERNAL', 'the sampler lost an image');
-    if (result instanceof FkinvError || result instanceof Ended) return result;
-    return inversionOf(models, result, { seed, warnings, timings: { total: ms + total, ...timings } });
-  });
+  await Promise.all(groupsOf(encoded).map(invertGroup));
+  return results;
 }
 
+/**
+ * The images that can be sampled together, by their places: those with as many ids before the prompt, and the same behind it. Hints are of
+ * any length, so there may be several groups; they take turns on the engine, as cohorts do.
+ */
+function groupsOf(encoded: readonly (Encoded | FkinvError)[]): number[][] {
+  const groups = new Map<string, number[]>();
+  for (const [i, one] of encoded.entries()) {
+    if (one instanceof FkinvError) continue;
+    const key = `${one.prefix.length} ${one.suffix.join(' ')}`;
+    groups.set(key, [...(groups.get(key) ?? []), i]);
+  }
+  return [...groups.values()];
+}
+
+/** What the models see of each image, and what the dLLM is told of it. */
 async function encode(
-  { clip, dllm }: Models,
-  { prepared: { own, pictures }, seed, listener }: PreparedJob,
-  recorder: NativeRecorder | undefined,
-): Promise<Reference> {
-  const [condition, ...embeds] = await Promise.all([
-    dllm.encodeImage(own, recorder),
-    ...pictures.map((picture) => clip.encodeImage(picture, recorder)),
-  ]);
-  return { condition, embeds, seed: BigInt(seed), listener };
+  models: Models,
+  jobs: readonly PreparedJob[],
+  options: ResolvedOptions,
+  { hints, stopwatch }: { hints: Hints; stopwatch: Stopwatch },
+): Promise<(Encoded | FkinvError)[]> {
+  const { clip, dllm } = models;
+  const recorder = stopwatch.recording?.recorder;
+  const seen = await stopwatch.time('encodeImage', () =>
+    eachOf(jobs, ({ prepared: { own, pictures } }) =>
+      Promise.all([
+        dllm.encodeImage(own, recorder),
+        Promise.all(pictures.map((picture) => clip.encodeImage(picture, recorder))),
+      ]),
+    ),
+  );
+  const ofImage = async (job: PreparedJob, i: number): Promise<Encoded | FkinvError> => {
+    const one = seen[i] ?? new FkinvError('INTERNAL', 'an image was lost');
+    if (one instanceof FkinvError) return one;
+    const [condition, embeds] = one;
+    const found = options.hints === 0 ? [] : await hintsOf(models, embeds, options, hints, job);
+    const { seed, listener } = job;
+    const row = dllm.around(options, found, condition);
+    return { embeds, features: condition.features, seed: BigInt(seed), listener, ...row };
+  };
+  return options.hints === 0 ? eachOf(jobs, ofImage) : stopwatch.time('hints', () => eachOf(jobs, ofImage));
+}
+
+async function hintsOf(
+  models: Models,
+  embeds: readonly NativeTensor[],
+  { hints: most }: ResolvedOptions,
+  hints: Hints,
+  { listener }: PreparedJob,
+): Promise<string[]> {
+  const references = await Promise.all(embeds.map((embed) => embed.read()));
+  return hints.of(references, most, models, listener);
+}
+
+/** What `work` gives for each of `jobs`, or the error that one fails with. */
+function eachOf<T>(
+  jobs: readonly PreparedJob[],
+  work: (job: PreparedJob, i: number) => Promise<T>,
+): Promise<(T | FkinvError)[]> {
+  return Promise.all(jobs.map((job, i) => orError(() => work(job, i))));
 }
 
 /** What stops one image is a result; what stops the engine is thrown. */
@@ -122,7 +190,9 @@ async function orError<T>(work: () => Promise<T>): Promise<T | FkinvError> {
 function inversionOf(
   { clip }: Models,
   { particles, coupling, trace }: Sampled,
-  { seed, warnings, timings }: Pick<Inversion, 'seed' | 'warnings' | 'timings'>,
+  { seed, prepared: { warnings } }: PreparedJob,
+  hints: string[],
+  timings: Inversion['timings'],
 ): Inversion {
   const best = particles[0];
   if (best === undefined) throw new FkinvError('INTERNAL', 'the sampler gave no particle');
@@ -139,6 +209,7 @@ function inversionOf(
     coupling,
     particles,
     trace,
+    hints,
     seed,
     timings,
     warnings: [...warnings, ...ofPrompt],

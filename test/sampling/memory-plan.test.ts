@@ -58,7 +58,8 @@ async function held({ engine, dllm, clip }: Models, options: InvertOptions, imag
   const embeds = await clip.encodeImage(await preparedFor(clip, bells));
   const condition = await dllm.encodeImage(dllm.tower && (await preparedFor(dllm.tower, bells)));
   const all = <T>(value: T): T[] => new Array<T>(images).fill(value);
-  const prefixes = all(condition.prefix ?? dllm.prefix).flat();
+  const { prefix } = dllm.around(resolved, [], condition);
+  const prefixes = all(prefix).flat();
   const given = particleOptions(dllm, resolved, { prefixes, seeds: all(1n) });
   const graphs = [dllm.graph(), clip.textGraph()] as const;
   const conditions = condition.features === undefined ? [] : all(condition.features);

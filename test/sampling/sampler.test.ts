@@ -43,6 +43,7 @@ async function sampleAll(
 ): Promise<Sampled[]> {
   const given = references.map(([pictures, seed]) => ({
     embeds: pictures.map(embedsOf),
+    prefix: models.dllm.prefix,
     seed,
     listener: new Listener(),
   }));

@@ -12,6 +12,9 @@ import { native } from '../native/addon';
 /** What the folder of a model begins with in the cache. */
 const folderStart = 'models--';
 
+/** The end of the name of what is not all there. */
+const unfinished = '.fkinv.incomplete';
+
 /** Milliseconds between two looks whether another process is done. */
 const lockInterval = 200;
 
@@ -40,7 +43,7 @@ export class CachedRepository {
 
   /** What is fetched of a blob so far. Python's library has partials of its own, which others may write. */
   partial(hash: string): string {
-    return path.join(this.path, 'blobs', `${hash}.fkinv.incomplete`);
+    return path.join(this.path, 'blobs', hash + unfinished);
   }
 
   snapshot(commit: string): string {
@@ -76,6 +79,14 @@ export class CachedRepository {
     );
   }
 
+  /** The files of a snapshot whose content is there, with slashes. */
+  async names(commit: string): Promise<string[]> {
+    const found = await readdir(this.snapshot(commit), { recursive: true }).catch(() => []);
+    const names = found.map((name) => name.replaceAll(path.sep, '/')).filter((name) => !name.endsWith(unfinished));
+    const bytes = await Promise.all(names.map((name) => bytesAt(this.file(commit, name))));
+    return names.filter((_, i) => bytes[i] !== undefined).sort();
+  }
+
   /** Writes down which commit a revision is; a commit is its own name. Throws `CACHE_FAILED`. */
   async setCommit(revision: string, commit: string): Promise<void> {
     if (revision === commit || (await this.commitOf(revision)) === commit) return;
@@ -107,7 +118,7 @@ export class CachedRepository {
       } catch (error) {
         const { code = '' } = error as NodeJS.ErrnoException;
         if (!['EPERM', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'UNKNOWN'].includes(code)) throw error;
-        const copy = `${file}.fkinv.incomplete`;
+        const copy = file + unfinished;
         await copyFile(blob, copy, constants.COPYFILE_FICLONE);
         await rename(copy, file);
         await rm(blob);

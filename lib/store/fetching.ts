@@ -83,9 +83,11 @@ export class Fetching {
     return (await bytesAt(linked)) === bytes ? linked : this.cached.blob(hash);
   }
 
+  /** Those of `files` that are not there; of equal ones the first. */
   async #missing(files: RemoteFile[]): Promise<RemoteFile[]> {
     const isThere = await Promise.all(files.map((file) => this.isThere(file)));
-    return files.filter((_, i) => isThere[i] === false);
+    const missing = files.filter((_, i) => isThere[i] === false);
+    return [...new Map(missing.map((file) => [file.hash, file])).values()];
   }
 
   /** Bytes of `files` that are still to come. */

@@ -92,7 +92,7 @@ export class Hub {
     try {
       for await (const entry of listFiles({
         ...hub,
-        repo: `models/${repository}`,
+        repo: { type: 'model', name: repository },
         revision: commit,
         recursive: true,
       })) {

@@ -76,8 +76,10 @@ export interface PullCall extends PullOptions {
   device: Device;
   /** Called before a file is fetched; where it gives false, none is. */
   confirm?: (plan: PullPlan) => Promise<boolean>;
-  /** Milliseconds before an interrupted request is made again, each time twice as long. */
+  /** Milliseconds before an interrupted request is made again, each time twice as long; default 500. */
   pause?: number;
+  /** Where it comes from and goes to; default as the environment has it. */
+  settings?: StoreSettings;
 }
 
 const pullSchema = z.strictObject({
@@ -111,9 +113,8 @@ export async function pull(name: string, options: PullOptions = {}): Promise<Pul
 
 /** What {@link pull} is, with all that the command needs. Throws `ABORTED` where `confirm` says no. */
 export async function pullModel(text: string, call: PullCall): Promise<PulledModel> {
-  const { signal, warn, pause = 500 } = call;
+  const { signal, warn, pause = 500, settings = storeSettings() } = call;
   const name = parseHubName(text);
-  const settings = storeSettings();
   if (settings.isOffline) return cachedAsPulled(settings, name, call);
   const hub = new Hub(settings, { signal, warn, pause });
   try {

@@ -1,7 +1,7 @@
 import type { Provenance } from '../bulk/record';
 import { hashOfModel } from '../examine/files';
 import { Inverter } from '../inverter';
-import { modelFolder } from '../models/model-folder';
+import { openNamed } from '../store/open';
 import type { LoadFlags } from './invert-flags';
 
 /** Loads the models, and hashes them in the meantime. */
@@ -9,7 +9,8 @@ export async function loadWithHashes(
   load: LoadFlags,
   onWarning: (warning: string) => void,
 ): Promise<{ inverter: Inverter; models: Provenance['models'] }> {
-  const hashOf = (kind: 'dllm' | 'clip'): Promise<string> => hashOfModel(modelFolder(kind, load[kind]), kind);
+  const hashOf = async (kind: 'dllm' | 'clip'): Promise<string> =>
+    hashOfModel(await openNamed(kind, load[kind], { device: load.device ?? 'auto' }), kind);
   const loading = Inverter.load({ ...load, onWarning });
   const [inverter, dllm, clip] = await Promise.all([loading, hashOf('dllm'), hashOf('clip')]);
   return { inverter, models: { dllm, clip } };

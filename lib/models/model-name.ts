@@ -1,4 +1,3 @@
-import path from 'node:path';
 import { FkinvError } from '../errors';
 
 /** What a name of a model begins with that is one of the Hugging Face Hub. */
@@ -65,10 +64,4 @@ export function parseHubName(text: string): HubName {
 export function nameOf({ repository, variant, revision }: Omit<HubName, 'kind'>): string {
   const ofVariant = variant === undefined ? '' : `:${variant}`;
   return `${prefix}${repository}${ofVariant}${revision === undefined ? '' : `@${revision}`}`;
-}
-
-/** The name with its folder, where it is one, against the current folder. */
-export function resolveName(text: string): HubName | FolderName {
-  const name = parseModelName(text);
-  return name.kind === 'hub' ? name : { kind: 'folder', path: path.resolve(name.path) };
 }

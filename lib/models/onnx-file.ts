@@ -1,7 +1,6 @@
 import { open, type FileHandle } from 'node:fs/promises';
 import path from 'node:path';
-import { FkinvError } from '../errors';
-import { unreadable } from './model-folder';
+import { FkinvError, messageOf } from '../errors';
 
 // An ONNX file is one protobuf message (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto). It is read field by field
 // through a window of the file, and what is not asked for is passed over: weights of gigabytes are never in memory.
@@ -47,7 +46,9 @@ const wire = { varint: 0, fixed64: 1, bytes: 2, fixed32: 5 } as const;
  * `MODEL_NOT_FOUND` or `MODEL_INVALID`.
  */
 export async function tensorsOf(file: string): Promise<OnnxTensor[]> {
-  const handle = await open(file).catch(unreadable(file));
+  const handle = await open(file).catch((cause: unknown) => {
+    throw new FkinvError('MODEL_NOT_FOUND', `cannot read ${file} (${messageOf(cause)})`, { cause });
+  });
   try {
     const { size } = await handle.stat();
     const tensors: OnnxTensor[] = [];

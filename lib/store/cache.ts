@@ -1,9 +1,7 @@
 import { constants } from 'node:fs';
 import { copyFile, mkdir, readdir, readFile, readlink, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { FkinvError, messageOf } from '../errors';
-import { native } from '../native/addon';
 
 // The cache of the Hugging Face Hub, as its Python library lays it out, so that each finds what the other fetched:
 // https://huggingface.co/docs/huggingface_hub/guides/manage-cache
@@ -14,9 +12,6 @@ const folderStart = 'models--';
 
 /** The end of the name of what is not all there. */
 const unfinished = '.fkinv.incomplete';
-
-/** Milliseconds between two looks whether another process is done. */
-const lockInterval = 200;
 
 /** A repository in the cache. */
 export class CachedRepository {
@@ -58,7 +53,7 @@ export class CachedRepository {
   /** The commit that `revision` was when it was fetched last; undefined where it was not. */
   async commitOf(revision: string): Promise<string | undefined> {
     if (/^[0-9a-f]{40}$/.test(revision)) return revision;
-    const text = await readFile(this.#ref(revision), 'utf8').catch(() => '');
+    const text = await readFile(this.ref(revision), 'utf8').catch(() => '');
     return /^[0-9a-f]{40}$/.exec(text.trim())?.[0];
   }
 
@@ -90,14 +85,15 @@ export class CachedRepository {
   /** Writes down which commit a revision is; a commit is its own name. Throws `CACHE_FAILED`. */
   async setCommit(revision: string, commit: string): Promise<void> {
     if (revision === commit || (await this.commitOf(revision)) === commit) return;
-    const file = this.#ref(revision);
+    const file = this.ref(revision);
     await this.writing(file, async () => {
       await mkdir(path.dirname(file), { recursive: true });
       await writeFile(file, commit);
     });
   }
 
-  #ref(revision: string): string {
+  /** The file that holds the commit of a revision. */
+  ref(revision: string): string {
     return path.join(this.path, 'refs', ...revision.split('/'));
   }
 
@@ -126,28 +122,9 @@ export class CachedRepository {
     });
   }
 
-  /**
-   * Does `work` while no other process of this package writes this repository; `onWait` is called where one does. Throws
-   * `CACHE_FAILED`, and the signal's reason.
-   */
-  async exclusively<T>(work: () => Promise<T>, onWait: () => void, signal?: AbortSignal): Promise<T> {
-    const file = path.join(this.cache, '.locks', path.basename(this.path), 'fkinv.lock');
-    await this.writing(file, async () => {
-      await mkdir(path.dirname(file), { recursive: true });
-      await writeFile(file, '', { flag: 'a' });
-    });
-    let lock = new native.FileLock(file);
-    try {
-      if (!lock.isHeld) onWait();
-      while (!lock.isHeld) {
-        lock.release();
-        await sleep(lockInterval, undefined, { signal });
-        lock = new native.FileLock(file);
-      }
-      return await work();
-    } finally {
-      lock.release();
-    }
+  /** The file that a process locks while it writes the repository. */
+  get lock(): string {
+    return path.join(this.cache, '.locks', path.basename(this.path), 'fkinv.lock');
   }
 
   /** Does `work`, which writes `file`. Throws `CACHE_FAILED` for what the system fails with. */

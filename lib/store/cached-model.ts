@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { FkinvError } from '../errors';
 import { manifestName } from '../models/manifest';
+import { ModelFolder, type FolderOptions } from '../models/model-folder';
 import { nameOf, type HubName } from '../models/model-name';
 import { externalData } from '../models/onnx-file';
 import { bytesAt, CachedRepository } from './cache';
@@ -12,6 +13,8 @@ export interface CachedModel extends Choice {
   folder: string;
   repository: string;
   commit: string;
+  /** The files in which the graphs keep their weights. */
+  data: string[];
   /** All of its files, by their names in the folder. */
   files: string[];
   /** Bytes of them. */
@@ -44,11 +47,25 @@ export async function cachedModel(
     if (!(error instanceof FkinvError) || error.code !== 'MODEL_NOT_FOUND') throw error;
     throw missing(`is there in part, or is no model (in ${cached.snapshot(commit)}, ${error.message})`);
   }
-  const data = await Promise.all(choice.graphs.map((graph) => externalData(cached.file(commit, graph), graph)));
-  const lost = data.flat().find((file) => !names.includes(file));
+  const ofGraphs = await Promise.all(choice.graphs.map((graph) => externalData(cached.file(commit, graph), graph)));
+  const data = ofGraphs.flat();
+  const lost = data.find((file) => !names.includes(file));
   if (lost !== undefined) throw missing(`is there in part (${cached.file(commit, lost)} is missing)`);
-  const files = [...new Set([...choice.graphs, ...data.flat(), ...choice.others])];
+  const files = [...new Set([...choice.graphs, ...data, ...choice.others])];
   const sizes = await Promise.all(files.map(async (file) => (await bytesAt(cached.file(commit, file))) ?? 0));
   const bytes = sizes.reduce((sum, size) => sum + size, 0);
-  return { ...choice, folder: cached.snapshot(commit), repository, commit, files, bytes };
+  return { ...choice, folder: cached.snapshot(commit), repository, commit, data, files, bytes };
+}
+
+/** The folder of that model, whose graphs are of the variant that `name` has. Throws as {@link cachedModel}. */
+export async function openCached(
+  settings: StoreSettings,
+  name: HubName,
+  device: 'cpu' | 'cuda',
+  options: Pick<FolderOptions, 'prepacking' | 'warn'> = {},
+): Promise<ModelFolder> {
+  const { folder, repository, variants } = await cachedModel(settings, name, device);
+  // Where there are several variants, and none was asked for, the folder chooses, and says so.
+  const only = variants.length === 1 ? variants[0] : undefined;
+  return new ModelFolder(folder, { ...options, repository, variant: name.variant ?? only });
 }

@@ -6,6 +6,7 @@ import { externalData } from '../models/onnx-file';
 import { fetchBlob } from './blob';
 import { bytesAt, type CachedRepository } from './cache';
 import type { Hub, Listing, RemoteFile } from './hub';
+import { exclusively } from './lock';
 import type { PullProgress } from './pull';
 
 /** Graphs of no more bytes are fetched before it is told what is to be fetched: they alone say where their weights are. */
@@ -137,7 +138,7 @@ export class Fetching {
   #exclusively(work: () => Promise<void>): Promise<void> {
     const { signal, warn } = this.hub.options;
     const onWait = (): void => warn(`waits for another process that fetches ${this.listing.repository}`);
-    return this.cached.exclusively(work, onWait, signal);
+    return exclusively(this.cached, work, onWait, signal);
   }
 }
 

@@ -32,12 +32,10 @@ export function parseModelName(text: string): HubName | FolderName {
 /** The repository that `text` names, which begins with `hf:`. Throws `INVALID_OPTION`. */
 export function parseHubName(text: string): HubName {
   const refuse = (what: string): never => {
-    throw new FkinvError(
-      'INVALID_OPTION',
-      `${text}: ${what}: it is ${prefix}org/name, with :variant and @revision behind it`,
-    );
+    const form = `${prefix}org/name, with :variant and @revision behind it`;
+    throw new FkinvError('INVALID_OPTION', `${text}: ${what} (a model of the Hugging Face Hub is named ${form})`);
   };
-  if (!text.startsWith(prefix)) return refuse(`a name on the Hugging Face Hub begins with ${prefix}`);
+  if (!text.startsWith(prefix)) return refuse(`it does not begin with ${prefix}`);
   const [name = '', ...revisions] = text.slice(prefix.length).split('@');
   const [repository = '', ...variants] = name.split(':');
   const parts = repository.split('/');

@@ -4,7 +4,7 @@ import { ModelFolder, type FolderOptions } from '../models/model-folder';
 import { nameOf, parseModelName, type FolderName, type HubName } from '../models/model-name';
 import { familyOf } from '../native/devices';
 import type { Device } from '../options';
-import { openCached } from './cached-model';
+import { cachedModel, openCached } from './cached-model';
 import { pullModel } from './pull';
 import { storeSettings } from './settings';
 
@@ -48,4 +48,12 @@ export async function openModel(
   }
   await pullModel(nameOf(name), { device, warn: folder.warn ?? (() => undefined) });
   return openCached(settings, name, family, folder);
+}
+
+/** Whether a model of the Hub is in the cache, all of it. */
+export function isCached(name: HubName, device: Device): Promise<boolean> {
+  return cachedModel(storeSettings(), name, familyOf(device)).then(
+    () => true,
+    () => false,
+  );
 }

@@ -53,7 +53,7 @@ export interface PulledModel {
   bytes: number;
 }
 
-/** What a pull is about to do. */
+/** @internal What a pull is about to do. */
 export interface PullPlan extends PulledModel {
   kind: 'clip' | 'dllm';
   /** The variants that the repository has. */
@@ -68,7 +68,7 @@ export interface PullPlan extends PulledModel {
   usableMemoryBytes: number;
 }
 
-/** Options of {@link pullModel}, which are the command's and those of tests too. */
+/** @internal Options of {@link pullModel}, which are the command's and those of tests too. */
 export interface PullCall extends PullOptions {
   /** Called with one line for what one should know. */
   warn: (message: string) => void;
@@ -111,7 +111,7 @@ export async function pull(name: string, options: PullOptions = {}): Promise<Pul
   });
 }
 
-/** What {@link pull} is, with all that the command needs. Throws `ABORTED` where `confirm` says no. */
+/** @internal What {@link pull} is, with all that the command needs. Throws `ABORTED` where `confirm` says no. */
 export async function pullModel(text: string, call: PullCall): Promise<PulledModel> {
   const { signal, warn, pause = 500, settings = storeSettings() } = call;
   const name = parseHubName(text);

@@ -175,13 +175,13 @@ function isReadable(file: string): Promise<boolean> {
   );
 }
 
-/** Throws `MODEL_INVALID` where a file is a Git LFS pointer in place of its content. */
-export async function expectNoPointer(file: string): Promise<void> {
+/** Throws `MODEL_INVALID` where a file is a Git LFS pointer in place of its content; the message calls it `shown`. */
+export async function expectNoPointer(file: string, shown = file): Promise<void> {
   const opened = await open(file).catch(() => undefined); // whoever reads it afterwards says why it cannot be read
   if (opened === undefined) return;
   try {
     const { buffer } = await opened.read({ buffer: Buffer.alloc(pointerStart.length) });
-    if (buffer.toString('latin1') === pointerStart) refusePointer(file);
+    if (buffer.toString('latin1') === pointerStart) refusePointer(shown);
   } catch (error) {
     if (error instanceof FkinvError) throw error;
   } finally {

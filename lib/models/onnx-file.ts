@@ -45,14 +45,14 @@ const wire = { varint: 0, fixed64: 1, bytes: 2, fixed32: 5 } as const;
  * The constant tensors of the ONNX file `file`: initialisers and those in attributes, of its graphs within graphs too. Throws
  * `MODEL_NOT_FOUND` or `MODEL_INVALID`.
  */
-export async function tensorsOf(file: string): Promise<OnnxTensor[]> {
+export async function tensorsOf(file: string, shown = file): Promise<OnnxTensor[]> {
   const handle = await open(file).catch((cause: unknown) => {
-    throw new FkinvError('MODEL_NOT_FOUND', `cannot read ${file} (${messageOf(cause)})`, { cause });
+    throw new FkinvError('MODEL_NOT_FOUND', `cannot read ${shown} (${messageOf(cause)})`, { cause });
   });
   try {
     const { size } = await handle.stat();
     const tensors: OnnxTensor[] = [];
-    await collect(new Cursor(file, handle), 'model', { start: 0, end: size, depth: 0 }, tensors);
+    await collect(new Cursor(shown, handle), 'model', { start: 0, end: size, depth: 0 }, tensors);
     return tensors;
   } finally {
     await handle.close();
@@ -63,19 +63,20 @@ export async function tensorsOf(file: string): Promise<OnnxTensor[]> {
  * The files that the graph at `name` in `folder` keeps tensors in, by their names in the folder. Throws `MODEL_INVALID` where one
  * would lie outside of the folder, besides what {@link tensorsOf} throws.
  * @param file - Where the graph lies, which may be another place than the one that it is to have.
+ * @param shown - What messages call it.
  */
-export async function externalData(file: string, name: string): Promise<string[]> {
-  const locations = new Set((await tensorsOf(file)).flatMap(({ external }) => external?.location ?? []));
-  return [...locations].map((location) => placeOf(name, location));
+export async function externalData(file: string, name: string, shown = file): Promise<string[]> {
+  const locations = new Set((await tensorsOf(file, shown)).flatMap(({ external }) => external?.location ?? []));
+  return [...locations].map((location) => placeOf(name, location, shown));
 }
 
-function placeOf(graph: string, location: string): string {
+function placeOf(graph: string, location: string, shown: string): string {
   const isElsewhere = (name: string): boolean => /^([/\\]|[a-z]:)/i.test(name) || name.split(/[/\\]/).includes('..');
   // eslint-disable-next-line no-control-regex -- a name of a file has none
   if (location === '' || isElsewhere(location) || /[\u0000-\u001f]/.test(location)) {
     throw new FkinvError(
       'MODEL_INVALID',
-      `${graph} keeps weights in ${JSON.stringify(location)}, which is no file beside it: export it with its data in its folder`,
+      `${shown} keeps weights in ${JSON.stringify(location)}, which is no file beside it: export it with its data in its folder`,
     );
   }
   return path.posix.join(path.posix.dirname(graph), location.replaceAll('\\', '/'));

@@ -28,7 +28,12 @@ export async function fetchBlob(
   onBytes: (bytes: number) => void,
 ): Promise<void> {
   const download = new Download(hub, cached, listing, file, onBytes);
-  await cached.writing(download.partial, () => download.run());
+  await cached
+    .writing(download.partial, () => download.run())
+    .catch(async (error: unknown) => {
+      // Where locks do not work, another process may have made it whole, and taken the partial away.
+      if ((await bytesAt(cached.blob(file.hash))) !== file.bytes) throw error;
+    });
 }
 
 class Download {
@@ -113,8 +118,9 @@ class Download {
     const header = response.headers.get('content-length');
     const length = header === null ? undefined : Number(header) + position;
     if (length === undefined || length === this.file.bytes) return;
-    const isPointer = length < longestPointer && (await response.text()).startsWith('version https://git-lfs');
-    if (!isPointer) await response.body?.cancel();
+    const text = length < longestPointer ? await response.text() : '';
+    if (text === '') await response.body?.cancel();
+    const isPointer = text.startsWith('version https://git-lfs');
     throw this.#invalid(
       isPointer
         ? 'comes as the Git LFS pointer that stands for it: pull it again, or without the mirror'

@@ -2,6 +2,7 @@ import { readFile, statfs } from 'node:fs/promises';
 import path from 'node:path';
 import { FkinvError } from '../errors';
 import { manifestName } from '../models/manifest';
+import { expectNoPointer } from '../models/model-folder';
 import { externalData } from '../models/onnx-file';
 import { fetchBlob } from './blob';
 import { bytesAt, type CachedRepository } from './cache';
@@ -64,13 +65,13 @@ export class Fetching {
 
   async #dataNamedBy(graph: RemoteFile): Promise<RemoteFile[]> {
     if (!(await this.isThere(graph))) return [];
-    const names = await externalData(await this.#pathOf(graph), graph.path);
+    const file = await this.#pathOf(graph);
+    const shown = `${graph.path} of ${this.listing.repository}`;
+    await expectNoPointer(file, shown);
+    const names = await externalData(file, graph.path, shown);
     const missing = names.find((name) => !this.listing.files.some((file) => file.path === name));
     if (missing === undefined) return this.named(names);
-    throw new FkinvError(
-      'MODEL_INVALID',
-      `${graph.path} of ${this.listing.repository} keeps weights in ${missing}, which the repository does not have`,
-    );
+    throw new FkinvError('MODEL_INVALID', `${shown} keeps weights in ${missing}, which the repository does not have`);
   }
 
   /** Whether a file is in the cache, whole. */

@@ -137,7 +137,7 @@ export class TestHub {
       return;
     }
     const { files, commit, given } = repository;
-    if (![commit, 'main', 'v1'].includes(decodeURIComponent(revision))) return refuse(404, 'RevisionNotFound');
+    if (![commit, 'main', 'v1'].includes(decodeURIComponent(revision))) { refuse(404, 'RevisionNotFound'); return; }
     if (kind === 'revision') {
       const tags = ['onnx', ...(given.licence === undefined ? [] : [`license:${given.licence}`])];
       const told = {
@@ -155,7 +155,7 @@ export class TestHub {
       refuse(request.authorization === undefined ? 401 : 403, 'GatedRepo');
     } else {
       const found = files.get(decodeURIComponent(file));
-      if (found === undefined) return refuse(404, 'EntryNotFound');
+      if (found === undefined) { refuse(404, 'EntryNotFound'); return; }
       const { content, oid, sha256, isLarge } = found;
       const headers = { 'x-repo-commit': commit };
       if (!isLarge) return send(request, fault, response, content, { ...headers, etag: `"${oid}"` });

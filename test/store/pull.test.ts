@@ -3,6 +3,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { lstat, readdir, readFile, readlink } from 'node:fs/promises';
 import path from 'node:path';
 import test from 'ava';
+import { FkinvError } from '../../lib/errors';
 import { Inverter } from '../../lib/inverter';
 import type { PullPlan, PullProgress } from '../../lib/store/pull';
 import { contentsOf, fixtures, openStore } from '../helpers/store';
@@ -203,9 +204,10 @@ test('an aborted pull keeps what is there of a file, which the next one goes on 
   };
   hub.fault = () => ({ slow: 5 });
   const error = await t.throwsAsync(pull('hf:org/dllm', { signal: controller.signal, onProgress }), {
+    instanceOf: FkinvError,
     code: 'ABORTED',
   });
-  t.is((error?.cause as Error).message, 'enough');
+  t.is((error.cause as Error).message, 'enough');
   hub.fault = () => undefined;
   t.false((await readdir(at('models--org--dllm'))).includes('snapshots'));
   const [partial = ''] = (await readdir(at('models--org--dllm', 'blobs'))).filter((name) =>

@@ -21,7 +21,15 @@ export const errorCodes = {
     'The image has more than 268 million pixels, or would once resized for the model: scale or crop it first.',
   INVALID_PIXELS: 'Raw pixels do not fit their width, height and channels: data holds width × height × channels bytes.',
   MODEL_NOT_FOUND:
-    'A model folder, or a file of it, is missing or cannot be read: check the path that the message names and its permissions, or fetch the file.',
+    'A model folder, or a file of it, is missing or cannot be read: check the path that the message names and its permissions, or fetch it, by fkinv models pull where it is on the Hugging Face Hub.',
+  HUB_UNAVAILABLE:
+    'The Hugging Face Hub cannot be reached, or breaks off: check the connection, HTTPS_PROXY and HF_ENDPOINT, and try again, which goes on where it stopped.',
+  HUB_REFUSED:
+    'The Hugging Face Hub does not give what was asked for, or it is no model that can be loaded: the message says which, and what to do.',
+  HUB_INVALID:
+    'What the Hugging Face Hub or a mirror sends is not what it says it is, such as a file of another hash: try again, or without the mirror.',
+  CACHE_FAILED:
+    'A file of the Hugging Face cache cannot be written: check the disk and the permissions, or name another folder by HF_HUB_CACHE.',
   MODEL_INVALID:
     'A file of a model folder cannot be parsed, or says what cannot be: fetch or export it again, or mend what the message names.',
   MODEL_INTERFACE:

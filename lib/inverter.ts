@@ -1,5 +1,5 @@
-/// <reference lib="esnext.disposable" preserve="true" />
 import path from 'node:path';
+/// <reference lib="esnext.disposable" preserve="true" />
 import { z } from 'zod';
 import { Clip } from './models/clip';
 import { Dllm } from './models/dllm';
@@ -12,7 +12,8 @@ import { PictureMemory } from './images/budget';
 import type { ImageInput } from './images/image';
 import type { Finished, Inversion } from './inversion';
 import { manifestName } from './models/manifest';
-import { ModelFolder } from './models/model-folder';
+import type { ModelFolder } from './models/model-folder';
+import { parseModelName, type FolderName, type HubName } from './models/model-name';
 import type { NativeEngine } from './native/addon';
 import { invertAll, picturesOf, type ImageItems } from './scheduling/invert-all';
 import {
@@ -26,6 +27,7 @@ import {
 } from './options';
 import { Listener } from './sampling/listener';
 import { resolveCallOptions, resolveOptions, rowsOfForward, type ResolvedOptions } from './sampling/resolved-options';
+import { embeddedFolder, openModel } from './store/open';
 import { profileOf, type Profile } from './profiling/profile';
 import { Recording } from './profiling/recording';
 import type { Models } from './models/replicas';
@@ -35,10 +37,15 @@ import { integer, pathOf, validate } from './util/validate';
 
 /** Options of {@link Inverter.load}. */
 export interface LoadOptions {
-  /** Folder of the discrete diffusion language model, a path or `file:` URL; default the embedded demo model. */
+  /**
+   * The discrete diffusion language model: its folder, a path or `file:` URL, or a repository of the Hugging Face Hub,
+   * `hf:org/name[:variant][@revision]`, that was fetched by {@link pull}; default the embedded demo model.
+   */
   dllm?: string | URL;
-  /** Folder of the CLIP that guides, a path or `file:` URL; default the embedded demo model. */
+  /** The CLIP that guides, named in the same way; default the embedded demo model. */
   clip?: string | URL;
+  /** Whether models of the Hugging Face Hub that are not on this machine are fetched, as {@link pull} does it. Default false. */
+  download?: boolean;
   /**
    * The words that hints are chosen from, as a list or in a file, a path or `file:` URL: a word a line, and behind a tab its kind. 1 to
    * 50,000, each of 1 to 100 characters. Default the package's own 5,000.
@@ -82,18 +89,28 @@ export interface LoadOptions {
   onWarning?: (message: string) => void;
 }
 
-const folder = z.unknown().transform((given, context) => {
+const file = z.unknown().transform((given, context) => {
   const at = pathOf(given);
   if (at !== undefined && at !== '') return path.resolve(at);
   context.addIssue('must be a path or a file: URL');
   return z.NEVER;
 });
-const embedded = path.join(__dirname, '..', 'models');
+const model = z.unknown().transform((given, context): HubName | FolderName => {
+  const at = pathOf(given);
+  try {
+    if (at !== undefined && at !== '') return given instanceof URL ? { kind: 'folder', path: at } : parseModelName(at);
+    context.addIssue('must be a path, a file: URL or a name such as hf:org/name');
+  } catch (error) {
+    context.addIssue(messageOf(error));
+  }
+  return z.NEVER;
+});
 const loadSchema = z.strictObject({
-  dllm: folder.prefault(path.join(embedded, 'dllm')),
-  clip: folder.prefault(path.join(embedded, 'clip')),
+  dllm: model.prefault(embeddedFolder('dllm')),
+  clip: model.prefault(embeddedFolder('clip')),
+  download: z.boolean({ error: 'must be true or false' }).default(false),
   hintWords: z
-    .union([z.array(z.string()), folder], { error: 'must be a path, a file: URL or a list of words' })
+    .union([z.array(z.string()), file], { error: 'must be a path, a file: URL or a list of words' })
     .optional(),
   threads: threadsSchema.default(() => Math.min(usableProcessors(), 8)),
   device: deviceSchema.default('auto'),
@@ -134,18 +151,19 @@ export class Inverter {
 
   /**
    * Loads the models onto an engine of their own, or onto one for each GPU: all of the models go onto each.
-   * @param options - The models' folders, the engine's device and threads; default the embedded demo models.
+   * @param options - The models, the engine's device and threads; default the embedded demo models.
    * @returns The Inverter, ready to use; dispose of it when it is no longer needed.
    * @throws FkinvError `INVALID_OPTION`, `MODEL_NOT_FOUND`, `MODEL_INVALID`, `MODEL_INTERFACE`, `TOKENIZER_MISMATCH`,
-   *   `PAIR_MISMATCH`, `ORT_NOT_FOUND`, `ORT_VERSION`, `OUT_OF_MEMORY`, `CUDA_UNAVAILABLE` or `CUDA_FAILED`
+   *   `PAIR_MISMATCH`, `ORT_NOT_FOUND`, `ORT_VERSION`, `OUT_OF_MEMORY`, `CUDA_UNAVAILABLE` or `CUDA_FAILED`; with `download` what {@link pull}
+   *   throws
    */
   static async load(options: LoadOptions = {}): Promise<Inverter> {
     const { threads, device, cudaGraphs, prepacking, ...given } = validate(loadSchema, options, 'options of load');
-    const { dllm: dllmPath, clip: clipPath, hintWords, ...limits } = given;
+    const { dllm: dllmName, clip: clipName, download, hintWords, ...limits } = given;
     const hints = new Hints(await readWords(hintWords), limits.onWarning);
-    const folderOptions = { prepacking, warn: limits.onWarning };
-    const dllm = new ModelFolder(dllmPath, folderOptions);
-    const clip = new ModelFolder(clipPath, folderOptions);
+    const opening = { prepacking, warn: limits.onWarning, device, download };
+    const dllm = await openModel(dllmName, opening);
+    const clip = await openModel(clipName, opening);
     const [engine, ...others] = createEngines({ threads, device, warn: limits.onWarning });
     const load = (on: NativeEngine): Promise<Models> => loadOnto(on, dllm, clip, cudaGraphs);
     try {

@@ -3,6 +3,7 @@ import { environment } from '../util/environment';
 import { FkinvError, type ErrorCode } from '../errors';
 import { jsonLine } from './printable';
 import { reportError, reportWarning } from './report';
+import { clockOf } from './table';
 
 /** How the progress of a batch is shown: a bar where stderr is a terminal, else a line now and then; JSON lines; or not at all. */
 export type ProgressForm = 'people' | 'json' | 'none';
@@ -166,11 +167,4 @@ export class BatchProgress {
     ];
     return parts.join(', ');
   }
-}
-
-/** `1:02:03` of seconds. */
-function clockOf(seconds: number): string {
-  const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, Math.floor(seconds) % 60];
-  const two = (value: number): string => String(value).padStart(2, '0');
-  return h > 0 ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
 }

@@ -48,7 +48,11 @@ export async function batch(inputs: string[], flags: BatchFlags): Promise<number
   checkFlags(flags);
   await checkInputs(inputs, nullSeparated);
   const progress = new BatchProgress(jsonProgress === true ? 'json' : quiet === true ? 'none' : 'people');
-  const { inverter, models } = await loadWithHashes(load, (warning) => progress.warn(warning));
+  const { inverter, models } = await loadWithHashes(
+    load,
+    (warning) => progress.warn(warning),
+    progress.form !== 'people',
+  );
   let outputs: Outputs | undefined;
   try {
     const provenance = provenanceOf(inverter.resolve(options), models);

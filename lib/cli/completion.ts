@@ -1,4 +1,5 @@
 import { Argument, type Command, type Option } from 'commander';
+import { commandOf } from './usage';
 
 /** Shells that have a completion script. */
 const shells = ['bash', 'zsh', 'fish', 'powershell'];
@@ -55,7 +56,7 @@ function candidates(program: Command, words: string[]): Candidates {
   const before = words.slice(0, -1);
   const help = program.createHelp();
   const commands = help.visibleCommands(program);
-  const command = commands.find((each) => each.name() === before[0]);
+  const command = commandOf(program, before);
   const options = help.visibleOptions(command ?? program);
   const isPlain = before.includes('--');
   const flag = isPlain ? undefined : valued(options, last.includes('=') ? last : before.at(-1));
@@ -64,7 +65,12 @@ function candidates(program: Command, words: string[]): Candidates {
     if (last.startsWith('-') && !isPlain) return { values: options.map(described), files: false };
     const [argument] = command?.registeredArguments ?? [];
     if (command !== undefined && argument?.name() !== 'command') {
-      return placeholder(argument?.name(), argument?.argChoices);
+      const { values, files } = placeholder(argument?.name(), argument?.argChoices);
+      const inner = before.at(-1) === command.name() ? help.visibleCommands(command) : [];
+      return {
+        values: [...values, ...inner.map((each): [string, string] => [each.name(), each.description()])],
+        files,
+      };
     }
     return { values: commands.map((each) => [each.name(), each.description()]), files: false };
   };

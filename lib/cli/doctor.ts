@@ -23,8 +23,12 @@ export function addDoctorCommand(program: Command, finish: (code: number) => voi
   program
     .command('doctor')
     .description('Look at this installation: what is wrong, and what to do.')
-    .option('--dllm <folder>', 'discrete diffusion language model (default: the embedded demo model)', folderOf)
-    .option('--clip <folder>', 'CLIP (default: the embedded demo model)', folderOf)
+    .option(
+      '--dllm <folder>',
+      'diffusion language model, a folder or hf:org/name (default: the embedded demo model)',
+      folderOf,
+    )
+    .option('--clip <folder>', 'CLIP, a folder or hf:org/name (default: the embedded demo model)', folderOf)
     .addOption(deviceFlag())
     .option('--plan', 'print what inversions take of memory instead, by images in flight together')
     .option('--json', 'print the whole report: versions, the library in use, hashes of the models, checks')

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { coloursOf, helpColours } from './colours';
-import { unknownCommand } from './usage';
+import { commandOf, unknownCommand } from './usage';
 
 /** Columns of a help text: the terminal's, but no lines too long to read. */
 function widthOf(stream: NodeJS.WriteStream): number {
@@ -34,10 +34,10 @@ export function addHelpCommand(program: Command): void {
   program
     .command('help')
     .description('Print the help of a command.')
-    .argument('[command]')
-    .action((name?: string) => {
-      const command = name === undefined ? program : program.commands.find((each) => each.name() === name);
-      if (command === undefined) program.error(unknownCommand(name ?? '', program));
+    .argument('[command...]')
+    .action((names: string[] = []) => {
+      const command = names.length === 0 ? program : commandOf(program, names);
+      if (command === undefined) program.error(unknownCommand(names[0] ?? '', program));
       command.outputHelp();
     });
 }

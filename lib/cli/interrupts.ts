@@ -1,11 +1,15 @@
-import type { StepBar } from './progress';
 import { exitCodes } from './report';
 
 /** Signals that end the command in good order: what is done stays printed, the terminal is left as it was. */
 const interrupts = ['SIGINT', 'SIGTERM'] as const;
 
+/** What is on the screen while work is done. */
+interface Shown {
+  clear(): void;
+}
+
 /** Does `work`, which shows its progress on `bar`, and gives its exit code, or that of an interruption, which aborts its signal. */
-export async function untilInterrupted(bar: StepBar, work: (signal: AbortSignal) => Promise<number>): Promise<number> {
+export async function untilInterrupted(bar: Shown, work: (signal: AbortSignal) => Promise<number>): Promise<number> {
   const interrupt = new AbortController();
   const onInterrupt = (): void => {
     interrupt.abort();

@@ -122,10 +122,11 @@ export function deviceFlag(): Option {
 
 /** The flags that are for loading the models, and the others. */
 export function split<F extends LoadFlags>(flags: F): { load: LoadFlags; others: Omit<F, keyof LoadFlags> } {
-  const { dllm, clip, hintWords, threads, maxPixelBytes, device, cudaGraphs, prepacking, ...others } = flags;
+  const { dllm, clip, download, hintWords, threads, maxPixelBytes, device, cudaGraphs, prepacking, ...others } = flags;
   const load: LoadFlags = {
     ...(dllm !== undefined && { dllm }),
     ...(clip !== undefined && { clip }),
+    ...(download !== undefined && { download }),
     ...(hintWords !== undefined && { hintWords }),
     ...(threads !== undefined && { threads }),
     ...(maxPixelBytes !== undefined && { maxPixelBytes }),
@@ -175,8 +176,9 @@ export function addListFlag(command: Command): Command {
 /** Adds the flags of the models and the engine. */
 export function addModelFlags(command: Command): Command {
   return command
-    .option('--dllm <folder>', 'diffusion language model (default: the embedded demo model)')
-    .option('--clip <folder>', 'CLIP (default: the embedded demo model)')
+    .option('--dllm <folder>', 'diffusion language model, a folder or hf:org/name (default: the embedded demo model)')
+    .option('--clip <folder>', 'CLIP, a folder or hf:org/name (default: the embedded demo model)')
+    .option('--download', 'models of the Hugging Face Hub that are not here are fetched')
     .option('--hint-words <file>', 'words that hints are chosen from, one a line (default: 5,000 of the package)')
     .option('--threads <n>', `threads of the engine (${rangeOf(threadsSchema)}; default all, at most 8)`, (text) =>
       checked(threadsSchema, Number(text)),

@@ -7,6 +7,7 @@ import { section } from './help';
 import { untilInterrupted } from './interrupts';
 import { addInvertFlags, split, type Flags } from './invert-flags';
 import { printable } from './printable';
+import { fetchMissing } from './pull';
 import { StepBar } from './progress';
 import { rewards } from '../sampling/rewards/list';
 import { exitCodes, printLine, reportError, reportWarning } from './report';
@@ -49,6 +50,7 @@ async function invertEach(files: string[], flags: Flags): Promise<number> {
   const onWarning = quiet === true ? (): void => undefined : reportWarning;
   const stdin = files.includes(stdinName) ? await readStdin() : undefined;
   const contents = files.map((file) => (file === stdinName ? (stdin ?? file) : file));
+  await fetchMissing(load, quiet === true);
   const inverter = await Inverter.load({ ...load, onWarning });
   const images = asOne === true ? [files] : files;
   const several = images.length > 1;

@@ -1,87 +1,61 @@
-import path from 'node:path';
-import type { Command } from 'commander';
-import { fromHere } from '../examine/checks';
-import type { FolderReport } from '../examine/folders';
-import type { ClipFacts, DllmFacts, GraphFacts } from '../examine/graphs';
-import type { NativeTensorInfo } from '../native/addon';
-import type { Device } from '../options';
-import { linesOf } from './checks';
-import { coloursOf } from './colours';
+import { Argument, Option, type Command } from 'commander';
 import { folderOf } from './folder';
+import { section } from './help';
 import { deviceFlag } from './invert-flags';
-import { jsonLine, printable } from './printable';
-import { exitCodes, reportWarning } from './report';
+import { checkModels, type CheckFlags } from './models-check';
+import { listModels, pullModels, removeModels, type ListFlags, type PullFlags, type RemoveFlags } from './models-store';
 
 /** Adds `fkinv models` to `program`; `finish` is given its exit code. */
 export function addModelsCommand(program: Command, finish: (code: number) => void): void {
-  program
+  const command = program
     .command('models')
-    .description('List the embedded models, or check model folders: files, graphs, manifest, parity.')
-    .argument(
-      '[folder...]',
-      'folders of a dLLM or a CLIP; a dLLM is held against the CLIP given with it',
-      (folder: string, before: string[] | undefined) => [...(before ?? []), folderOf(folder)],
+    .description('Fetch models, list or remove them, and check model folders: files, graphs, manifest, parity.')
+    .enablePositionalOptions() // flags behind a word such as list are of that one
+    .helpCommand(false)
+    .addHelpText('after', section('Without one of the commands it is fkinv models check.', examples));
+  asCheck(command, finish);
+  asCheck(command.command('check').description('Check model folders, the embedded models if none is given.'), finish);
+  command
+    .command('pull')
+    .description('Fetch models from the Hugging Face Hub into its cache.')
+    .argument('<name...>', 'hf:org/name, with :variant and @revision behind it')
+    .addOption(deviceFlag())
+    .addOption(yesFlag('fetch without a question'))
+    .action(async (names: string[], flags: PullFlags) => finish(await pullModels(names, flags)));
+  command
+    .command('list')
+    .description('List the models in the cache, and those that are known.')
+    .option('--json', 'a JSON line a model')
+    .action(async (flags: ListFlags) => finish(await listModels(flags)));
+  command
+    .command('rm')
+    .description('Remove models from the cache, one variant or revision of them, or all.')
+    .argument('<name...>', 'hf:org/name, with :variant and @revision behind it')
+    .addOption(yesFlag('remove without a question'))
+    .action(async (names: string[], flags: RemoveFlags) => finish(await removeModels(names, flags)));
+}
+
+const examples = [
+  'fkinv models pull hf:Xenova/clip-vit-base-patch32',
+  'fkinv models list',
+  'fkinv models check my-dllm my-clip',
+];
+
+function asCheck(command: Command, finish: (code: number) => void): void {
+  command
+    .addArgument(
+      new Argument(
+        '[folder...]',
+        'folders or names of a dLLM or a CLIP; a dLLM is held against the CLIP given with it',
+      ).argParser((folder: string, before: string[] | undefined) => [...(before ?? []), folderOf(folder)]),
     )
     .addOption(deviceFlag())
     .option('--json', 'print the whole reports, a JSON line a folder')
-    .action(async (folders: string[] | undefined, { json, device }: { json?: true; device?: Device }) => {
-      const { examineFolders } = await import('../examine/folders.js');
-      const reports = await examineFolders(folders ?? [], { device: device ?? 'auto', warn: reportWarning });
-      process.stdout.write(json === true ? reports.map(jsonLine).join('') : reports.map(textOf).join('\n'));
-      finish(reports.every(({ ok }) => ok) ? exitCodes.done : exitCodes.failed);
-    });
+    .action(async (folders: string[] | undefined, flags: CheckFlags) =>
+      finish(await checkModels(folders ?? [], flags)),
+    );
 }
 
-function textOf(report: FolderReport): string {
-  const { folder, kind, graphs, facts, checks, licence, weightType } = report;
-  const colours = coloursOf(process.stdout);
-  const stated: Line[] = [
-    ['licence', licence ?? 'not stated'],
-    ['weights', weightType ?? 'not stated'],
-  ];
-  const lines: Line[] = [
-    ...graphs.flatMap((graph) => linesOfGraph(folder, graph)),
-    ...(facts === null ? [] : 'vocabulary' in facts ? linesOfDllm(facts) : linesOfClip(facts)),
-    ...(kind === null ? [] : stated),
-  ];
-  const width = lines.reduce((widest, [name]) => Math.max(widest, name.length), 0);
-  const shown = lines.map(([name, value]) => `  ${colours.dim(name.padEnd(width))}  ${printable(value)}\n`);
-  return `${colours.bold(printable(fromHere(folder)))}\n${shown.join('')}${linesOf(checks, '  ')}`;
-}
-
-type Line = [name: string, value: string];
-
-function linesOfGraph(folder: string, { file, inputs, outputs }: GraphFacts): Line[] {
-  return [
-    ['graph', path.relative(folder, file)],
-    ['  takes', inputs.map(tensor).join(', ')],
-    ['  gives', outputs.map(tensor).join(', ')],
-  ];
-}
-
-function tensor({ name, type, shape }: NativeTensorInfo): string {
-  return `${name} ${type} [${shape.map((extent) => (extent === -1 ? '?' : extent)).join(', ')}]`;
-}
-
-function linesOfDllm(facts: DllmFacts): Line[] {
-  const { vocabulary, tokens, maskId, stopIds, suppressed, maxLength, fixedLength, maxBatch, condition } = facts;
-  const { prefix, suffix, logitShift, defaults } = facts;
-  const around = `${prefix.length} ids before them, ${suffix.length} behind`;
-  const ownDefaults = Object.entries(defaults).map(([name, value]) => `${name} ${value}`);
-  return [
-    ['vocabulary', `${vocabulary} columns, ${tokens} tokens, ${suppressed} never drawn`],
-    ['ids', `mask ${maskId}, stop ${stopIds.join(', ')}`],
-    ['positions', `${fixedLength === null ? 'up to ' : ''}${maxLength}, ${around}, logits shifted by ${logitShift}`],
-    ['condition', condition],
-    ['defaults', ownDefaults.length > 0 ? ownDefaults.join(', ') : "the package's"],
-    ...(maxBatch === null ? [] : [['batch', `up to ${maxBatch} rows`] as Line]),
-  ];
-}
-
-function linesOfClip({ embedSize, tokens, maxWidth, image }: ClipFacts): Line[] {
-  return [
-    ['image', image === null ? 'of any size' : `${image.width} × ${image.height} pixels`],
-    ['text', `up to ${maxWidth} of ${tokens} tokens`],
-    ['embedding', `${embedSize} numbers`],
-  ];
+function yesFlag(what: string): Option {
+  return new Option('-y, --yes', what);
 }

@@ -9,6 +9,7 @@ import { untilInterrupted } from './interrupts';
 import { aligned } from './table';
 import { addImageFlags, split, type ImageFlags } from './invert-flags';
 import { printable } from './printable';
+import { fetchMissing } from './pull';
 import { StepBar } from './progress';
 import { exitCodeOf, exitCodes, printLine, reportError, reportWarning } from './report';
 
@@ -53,6 +54,7 @@ async function profile(image: string, flags: Flags): Promise<number> {
   const { load, others } = split(flags);
   const { json, verbose, trace, ...options } = others;
   const { Inverter } = await import('../inverter.js'); // here, so that the other commands work where it does not load
+  await fetchMissing(load, false);
   const inverter = await Inverter.load({ ...load, onWarning: reportWarning });
   const bar = new StepBar(image, 1, true);
   try {

@@ -11,3 +11,10 @@ export function aligned(rows: string[][]): string[] {
       .trimEnd(),
   );
 }
+
+/** `1:02:03` of seconds. */
+export function clockOf(seconds: number): string {
+  const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, Math.floor(seconds) % 60];
+  const two = (value: number): string => String(value).padStart(2, '0');
+  return h > 0 ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
+}

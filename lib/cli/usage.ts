@@ -5,12 +5,19 @@ import { didYouMean } from '../util/suggest';
 /** What is wrong with the command line `args`, in one line, and what was probably meant. */
 export function faultOf(error: CommanderError, program: Command, args: string[]): string {
   const [first = ''] = args;
-  const command = program.commands.find((each) => each.name() === first);
+  const command = commandOf(program, args);
   if (command === undefined && first !== '' && !first.startsWith('-')) return unknownCommand(first, program);
   const message = error.message.replace(/^error: /, '');
   const [, flag] = /^unknown option '(--?[^'=]+)/.exec(message) ?? [];
   if (flag !== undefined) return message + instead(flag, command ?? program, program);
   return error.code === 'commander.missingArgument' ? `${message} (see ${nameOf(command ?? program)} --help)` : message;
+}
+
+/** The command that `words` begin with, or the one in it that they name; undefined where they begin with none. */
+export function commandOf(program: Command, words: readonly string[]): Command | undefined {
+  const [first, ...others] = words;
+  const command = program.commands.find((each) => each.name() === first);
+  return command === undefined ? undefined : (commandOf(command, others) ?? command);
 }
 
 /** What is wrong with `word`, which is no command, and what was probably meant. */

@@ -28,7 +28,7 @@ export async function runWorker(flags: WorkerFlags): Promise<number> {
   await openQueue(address, onWarning).then((queue) => queue.close()); // which says at once what is wrong
   if (roots === undefined)
     onWarning('without --root, whoever may enqueue has any file inverted that this user may read');
-  const { inverter, models } = await loadWithHashes(load, onWarning);
+  const { inverter, models } = await loadWithHashes(load, onWarning, quiet === true);
   const fatal = new AbortController();
   try {
     const onStop = (): void => progress.warn('finishes what was begun; once more ends at once');

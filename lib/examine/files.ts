@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { readdir, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import type { Examination } from './checks';
@@ -17,7 +17,8 @@ import {
   towerGraph,
   type DllmManifest,
 } from '../models/manifest';
-import { expectNoPointer, sha256, unreadable, type ModelFolder } from '../models/model-folder';
+import { expectNoPointer, sha256, type ModelFolder } from '../models/model-folder';
+import { externalData } from '../models/onnx-file';
 
 // What lies in a model folder, without loading any of it.
 
@@ -70,6 +71,9 @@ export interface FilesReport {
   /** What the model is made of. */
   files: ModelFile[];
 }
+
+/** The report of a folder whose files could not be looked at. */
+export const noFiles: FilesReport = { licence: null, weightType: null, parityFile: null, files: [] };
 
 /** Hashes the files of a model, as the check `name`, and holds them to what the manifest and `SHA256SUMS` give. */
 export async function examineFiles(
@@ -158,7 +162,7 @@ async function compare(folder: ModelFolder, files: ModelFile[], sums: Record<str
   }
 }
 
-/** The graphs that a CPU takes, and what begins with a graph's name: its external data. */
+/** The graphs that a CPU takes, and the files in which they keep their weights. */
 async function graphFiles(folder: ModelFolder, manifest: Manifest): Promise<string[]> {
   const graphs =
     'graphs' in manifest
@@ -171,10 +175,8 @@ async function graphFiles(folder: ModelFolder, manifest: Manifest): Promise<stri
       () => undefined, // whoever loads it says what is missing
     );
     if (name === undefined) continue;
-    const place = path.dirname(folder.file(name));
-    const beside = await readdir(place).catch(unreadable(place));
-    const own = beside.filter((file) => file.startsWith(path.basename(name)));
-    found.push(...own.map((file) => path.posix.join(path.dirname(name), file)));
+    const data = await externalData(folder.file(name), name).catch(() => []); // loading it says what is wrong with it
+    found.push(name, ...data);
   }
   return found;
 }

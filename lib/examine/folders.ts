@@ -10,10 +10,12 @@ import {
   type Loaded,
   type Place,
 } from './graphs';
-import { examineFiles, kindOf, sizeText, type FilesReport, type ModelKind } from './files';
+import { examineFiles, kindOf, noFiles, sizeText, type FilesReport, type ModelKind } from './files';
 import { measureFootprint } from './footprint';
 import type { Footprint } from './trial';
 import { ModelFolder } from '../models/model-folder';
+import { parseModelName } from '../models/model-name';
+import { embeddedFolder, openModel } from '../store/open';
 import { createEngine, type EngineOptions } from '../native/create-engines';
 import type { NativeEngine } from '../native/addon';
 import type { ParityResult } from './parity';
@@ -33,8 +35,6 @@ export interface FolderReport extends FilesReport {
   checks: Check[];
 }
 
-const embedded = (kind: ModelKind): string => path.join(__dirname, '..', '..', 'models', kind);
-
 /**
  * Examines model folders, by default the embedded ones, and gives their reports in order. A dLLM that takes a CLIP's
  * embedding is held against the first CLIP among the folders, or else the embedded one. They run `on` a device.
@@ -46,8 +46,8 @@ export async function examineFolders(
 ): Promise<FolderReport[]> {
   const engine = createEngine({ ...on, threads: 1 });
   try {
-    const folders = given.length > 0 ? given : [embedded('clip'), embedded('dllm')];
-    const items = await Promise.all(folders.map((folder) => open(new ModelFolder(path.resolve(folder)))));
+    const folders = given.length > 0 ? given : [embeddedFolder('clip'), embeddedFolder('dllm')];
+    const items = await Promise.all(folders.map((folder) => open(folder, on)));
     const clip = await examineClips(items, engine);
     await examineDllms(items, engine, clip);
     return await withFootprints(items, on);
@@ -60,10 +60,10 @@ export async function examineFolders(
 async function withFootprints(items: Item[], { device }: Pick<EngineOptions, 'device'>): Promise<FolderReport[]> {
   const clip = items.find(({ kind, exam }) => kind === 'clip' && exam.ok);
   for (const item of items) {
-    const { kind, exam, folder } = item;
+    const { kind, exam, given } = item;
     if (kind !== 'dllm' || clip === undefined || !exam.ok) continue;
     await exam.run('inversion', [], async () => {
-      const found = await measureFootprint({ dllm: folder.path, clip: clip.folder.path, device });
+      const found = await measureFootprint({ dllm: given, clip: clip.given, device });
       item.footprint = found;
       return [detailOf(found), undefined];
     });
@@ -79,6 +79,8 @@ function detailOf({ particles, length, bytes, peakBytes }: Footprint): string {
 /** A folder, and what has been found so far. */
 interface Item {
   exam: Examination;
+  /** What it was called by. */
+  given: string;
   folder: ModelFolder;
   kind: ModelKind | null;
   files: FilesReport;
@@ -86,15 +88,16 @@ interface Item {
   footprint: Footprint | null;
 }
 
-async function open(folder: ModelFolder): Promise<Item> {
+async function open(given: string, on: Omit<EngineOptions, 'threads'>): Promise<Item> {
   const exam = new Examination();
+  let folder = new ModelFolder(path.resolve(given));
   const kind = await exam.run('kind', [], async () => {
+    folder = await openModel(parseModelName(given), on);
     const found = await kindOf(folder);
     return [found === 'dllm' ? 'a dLLM' : 'a CLIP', found];
   });
-  const none = { licence: null, weightType: null, parityFile: null, files: [] };
-  const files = kind === undefined ? none : await examineFiles(exam, 'files', folder, kind);
-  return { exam, folder, kind: kind ?? null, files, footprint: null };
+  const files = kind === undefined ? noFiles : await examineFiles(exam, 'files', folder, kind);
+  return { exam, given, folder, kind: kind ?? null, files, footprint: null };
 }
 
 function placeOf({ exam, folder, files }: Item, engine: NativeEngine): Place {
@@ -115,7 +118,7 @@ async function examineClips(items: Item[], engine: NativeEngine): Promise<Clip |
 async function examineDllms(items: Item[], engine: NativeEngine, given: Clip | undefined): Promise<void> {
   const dllms = items.filter(({ kind }) => kind === 'dllm');
   if (dllms.length === 0) return;
-  const clip = given ?? (await Clip.load(engine, new ModelFolder(embedded('clip'))));
+  const clip = given ?? (await Clip.load(engine, new ModelFolder(embeddedFolder('clip'))));
   for (const item of dllms) item.loaded = await examineDllm(placeOf(item, engine), clip, given === undefined);
 }
 

@@ -152,7 +152,8 @@ function conditionOf({ condition, tower }: Dllm): string {
 
 /** What a dLLM that does not fit the embedded CLIP fails with: it may well fit its own. */
 function withClip(error: unknown, { embedSize }: Clip): unknown {
-  if (!(error instanceof FkinvError) || (error.code !== 'MODEL_INTERFACE' && error.code !== 'PAIR_MISMATCH')) return error;
+  if (!(error instanceof FkinvError) || (error.code !== 'MODEL_INTERFACE' && error.code !== 'PAIR_MISMATCH'))
+    return error;
   const remedy =
     `${errorCodes[error.code]} If its condition is the embedding of a CLIP of its own, give that folder beside it: ` +
     `it was held against the embedded CLIP, which has ${embedSize} numbers.`;

@@ -8,8 +8,11 @@ import { Examination, Fault, fromHere, type Check } from './checks';
 import { environment } from '../util/environment';
 import { errorCodes, FkinvError, messageOf } from '../errors';
 import type { Place } from './graphs';
-import { examineFiles, type FilesReport, type ModelFile, type ModelKind } from './files';
-import { modelFolder, type ModelFolder } from '../models/model-folder';
+import { examineFiles, noFiles, type FilesReport, type ModelFile, type ModelKind } from './files';
+import { ModelFolder } from '../models/model-folder';
+import { parseModelName } from '../models/model-name';
+import { openCached } from '../store/cached-model';
+import { storeSettings } from '../store/settings';
 import type { NativeBuild, NativeCuda } from '../native/addon';
 import { besideOnnxRuntime, findOnnxRuntime, otherOnnxRuntimes, type OtherOnnxRuntime } from '../native/onnxruntime';
 import { findInstalledProvider, type CudaProvider } from '../native/provider-files';
@@ -71,8 +74,8 @@ export async function examineInstallation(options: DoctorOptions = {}): Promise<
   const kernels = (await exam.run('kernels', ['addon'], checkKernels)) ?? null;
   const cuda = (await exam.run('cuda', ['addon'], checkCuda)) ?? null;
   const device = (await exam.run('device', ['addon', 'onnxruntime', 'kernels'], () => checkDevice(wanted))) ?? null;
-  const clip = await modelAt(exam, 'clip', options.clip);
-  const dllm = await modelAt(exam, 'dllm', options.dllm);
+  const clip = await modelAt(exam, 'clip', options.clip, wanted);
+  const dllm = await modelAt(exam, 'dllm', options.dllm, wanted);
   await examineModels(exam, { clip, dllm }, options, wanted);
   return {
     ok: exam.ok,
@@ -247,9 +250,25 @@ async function checkKernels(): Promise<Found<DoctorReport['kernels']>> {
   return [detail, kernels];
 }
 
-async function modelAt(exam: Examination, kind: ModelKind, given: string | undefined): Promise<Models[ModelKind]> {
-  const folder = modelFolder(kind, given);
-  return { folder, report: await examineFiles(exam, `${kind} files`, folder, kind) };
+async function modelAt(
+  exam: Examination,
+  kind: ModelKind,
+  given: string | undefined,
+  wanted: Device,
+): Promise<Models[ModelKind]> {
+  const check = `${kind} files`;
+  const name = parseModelName(given ?? path.join(root, 'models', kind));
+  try {
+    const device = wanted.startsWith('cuda') ? 'cuda' : 'cpu';
+    const folder =
+      name.kind === 'folder'
+        ? new ModelFolder(path.resolve(name.path))
+        : await openCached(storeSettings(), name, device);
+    return { folder, report: await examineFiles(exam, check, folder, kind) };
+  } catch (error) {
+    await exam.run(check, [], () => Promise.reject(error as Error));
+    return { folder: new ModelFolder(given ?? ''), report: noFiles };
+  }
 }
 
 function filesIn({ folder, report }: Models[ModelKind]): { folder: string; files: ModelFile[] } {

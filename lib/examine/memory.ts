@@ -2,7 +2,8 @@ import { Clip } from '../models/clip';
 import { Dllm } from '../models/dllm';
 import { createEngine, type EngineOptions } from '../native/create-engines';
 import { planMemory, type MemoryPlan } from '../sampling/memory-plan';
-import { modelFolder, type ModelFolder } from '../models/model-folder';
+import type { ModelFolder } from '../models/model-folder';
+import { openNamed } from '../store/open';
 import { resolveOptions, rowsOfForward } from '../sampling/resolved-options';
 import { graphSizes, type ModelKind } from './files';
 
@@ -29,17 +30,18 @@ export async function examineMemory(
   folders: Partial<Record<ModelKind, string>>,
   on: Omit<EngineOptions, 'threads'>,
 ): Promise<MemoryReport> {
-  const at = (kind: ModelKind): ModelFolder => modelFolder(kind, folders[kind]);
+  const open = (kind: ModelKind): Promise<ModelFolder> => openNamed(kind, folders[kind], on);
+  const at = { dllm: await open('dllm'), clip: await open('clip') };
   const engine = createEngine({ ...on, threads: 1 });
   try {
-    const clip = await Clip.load(engine, at('clip'));
-    const dllm = await Dllm.load(engine, at('dllm'), clip);
+    const clip = await Clip.load(engine, at.clip);
+    const dllm = await Dllm.load(engine, at.dllm, clip);
     const options = resolveOptions({}, dllm);
     const { particles, length, guesses } = options;
     const most = Math.floor(rowsOfForward(undefined, particles, dllm) / particles);
     const plans: MemoryPlan[] = [];
     for (let images = 1; images <= most; images *= 2) plans.push(planMemory({ engine, dllm, clip }, options, images));
-    const weights = { dllm: await bytesOf(at('dllm'), 'dllm'), clip: await bytesOf(at('clip'), 'clip') };
+    const weights = { dllm: await bytesOf(at.dllm, 'dllm'), clip: await bytesOf(at.clip, 'clip') };
     return { device: engine.device, particles, length, guesses, vocabulary: dllm.vocab, weights, plans };
   } finally {
     await engine.dispose();

@@ -4,7 +4,8 @@ import path from 'node:path';
 import { cacheFolder } from '../files/cache-folder';
 import { replaceFile, type FileKind } from '../files/write-file';
 import type { Clip } from '../models/clip';
-import { filesBeside, sha256 } from '../models/model-folder';
+import { sha256 } from '../models/model-folder';
+import { externalData } from '../models/onnx-file';
 
 // Embeddings of a list of words, kept on the disk: what they are of is in the file's name, and what they are in its first line.
 
@@ -23,8 +24,12 @@ const kind: FileKind = {
  */
 export async function cacheFile(clip: Clip, device: string, texts: readonly string[]): Promise<string> {
   const hash = createHash('sha256');
-  for (const file of await filesBeside(clip.text.file)) hash.update(`${path.basename(file)} ${await sha256(file)}\n`);
-  hash.update(`${device.replace(/:.*/, '')} ${clip.embedSize} ${clip.padsTexts} ${JSON.stringify(clip.tokenIds(texts))}`);
+  const { dir, base } = path.parse(clip.text.file);
+  const data = await externalData(clip.text.file, base);
+  for (const file of [base, ...data]) hash.update(`${file} ${await sha256(path.join(dir, file))}\n`);
+  hash.update(
+    `${device.replace(/:.*/, '')} ${clip.embedSize} ${clip.padsTexts} ${JSON.stringify(clip.tokenIds(texts))}`,
+  );
   return path.join(cacheFolder(), 'hints', hash.digest('hex'));
 }
 

@@ -17,7 +17,8 @@ export class EmbeddedWords {
   ) {
     const E = embeddings.length / words.length;
     this.mean = new Float32Array(E);
-    for (let i = 0; i < embeddings.length; i++) this.mean[i % E] = (this.mean[i % E] ?? 0) + (embeddings[i] ?? 0) / words.length;
+    for (let i = 0; i < embeddings.length; i++)
+      this.mean[i % E] = (this.mean[i % E] ?? 0) + (embeddings[i] ?? 0) / words.length;
     const { mean } = this;
     const squared = dot(mean, mean);
     this.distances = products(embeddings, mean).map((product) => Math.sqrt(Math.max(0, 1 - 2 * product + squared)));

@@ -69,22 +69,20 @@ export const openClipPreprocessorSchema = z
     resize_mode: z.enum(['shortest', 'longest', 'squash']).default('shortest'),
     fill_color: z.int().min(0).max(255).default(0),
   })
-  .transform(
-    ({ size, mean, std, interpolation, resize_mode, fill_color }): Preprocessor => ({
-      do_resize: true,
-      size: openClipSize(size, resize_mode),
-      resample: interpolation === 'bilinear' ? 2 : 3,
-      do_center_crop: resize_mode !== 'squash',
-      crop_size: size,
-      crop_as: 'torchvision',
-      fill_color,
-      do_rescale: true,
-      rescale_factor: 1 / 255,
-      do_normalize: true,
-      image_mean: mean,
-      image_std: std,
-    }),
-  );
+  .transform(({ size, mean, std, interpolation, resize_mode, fill_color }): Preprocessor => ({
+    do_resize: true,
+    size: openClipSize(size, resize_mode),
+    resample: interpolation === 'bilinear' ? 2 : 3,
+    do_center_crop: resize_mode !== 'squash',
+    crop_size: size,
+    crop_as: 'torchvision',
+    fill_color,
+    do_rescale: true,
+    rescale_factor: 1 / 255,
+    do_normalize: true,
+    image_mean: mean,
+    image_std: std,
+  }));
 
 function openClipSize(size: Size, mode: 'shortest' | 'longest' | 'squash'): Preprocessor['size'] {
   if (mode === 'squash') return size;

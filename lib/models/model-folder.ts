@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { access, constants, open, readdir, readFile, stat } from 'node:fs/promises';
+import { access, constants, open, readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { z } from 'zod';
 import { FkinvError, messageOf } from '../errors';
@@ -8,12 +8,8 @@ import type { NativeEngine } from '../native/addon';
 import { Graph } from './graph';
 import { choicesOf, type GraphChoice, type GraphFile } from './graph-file';
 import { repositoryOf } from './known';
+import { externalData } from './onnx-file';
 import { validate } from '../util/validate';
-
-/** The folder at `given`, by default that of the embedded demo model of this kind. */
-export function modelFolder(kind: 'dllm' | 'clip', given?: string): ModelFolder {
-  return new ModelFolder(path.resolve(given ?? path.join(__dirname, '..', '..', 'models', kind)));
-}
 
 /** What a Git LFS pointer begins with: the few lines that stand for a large file in a clone made without git-lfs. */
 const pointerStart = 'version https://git-lfs.github.com/spec/';
@@ -134,7 +130,8 @@ export class ModelFolder {
       return new Graph(file, await engine.load(file, { optimization, cudaGraphs, prepacking: this.#prepacking }));
     } catch (error) {
       // Either the graph itself or its external data can be a pointer.
-      for (const beside of await filesBeside(file)) await expectNoPointer(beside);
+      const data = await externalData(file, name).catch(() => []);
+      for (const each of [file, ...data.map((one) => this.file(one))]) await expectNoPointer(each);
       throw error;
     }
   }
@@ -178,20 +175,13 @@ function isReadable(file: string): Promise<boolean> {
   );
 }
 
-/** Files whose name begins as that of the graph `file` does: itself and its external data. */
-export async function filesBeside(file: string): Promise<string[]> {
-  const { dir, base } = path.parse(file);
-  const files = await readdir(dir).catch(() => []);
-  return files.filter((name) => name.startsWith(base)).map((name) => path.join(dir, name));
-}
-
-/** Throws `MODEL_INVALID` where a file is a Git LFS pointer in place of its content. */
-export async function expectNoPointer(file: string): Promise<void> {
+/** Throws `MODEL_INVALID` where a file is a Git LFS pointer in place of its content; the message calls it `shown`. */
+export async function expectNoPointer(file: string, shown = file): Promise<void> {
   const opened = await open(file).catch(() => undefined); // whoever reads it afterwards says why it cannot be read
   if (opened === undefined) return;
   try {
     const { buffer } = await opened.read({ buffer: Buffer.alloc(pointerStart.length) });
-    if (buffer.toString('latin1') === pointerStart) refusePointer(file);
+    if (buffer.toString('latin1') === pointerStart) refusePointer(shown);
   } catch (error) {
     if (error instanceof FkinvError) throw error;
   } finally {

@@ -44,6 +44,13 @@ export function hasGpu({ driverServes, fault, gpus }: NativeCuda): boolean {
   return driverServes !== '' && (gpus.length > 0 || fault !== '');
 }
 
+/** What `device` is of: for `auto`, a GPU where there is one that can be used. Throws `ORT_NOT_FOUND`. */
+export function familyOf(device: Device): 'cpu' | 'cuda' {
+  if (device !== 'auto') return device === 'cpu' ? 'cpu' : 'cuda';
+  const facts = cudaFacts();
+  return hasGpu(facts) && faultOf(facts, gpusOf(device, facts)[0]) === undefined ? 'cuda' : 'cpu';
+}
+
 /** The driver that CUDA 13 needs, as error messages name it. */
 const neededDriver = 'one of release 580 or later';
 

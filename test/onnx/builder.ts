@@ -10,6 +10,8 @@ export interface Tensor {
   type: ElementType;
   dims: number[];
   data: Uint8Array;
+  /** The file that has its elements in place of the graph, from its first byte on. */
+  location?: string;
 }
 
 /** An input or output of a graph; an axis with a name is dynamic. */
@@ -37,6 +39,8 @@ export interface Graph {
 const irVersion = 8;
 const opset = 17;
 const attributeTypes = { int: 2, ints: 7 };
+/** Of a tensor's elements: in another file. */
+const external = 1;
 
 const { ModelProto } = protobuf.Root.fromJSON({
   nested: {
@@ -80,8 +84,11 @@ const { ModelProto } = protobuf.Root.fromJSON({
         dataType: { type: 'int32', id: 2 },
         name: { type: 'string', id: 8 },
         rawData: { type: 'bytes', id: 9 },
+        externalData: { rule: 'repeated', type: 'StringStringEntryProto', id: 13 },
+        dataLocation: { type: 'int32', id: 14 },
       },
     },
+    StringStringEntryProto: { fields: { key: { type: 'string', id: 1 }, value: { type: 'string', id: 2 } } },
     ValueInfoProto: { fields: { name: { type: 'string', id: 1 }, type: { type: 'TypeProto', id: 2 } } },
     TypeProto: {
       fields: { tensorType: { type: 'Tensor', id: 1 } },
@@ -135,11 +142,13 @@ export function onnxFile({ nodes, inputs, output, constants }: Graph): Uint8Arra
     graph: {
       name: 'graph',
       node: nodes.map(nodeProto),
-      initializer: Object.entries(constants).map(([name, { type, dims, data }]) => ({
+      initializer: Object.entries(constants).map(([name, { type, dims, data, location }]) => ({
         name,
         dims,
         dataType: elementTypes[type],
-        rawData: data,
+        ...(location === undefined
+          ? { rawData: data }
+          : { externalData: [{ key: 'location', value: location }], dataLocation: external }),
       })),
       input: inputs.map(valueProto),
       output: [valueProto(output)],

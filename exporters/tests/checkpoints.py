@@ -1,6 +1,6 @@
 """
-Checkpoints with random weights, of each family's true names, vocabulary and wiring at a small depth and width, laid out as the families' authors
-lay theirs out.
+Checkpoints with random weights, of each family's true names, vocabulary and wiring at a small depth and width, laid
+out as the families' authors lay theirs out.
 
     python checkpoints.py <family> <folder>
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from tokenizers_of import write_tokenizer, write_vocabulary
+from tokenizer_files import write_tokenizer, write_vocabulary
 
 WIDTH, HEADS, GROUPS, DEPTH, INNER = 64, 4, 2, 2, 96
 
@@ -94,7 +94,13 @@ QWEN_CONFIG = {
     "use_sliding_window": False,
 }
 
-QWEN_TOKENS = {"<|endoftext|>": 151643, "<|im_start|>": 151644, "<|im_end|>": 151645}
+QWEN_SPECIAL = "endoftext im_start im_end object_ref_start object_ref_end box_start box_end quad_start quad_end"
+QWEN_SPECIAL += " vision_start vision_end vision_pad image_pad video_pad"
+QWEN_PLAIN = ["<tool_call>", "</tool_call>"]
+QWEN_PLAIN += [f"<|{name}|>" for name in "fim_prefix fim_middle fim_suffix fim_pad repo_name file_sep".split()]
+QWEN_TOKENS = {
+    token: 151643 + i for i, token in enumerate([*(f"<|{name}|>" for name in QWEN_SPECIAL.split()), *QWEN_PLAIN])
+}
 
 QWEN_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
@@ -121,14 +127,112 @@ def qwen3_mdlm(folder: Path) -> None:
     }
     shapes = qwen_shapes(151936, head=32, tied=True, bias=False, norms=True)
     save(folder, random_weights(shapes), config, shards=1, licence="apache-2.0")
-    thoughts = {"<think>": 151667, "</think>": 151668}
+    thoughts = {"<tool_response>": 151665, "</tool_response>": 151666, "<think>": 151667, "</think>": 151668}
     special = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "mask_token": "<|mask|>"}
     added = QWEN_TOKENS | thoughts | {"<|mask|>": 151669}
-    write_tokenizer(folder, added, tuple(thoughts), tokenizer_class="Qwen2Tokenizer", **special)
+    write_tokenizer(folder, added, (*QWEN_PLAIN, *thoughts), tokenizer_class="Qwen2Tokenizer", **special)
     (folder / "chat_template.jinja").write_text(QWEN_TEMPLATE, encoding="utf-8")
 
 
-FAMILIES: dict[str, Callable[[Path], None]] = {"qwen3-mdlm": qwen3_mdlm, "qwen3-bd3lm": qwen3_mdlm}
+DREAM_TEMPLATE = (
+    "{% if messages[0].role != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}"
+    + QWEN_TEMPLATE
+)
+
+
+def dream(folder: Path) -> None:
+    """As Dream-org/Dream-v0-Instruct-7B: shards, biases in attention, a head of its own, vocab.json and merges.txt."""
+    config = QWEN_CONFIG | {
+        "architectures": ["DreamModel"],
+        "auto_map": {"AutoConfig": "configuration_dream.DreamConfig", "AutoModel": "modeling_dream.DreamModel"},
+        "eos_token_id": 151643,
+        "mask_token_id": 151666,
+        "max_position_embeddings": 131072,
+        "model_type": "Dream",
+        "pad_token_id": 151643,
+        "rope_theta": 1000000.0,
+        "tie_word_embeddings": False,
+        "vocab_size": 152064,
+    }
+    shapes = qwen_shapes(152064, head=16, tied=False, bias=True, norms=False)
+    save(folder, random_weights(shapes), config, shards=4, licence="apache-2.0")
+    added = QWEN_TOKENS | {"<|beginoftext|>": 151665, "<|mask|>": 151666}
+    special = {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>", "mask_token": "<|mask|>"}
+    special |= {"bos_token": "<|beginoftext|>", "chat_template": DREAM_TEMPLATE}
+    write_vocabulary(folder, added, tuple(QWEN_PLAIN), tokenizer_class="DreamTokenizer", **special)
+
+
+LLADA_TEMPLATE = (
+    "{% for message in messages %}{% if loop.first %}{{ bos_token }}{% endif %}"
+    "<|start_header_id|>{{ message['role'] }}<|end_header_id|>\n\n{{ message['content'] | trim }}<|eot_id|>{% endfor %}"
+    "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
+)
+
+
+def llada(folder: Path) -> None:
+    """As GSAI-ML/LLaDA-8B-Instruct and LLaDA-1.5: OLMo's settings and names, shards."""
+    config = {
+        "activation_type": "silu",
+        "alibi": False,
+        "architectures": ["LLaDAModelLM"],
+        "attention_layer_norm": False,
+        "auto_map": {
+            "AutoConfig": "configuration_llada.LLaDAConfig",
+            "AutoModel": "modeling_llada.LLaDAModelLM",
+            "AutoModelForCausalLM": "modeling_llada.LLaDAModelLM",
+        },
+        "bias_for_layer_norm": False,
+        "block_group_size": 1,
+        "block_type": "llama",
+        "d_model": WIDTH,
+        "embedding_size": 126464,
+        "eos_token_id": 126081,
+        "include_bias": False,
+        "include_qkv_bias": False,
+        "input_emb_norm": False,
+        "layer_norm_type": "rms",
+        "layer_norm_with_affine": True,
+        "mask_token_id": 126336,
+        "max_sequence_length": 4096,
+        "mlp_hidden_size": INNER,
+        "mlp_ratio": 4,
+        "model_type": "llada",
+        "multi_query_attention": None,
+        "n_heads": HEADS,
+        "n_kv_heads": HEADS,
+        "n_layers": DEPTH,
+        "pad_token_id": 126081,
+        "rms_norm_eps": 1e-05,
+        "rope": True,
+        "rope_full_precision": True,
+        "rope_theta": 500000.0,
+        "scale_logits": False,
+        "transformers_version": "4.46.3",
+        "use_cache": False,
+        "vocab_size": 126464,
+        "weight_tying": False,
+    }
+    at, shapes = "model.transformer", {"model.transformer.wte.weight": (126464, WIDTH)}
+    for layer in range(DEPTH):
+        block = f"{at}.blocks.{layer}"
+        shapes |= {f"{block}.{name}.weight": (WIDTH, WIDTH) for name in ("q_proj", "k_proj", "v_proj", "attn_out")}
+        shapes |= {f"{block}.{name}.weight": (INNER, WIDTH) for name in ("ff_proj", "up_proj")}
+        shapes[f"{block}.ff_out.weight"] = (WIDTH, INNER)
+        shapes |= {f"{block}.{name}_norm.weight": (WIDTH,) for name in ("attn", "ff")}
+    shapes |= {f"{at}.ln_f.weight": (WIDTH,), f"{at}.ff_out.weight": (126464, WIDTH)}
+    save(folder, random_weights(shapes), config, shards=6, licence="mit")
+    added = {"<|startoftext|>": 126080, "<|endoftext|>": 126081, "<|mdm_mask|>": 126336}
+    added |= {"<|start_header_id|>": 126346, "<|end_header_id|>": 126347, "<|eot_id|>": 126348}
+    special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
+    write_tokenizer(folder, added, tokenizer_class="PreTrainedTokenizerFast", chat_template=LLADA_TEMPLATE, **special)
+
+
+FAMILIES: dict[str, Callable[[Path], None]] = {
+    "llada": llada,
+    "dream": dream,
+    "qwen3-mdlm": qwen3_mdlm,
+    "qwen3-bd3lm": qwen3_mdlm,
+}
 
 
 def main() -> None:

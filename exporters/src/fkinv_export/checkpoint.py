@@ -41,7 +41,7 @@ class Checkpoint:
             ) from None
         try:
             return Checkpoint(Path(snapshot_download(given, revision=revision, allow_patterns=WANTED)), given)
-        except (OSError, ValueError) as error:  # what huggingface_hub raises for names, rights and networks is an OSError
+        except (OSError, ValueError) as error:  # its errors of names, rights and networks are OSErrors
             raise ExportError(f"{given}: the Hub did not give it ({first_line(error)})") from error
 
     def file(self, name: str) -> Path:
@@ -70,7 +70,7 @@ class Checkpoint:
         return value
 
     def expect(self, settings: Mapping[str, Any]) -> None:
-        """Refuses a config.json that says otherwise than `settings` what network it is; what it leaves out is taken as said."""
+        """Refuses a config.json with another value for one of `settings`, as the network is another one then."""
         for key, expected in settings.items():
             found = self.config.get(key, expected)
             if found != expected:
@@ -81,7 +81,8 @@ class Checkpoint:
     def weight_files(self) -> dict[str, Path]:
         """The safetensors file of each weight, by the weight's name."""
         if self.has("model.safetensors.index.json"):
-            files = {name: self.file(file) for name, file in self.json("model.safetensors.index.json")["weight_map"].items()}
+            index = self.json("model.safetensors.index.json").get("weight_map", {})
+            files = {name: self.file(file) for name, file in index.items()}
         else:
             found = sorted(self.path.glob("*.safetensors"))
             files = {name: file for file in found for name in opened(file).keys()}
@@ -91,9 +92,9 @@ class Checkpoint:
 
     def load_into(self, module: nn.Module, names: Mapping[str, str], unused: Iterable[str] = ()) -> None:
         """
-        Gives every parameter of `module` the weight that `names` has for it, as float32. The module may stand on the meta
-        device. A weight that is missing, or of another shape, or that the network has no place for, is an error; those
-        that match a pattern of `unused` are left.
+        Gives every parameter of `module` the weight that `names` has for it, as float32. The module may stand on the
+        meta device. A weight that is missing, or of another shape, or that the network has no place for, is an error;
+        those that match a pattern of `unused` are left.
         """
         files = self.weight_files()
         weights: dict[str, torch.Tensor] = {}

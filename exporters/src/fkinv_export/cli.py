@@ -14,12 +14,14 @@ DTYPES = ("fp32", "fp16", "int8", "int4")
 def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fkinv-export",
-        description="Makes a model folder for fkinv of a checkpoint: graphs, tokenizer, fkinv.json, and parity, to which the graphs are held.",
+        description="Makes a model folder for fkinv of a checkpoint, and holds its graphs to the PyTorch model.",
     )
     parser.add_argument("model", help="folder of a checkpoint, or its name on the Hub, org/name")
     parser.add_argument("out", type=Path, help="the folder to write, which must not exist")
     parser.add_argument("--dtype", choices=DTYPES, default="fp32", help="of the weights (default: %(default)s)")
-    parser.add_argument("--image-size", type=int, metavar="PIXELS", help="side of the pictures, for towers that take several")
+    parser.add_argument(
+        "--image-size", type=int, metavar="PIXELS", help="side of the pictures, for towers that take several"
+    )
     parser.add_argument("--family", help="what the model is, where its files do not tell")
     parser.add_argument("--revision", help="branch, tag or commit on the Hub")
     return parser

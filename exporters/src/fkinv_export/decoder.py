@@ -1,4 +1,4 @@
-"""The text networks of transformers, Llama's, Qwen2's and Qwen3's, as masked diffusion models: every position sees every other."""
+"""transformers' Llama, Qwen2 and Qwen3 as masked diffusion models: every position sees every other."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ CLASSES = {LlamaConfig: LlamaForCausalLM, Qwen2Config: Qwen2ForCausalLM, Qwen3Co
 
 
 def empty(config: LlamaConfig | Qwen2Config | Qwen3Config) -> nn.Module:
-    """The network of `config` without its weights, which Checkpoint.load_into() gives it; its tables of angles are there."""
-    config._attn_implementation = "eager"  # softmax in float32 whatever the weights are, and no mask but the one it is given
+    """The network of `config` but for its weights, which Checkpoint.load_into() gives it."""
+    # Eager: softmax in float32 whatever the weights are, and no mask but the one it is given.
+    config._attn_implementation = "eager"
     with torch.device("meta"):
         network = CLASSES[type(config)](config)
     network.model.rotary_emb = type(network.model.rotary_emb)(config)
@@ -22,9 +23,9 @@ def empty(config: LlamaConfig | Qwen2Config | Qwen3Config) -> nn.Module:
 
 class Decoder(nn.Module):
     """
-    input_ids int64 [states, positions], rows int64 [n], and with blocks attention_mask float32 [1, 1, positions, positions], which is
-    added to the scores → logits float32 [states, n, columns] of those rows. Angles are computed of the positions there are, and
-    RMSNorm in float32 (transformers does that), which float16 overflows.
+    input_ids int64 [states, positions], rows int64 [n], and with blocks attention_mask float32 [1, 1, positions,
+    positions], which is added to the scores → logits float32 [states, n, columns] of those rows. Angles are computed
+    of the positions there are, and RMSNorm in float32 (transformers does that), which float16 overflows.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -40,7 +41,9 @@ class Decoder(nn.Module):
     def head(self) -> nn.Linear:
         return self.lm_head
 
-    def forward(self, input_ids: torch.Tensor, rows: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self, input_ids: torch.Tensor, rows: torch.Tensor, attention_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
         dtype = self.lm_head.weight.dtype
         hidden = self.model.embed_tokens(input_ids).to(dtype)
         positions = torch.arange(input_ids.shape[1]).unsqueeze(0)
@@ -57,7 +60,9 @@ class Decoder(nn.Module):
         logits = self.lm_head(asked.reshape(-1, asked.shape[2])).float()
         return logits.reshape(input_ids.shape[0], rows.shape[0], -1)
 
-    def reference(self, input_ids: torch.Tensor, rows: torch.Tensor, attention_mask: torch.Tensor | None = None) -> torch.Tensor:
+    def reference(
+        self, input_ids: torch.Tensor, rows: torch.Tensor, attention_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """The same by the network's own forward: all rows, with a mask that hides nothing where none is given."""
         positions = input_ids.shape[1]
         mask = torch.zeros(1, 1, positions, positions) if attention_mask is None else attention_mask
@@ -65,7 +70,7 @@ class Decoder(nn.Module):
 
 
 def block_mask(positions: int, block: int) -> torch.Tensor:
-    """float32 [1, 1, positions, positions]: 0 where a position sees another, of its own block or of an earlier one, else -1e9."""
+    """float32 [1, 1, positions, positions]: 0 where a position sees another, in its block or an earlier one, else -1e9."""
     blocks = torch.arange(positions) // block
     return torch.where(blocks[:, None] >= blocks[None, :], 0.0, -1e9)[None, None]
 

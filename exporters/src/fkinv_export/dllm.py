@@ -16,7 +16,7 @@ from . import parity, quantise
 from .checkpoint import Checkpoint
 from .folder import GRAPH, copy_licence, write_json
 from .graph import Input, write_graph
-from .tokens import Tokens, copy_tokenizer
+from .tokens import INSTRUCTION, Tokens, copy_tokenizer
 
 LENGTHS = (13, 38)
 """Positions of the prompt in the cases of parity; the graph is traced at others."""
@@ -31,9 +31,9 @@ class Dllm:
     What a family says of one of its checkpoints.
 
     `build` makes the network with its weights, in float32: a module whose `forward(input_ids, rows, *others)` gives the
-    logits [states, rows, columns] in float32, and is exported; whose `reference` gives the same in the model's own way, and is
-    what the graph is held to; whose `table` (nn.Embedding) is the tokens' and whose `head` (nn.Linear) makes the logits of it,
-    with one weight where they are tied.
+    logits [states, rows, columns] in float32, and is exported; whose `reference` gives the same in the model's own
+    way, and is what the graph is held to; whose `table` (nn.Embedding) is the tokens' and whose `head` (nn.Linear)
+    makes the logits of it, with one weight where they are tied.
     """
 
     build: Callable[[], Any]
@@ -46,7 +46,7 @@ class Dllm:
 
 
 def export_dllm(dllm: Dllm, checkpoint: Checkpoint, out: Path, dtype: str) -> None:
-    """Writes the folder `out`, and holds the graph to the PyTorch model. Raises ExportError where it does not give the same."""
+    """Writes the folder `out`, and holds the graph to the PyTorch model."""
     tokens = copy_tokenizer(checkpoint, out)
     manifest = dllm.manifest(tokens)
     print(f"writing the graph in {dtype}", flush=True)
@@ -67,7 +67,7 @@ def export_dllm(dllm: Dllm, checkpoint: Checkpoint, out: Path, dtype: str) -> No
 
 
 def write_in(dllm: Dllm, graph: Path, dtype: str) -> Any:
-    """Writes the graph; returns the network whose `reference` gives what it should give, with its very weights, in float32."""
+    """Writes the graph; returns the network whose `reference` gives what it should: with its very weights, in float32."""
     network = dllm.build()
     inputs = [*row_of([0] * TRACED, range(TRACED // 2, TRACED)), *dllm.inputs(TRACED)]
     if dtype in ("fp32", "fp16"):
@@ -92,15 +92,15 @@ def write_in(dllm: Dllm, graph: Path, dtype: str) -> Any:
 
 
 def halve(network: nn.Module) -> None:
-    """Rounds all weights to float16. What is no weight, such as the frequencies of rotary angles, stays as exact as it was."""
+    """Rounds all weights to float16. What is no weight, such as the frequencies of rotary angles, stays in float32."""
     for parameter in network.parameters():
         parameter.data = parameter.data.half()
 
 
 def halve_table(network: Any) -> None:
     """
-    Gives the tokens a table of their own in float16. Quantised, a head that was tied to it is another tensor, and the table,
-    which is looked up and not multiplied, would stay in float32.
+    Gives the tokens a table of their own in float16. Quantised, a head that was tied to it is another tensor, and the
+    table, which is looked up and not multiplied, would stay in float32.
     """
     table = nn.Parameter(network.table.weight.half(), requires_grad=False)
     if network.head.weight is network.table.weight:
@@ -117,7 +117,7 @@ def row_of(ids: list[int], rows: Any) -> list[Input]:
 
 def case(dllm: Dllm, network: Any, tokens: Tokens, manifest: dict[str, Any], length: int, dtype: str) -> dict[str, Any]:
     """A row as the engine makes it: the template, then tokens of which half are still [MASK]."""
-    prefix = tokens.encode(manifest["prefix"]) if isinstance(manifest["prefix"], str) else manifest["prefix"]
+    prefix = prefix_of(manifest, tokens)
     drawn = torch.randint(0, 256, (length,), generator=torch.Generator().manual_seed(length)).tolist()
     ids = prefix + [manifest["maskId"] if i % 2 == 0 else drawn[i] for i in range(length)]
     first = len(prefix) - manifest.get("logitShift", 0)
@@ -125,6 +125,14 @@ def case(dllm: Dllm, network: Any, tokens: Tokens, manifest: dict[str, Any], len
     with torch.no_grad():
         logits = network.reference(*(one.example for one in [*row_of(ids, rows), *dllm.inputs(len(ids))]))
     return parity.dllm_case(ids, rows, logits[0].float().numpy(), dtype)
+
+
+def prefix_of(manifest: dict[str, Any], tokens: Tokens) -> list[int]:
+    """The ids before the prompt, with the sentence of the manifest in its place."""
+    prefix = manifest.get("prefix", [])
+    if not isinstance(prefix, str):
+        return list(prefix)
+    return tokens.encode(prefix.replace(INSTRUCTION, manifest.get("instruction", {}).get("text", "")))
 
 
 def check(dllm: Dllm, graph: Path, cases: list[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Parity: what the PyTorch model gives, written down, and the written graph held to it. fkinv's docs/manifest.md has the format."""
+"""What the PyTorch model gives, written down, and the written graph held to it; fkinv's docs/manifest.md: Parity."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,8 +14,9 @@ COLUMNS = 256
 
 TOLERANCES = {"fp32": 1e-4, "fp16": 1e-2, "int8": 2e-2, "int4": 1e-4}
 """
-The largest difference that is allowed, in units of the largest logit there is. PyTorch has the weights that the graph has, rounded
-or quantised, and computes in float32: what is left is the order of sums, and with fp16 the rounding of activations.
+The largest difference that is allowed, in units of the largest logit there is. PyTorch has the weights that the graph
+has, rounded or quantised, and computes in float32: what is left is the order of sums, and with fp16 the rounding of
+activations.
 """
 
 
@@ -43,7 +44,7 @@ def session(graph: Path) -> onnxruntime.InferenceSession:
 
 
 def difference(case: Mapping[str, Any], logits: np.ndarray) -> float:
-    """What fkinv holds against a case's tolerance (lib/examine/parity.ts), of the `logits` [rows, columns] that a graph gave."""
+    """What fkinv holds to a case's tolerance (lib/examine/parity.ts), for the `logits` [rows, columns] of a graph."""
     below = logits.max(axis=1) - logits[np.arange(len(logits)), case["argmax"]]
     first = np.abs(logits[0, : len(case["row0"])] - case["row0"])
     last = np.abs(logits[-1, : len(case["lastRow"])] - case["lastRow"])

@@ -1,6 +1,6 @@
 """
-8 and 4 bits, by ONNX Runtime's own tools; and the quantised weights again as numbers, so that PyTorch can compute what the
-graph should give.
+8 and 4 bits, by ONNX Runtime's own tools; and the quantised weights again as numbers, so that PyTorch can compute what
+the graph should give.
 """
 
 import tempfile
@@ -20,11 +20,12 @@ BLOCK = 32
 
 def quantise(source: Path, target: Path, dtype: str) -> None:
     """
-    Writes the float32 graph `source` as `target`, with all products with a weight quantised: `int4` has the weights in 4
-    bits, symmetric, 32 to a scale (MatMulNBits), and computes in float32; `int8` has weights and activations in 8 bits,
-    the latter with a scale that is found anew in each run and is one for all rows of the run (MatMulInteger).
+    Writes the float32 graph `source` as `target`, with all products with a weight quantised: `int4` has the weights in
+    4 bits, symmetric, 32 to a scale (MatMulNBits), and computes in float32; `int8` has weights and activations in 8
+    bits, the latter with a scale that is found anew in each run and is one for all rows of the run (MatMulInteger).
 
-    8-bit weights are unsigned: with signed ones x64 processors without VNNI saturate (onnxruntime.ai/docs, quantization).
+    8-bit weights are unsigned: with signed ones x64 processors without VNNI saturate (onnxruntime.ai/docs,
+    quantization).
     """
     if dtype == "int4":
         quantiser = MatMulNBitsQuantizer(onnx.load(source), bits=4, block_size=BLOCK, is_symmetric=True)
@@ -72,7 +73,10 @@ def read_back(graph: Path, module: nn.Module) -> list[nn.Linear]:
 
 
 def from_4_bits(packed: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    """The weight [outputs, inputs] of MatMulNBits' B [outputs, blocks, 16], whose bytes have the even inputs in their low bits."""
+    """
+    The weight [outputs, inputs] of MatMulNBits' B [outputs, blocks, 16], whose bytes have the even inputs in their low
+    bits.
+    """
     outputs, blocks, _ = packed.shape
     numbers = np.stack([packed & 15, packed >> 4], axis=-1).reshape(outputs, blocks, BLOCK).astype(np.float32) - 8
     return (numbers * scales.reshape(outputs, blocks, 1)).reshape(outputs, blocks * BLOCK)

@@ -20,13 +20,16 @@ class Tokens:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.config: dict[str, Any] = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-        self.fast = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
+        special = {name: text_of(self.config[name]) for name in ("bos_token", "eos_token") if self.config.get(name)}
+        self.fast = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"), **special)
 
     def id(self, token: str) -> int:
         """The id of a token that has to be one."""
         found = self.fast.get_vocab().get(token)
         if found is None:
-            raise ExportError(f"{self.folder / 'tokenizer.json'} has no token {token}: the tokenizer is another model's")
+            raise ExportError(
+                f"{self.folder / 'tokenizer.json'} has no token {token}: the tokenizer is another model's"
+            )
         return int(found)
 
     def encode(self, text: str) -> list[int]:
@@ -34,7 +37,7 @@ class Tokens:
         return list(self.fast.encode(text, add_special_tokens=False))
 
     def no_prose(self, stops: list[int]) -> list[int]:
-        """Added tokens that are not special, such as Qwen's <think>, and so could be drawn: none is a word of a prompt."""
+        """Added tokens that are not special, such as Qwen's <think>: they could be drawn, and none is a word."""
         added = self.fast.added_tokens_decoder.items()
         return sorted(id for id, token in added if not token.special and id not in stops)
 
@@ -47,9 +50,8 @@ class Tokens:
         given = own.read_text(encoding="utf-8") if own.exists() else self.config.get("chat_template")
         if given is None:
             return template
+        asked = [{"role": "user", "content": INSTRUCTION}]
         try:
-            self.fast.add_special_tokens({"bos_token": text_of(self.config["bos_token"])} if self.config.get("bos_token") else {})
-            asked = [{"role": "user", "content": INSTRUCTION}]
             made = self.fast.apply_chat_template(
                 asked, chat_template=given, tokenize=False, add_generation_prompt=True, **settings
             )
@@ -75,4 +77,12 @@ def copy_tokenizer(checkpoint: Checkpoint, out: Path) -> Tokens:
         Qwen2Tokenizer.from_pretrained(checkpoint.path).save_pretrained(out)
     else:
         raise ExportError(f"{checkpoint.path} has no tokenizer.json, and no vocab.json with merges.txt either")
-    return Tokens(out)
+    tokens = Tokens(out)
+    for id, token in checkpoint.json("tokenizer_config.json").get("added_tokens_decoder", {}).items():
+        found = tokens.id(text_of(token))
+        if found != int(id):
+            raise ExportError(
+                f"{checkpoint.path}: the tokenizer gives {text_of(token)} the id {found}, and tokenizer_config.json "
+                f"says {id}"
+            )
+    return tokens

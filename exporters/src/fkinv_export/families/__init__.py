@@ -44,7 +44,7 @@ def family_of(checkpoint: Checkpoint, named: str | None) -> Family:
     if named is not None:
         raise ExportError(f"--family {named}: no family is called so; known are {names}")
     kind = checkpoint.config.get("model_type", checkpoint.config.get("architectures"))
-    raise ExportError(
-        f"{checkpoint.name}: config.json has model_type {kind!r}, by which "
-        + (f"it could be {' or '.join(one.name for one in found)}: name it by --family" if found else f"it is none of {names}")
-    )
+    if found:
+        names = " or ".join(one.name for one in found)
+        raise ExportError(f"{checkpoint.name}: its model_type is {kind!r}, which is {names}: say which by --family")
+    raise ExportError(f"{checkpoint.name}: its model_type is {kind!r}; there are exporters for {names}")

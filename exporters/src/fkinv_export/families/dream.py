@@ -1,9 +1,10 @@
 """
 Dream 7B (Base, Instruct) and DiffuCoder: Qwen2's network with full attention, whose row i predicts position i + 1.
 
-Names, wiring and settings: DreamLM/Dream (github.com) and modeling_dream.py, configuration_dream.py, generation_utils.py of
-Dream-org/Dream-v0-Instruct-7B (huggingface.co); also ZHZisZZ/dllm, dllm/pipelines/dream. The weights have Qwen2's own names. The tokenizer is
-Qwen2's, kept as vocab.json and merges.txt, with <|beginoftext|> and <|mask|> behind it.
+Names, wiring and settings: DreamLM/Dream (github.com) and modeling_dream.py, configuration_dream.py,
+generation_utils.py of Dream-org/Dream-v0-Instruct-7B (huggingface.co); also ZHZisZZ/dllm, dllm/pipelines/dream. The
+weights have Qwen2's own names. The tokenizer is Qwen2's, kept as vocab.json and merges.txt, with <|beginoftext|> and
+<|mask|> behind it.
 """
 
 from pathlib import Path

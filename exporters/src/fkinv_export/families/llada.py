@@ -1,10 +1,10 @@
 """
 LLaDA 8B (Base, Instruct) and 1.5: Llama's network with full attention, under OLMo's names.
 
-Names, wiring and settings: ML-GSAI/LLaDA (github.com) and modeling_llada.py, configuration_llada.py of GSAI-ML/LLaDA-8B-Instruct
-(huggingface.co); the template: tokenizer_config.json there, as ZHZisZZ/dllm, dllm/utils/models.py, corrects it. `ff_proj` is the
-gate, which SiLU is applied to, `up_proj` what it is multiplied with, a block's `ff_out` the way down, and `ff_out` behind the blocks
-the head.
+Names, wiring and settings: ML-GSAI/LLaDA (github.com) and modeling_llada.py, configuration_llada.py of
+GSAI-ML/LLaDA-8B-Instruct (huggingface.co); the template: tokenizer_config.json there, as ZHZisZZ/dllm,
+dllm/utils/models.py, corrects it. `ff_proj` is the gate, which SiLU is applied to, `up_proj` what it is multiplied
+with, a block's `ff_out` the way down, and `ff_out` behind the blocks the head.
 """
 
 from pathlib import Path

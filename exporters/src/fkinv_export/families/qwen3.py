@@ -1,15 +1,16 @@
 """
-Qwen3 made a diffusion model (A2D): MDLM, with full attention, and BD3LM, whose positions see their own block and those before it.
+Qwen3 made a diffusion model (A2D): MDLM, with full attention, and BD3LM, whose positions see their own block and those
+before it.
 
-Names, wiring and settings: ZHZisZZ/dllm (github.com), dllm/pipelines/a2d/models/qwen3 for the network, dllm/core/samplers/bd3lm.py for the
-mask (`build_staircase_attention_mask`: blocks of the row's positions), dllm/utils/models.py for <|mask|> and the template without a thought. The
-checkpoints are dllm-hub's (huggingface.co). Weights have Qwen3's own names, and nothing but the repository's name tells the two apart.
+Names, wiring and settings: ZHZisZZ/dllm (github.com), dllm/pipelines/a2d/models/qwen3 for the network,
+dllm/core/samplers/bd3lm.py for the mask (`build_staircase_attention_mask`: blocks of the row's positions),
+dllm/utils/models.py for <|mask|> and the template without a thought. The checkpoints are dllm-hub's (huggingface.co).
+Weights have Qwen3's own names, and nothing but the repository's name tells the two apart.
 """
 
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import Qwen3Config
 
 from ..checkpoint import Checkpoint

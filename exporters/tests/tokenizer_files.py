@@ -1,10 +1,14 @@
-"""Tokenizers of the families' kinds: byte-level BPE with few merges, and the families' special tokens at their true ids."""
+"""
+Tokenizers of the families' kinds: byte-level BPE with few merges, and the families' special tokens at their true ids.
+"""
 
 import json
 from pathlib import Path
 from typing import Any
 
-WORDS = "a an the red green blue dark photo of cat dog house tree sky on in with at night picture street two sits small old".split()
+WORDS = (
+    "a an the of on in with at and red green blue dark small old photo picture cat dog house tree sky street".split()
+)
 
 
 def byte_letters() -> list[str]:
@@ -71,8 +75,12 @@ def write_config(folder: Path, added: dict[str, int], plain: tuple[str, ...], **
 
 
 def write_vocabulary(folder: Path, added: dict[str, int], plain: tuple[str, ...] = (), **config: Any) -> None:
-    """The older files of the same: vocab.json, merges.txt, tokenizer_config.json."""
+    """
+    The older files of the same: vocab.json, merges.txt, tokenizer_config.json. Added tokens get the ids behind the
+    vocabulary, so it is as long as the true one.
+    """
     vocabulary, merges = bpe()
+    vocabulary |= {f"unused{id}": id for id in range(len(vocabulary), min(added.values()))}
     (folder / "vocab.json").write_text(json.dumps(vocabulary, ensure_ascii=False), encoding="utf-8")
     lines = ["#version: 0.2", *(" ".join(pair) for pair in merges)]
     (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")

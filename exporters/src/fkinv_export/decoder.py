@@ -70,7 +70,7 @@ class Decoder(nn.Module):
 
 
 def block_mask(positions: int, block: int) -> torch.Tensor:
-    """float32 [1, 1, positions, positions]: 0 where a position sees another, in its block or an earlier one, else -1e9."""
+    """float32 [1, 1, positions, positions]: 0 where one sees another, of its block or of one before it, else -1e9."""
     blocks = torch.arange(positions) // block
     return torch.where(blocks[:, None] >= blocks[None, :], 0.0, -1e9)[None, None]
 

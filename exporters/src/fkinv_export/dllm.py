@@ -67,7 +67,7 @@ def export_dllm(dllm: Dllm, checkpoint: Checkpoint, out: Path, dtype: str) -> No
 
 
 def write_in(dllm: Dllm, graph: Path, dtype: str) -> Any:
-    """Writes the graph; returns the network whose `reference` gives what it should: with its very weights, in float32."""
+    """Writes the graph; returns the network whose `reference` gives what it should, with its very weights."""
     network = dllm.build()
     inputs = [*row_of([0] * TRACED, range(TRACED // 2, TRACED)), *dllm.inputs(TRACED)]
     if dtype in ("fp32", "fp16"):

@@ -178,7 +178,7 @@ class Parity(unittest.TestCase):
     logits = np.array([[1.0, 2.0, 4.0], [3.0, 0.0, 1.0]], dtype=np.float32)
 
     def test_a_case_holds_for_its_own_logits_alone(self) -> None:
-        case = parity.dllm_case([5, 6, 7], [1, 2], self.logits, "fp32")
+        case = parity.dllm_case([5, 6, 7], [1, 2], self.logits, 0.001)
         self.assertEqual(case["argmax"], [2, 0])
         self.assertEqual(parity.difference(case, self.logits), 0)
         for row, column in np.ndindex(2, 3):

@@ -53,6 +53,12 @@ def write_graph(module: nn.Module, inputs: Sequence[Input], outputs: Sequence[st
     ir.save(model, path, external_data=f"{path.name}.data")
 
 
+def release(module: nn.Module) -> None:
+    """Frees the weights of a module that is done with: torch.onnx keeps all that it has seen."""
+    for parameter in module.parameters():
+        parameter.data = torch.empty(0)
+
+
 def name_axes(model: ir.Model, inputs: Sequence[Input]) -> None:
     """Calls the free axes what `inputs` call them: torch numbers them."""
     names = {}

@@ -12,7 +12,7 @@ from .errors import ExportError
 COLUMNS = 256
 """Columns of the first and of the last row that a case keeps."""
 
-TOLERANCES = {"fp32": 1e-4, "fp16": 1e-2, "int8": 2e-2, "int4": 1e-4}
+TOLERANCES = {"fp32": 1e-4, "fp16": 1e-2, "int4": 1e-4}
 """
 The largest difference that is allowed, in units of the largest logit there is. PyTorch has the weights that the graph
 has, rounded or quantised, and computes in float32: what is left is the order of sums, and with fp16 the rounding of
@@ -20,19 +20,23 @@ activations.
 """
 
 
-def dllm_case(ids: Sequence[int], rows: Sequence[int], logits: np.ndarray, dtype: str) -> dict[str, Any]:
+def tolerance(dtype: str, logits: np.ndarray) -> float:
+    return TOLERANCES[dtype] * float(np.abs(logits).max())
+
+
+def dllm_case(ids: Sequence[int], rows: Sequence[int], logits: np.ndarray, tolerance: float) -> dict[str, Any]:
     """A case of a dLLM: `ids` of a whole row, and the `logits` [rows, columns] of `rows` of it."""
     return {
         "input_ids": list(ids),
         "rows": list(rows),
         "argmax": logits.argmax(axis=1).tolist(),
-        "row0": rounded(logits[0, :COLUMNS]),
-        "lastRow": rounded(logits[-1, :COLUMNS]),
-        "tolerance": rounded(np.array([TOLERANCES[dtype] * np.abs(logits).max()]))[0],
+        "row0": to_digits(logits[0, :COLUMNS]),
+        "lastRow": to_digits(logits[-1, :COLUMNS]),
+        "tolerance": float(f"{tolerance:.3g}"),
     }
 
 
-def rounded(values: np.ndarray) -> list[float]:
+def to_digits(values: np.ndarray) -> list[float]:
     """To seven digits, which float32 has."""
     return [float(f"{value:.7g}") for value in values]
 
@@ -40,6 +44,7 @@ def rounded(values: np.ndarray) -> list[float]:
 def session(graph: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.add_session_config_entry("session.disable_prepacking", "1")  # or all weights are in memory twice
     return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
 
 

@@ -4,6 +4,8 @@ the graph should give.
 """
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -46,30 +48,30 @@ def save(model: onnx.ModelProto, path: Path) -> None:
     onnx.save_model(model, path, save_as_external_data=True, all_tensors_to_one_file=True, location=data)
 
 
-def read_back(graph: Path, module: nn.Module) -> list[nn.Linear]:
+def read_back(graph: Path, module: nn.Module) -> None:
     """
-    Gives the linear layers of `module` the weights that the quantised `graph` has for them, as numbers; returns those
-    layers. Found by the initialisers' names, which begin with the module's own.
+    Gives the linear layers of `module` the weights that the quantised `graph` has for them, as numbers. They are found
+    by the initialisers' names, which begin with the module's own.
     """
     model = onnx.load(graph)
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     values = lambda name: numpy_helper.to_array(tensors[name])  # noqa: E731
-    layers = []
     for node in model.graph.node:
         if node.op_type == "MatMulNBits":
             name, weight = node.input[1].removesuffix("_Q4"), from_4_bits(values(node.input[1]), values(node.input[2]))
         elif node.op_type == "MatMulInteger":
             name = node.input[1].removesuffix("_quantized")
             scale, zero = values(f"{name}_scale"), values(node.input[3])
-            weight = ((values(node.input[1]).astype(np.float32) - zero.astype(np.float32)) * scale).T
+            weight = values(node.input[1]).astype(np.float32)
+            weight -= zero
+            weight *= scale
+            weight = weight.T
         else:
             continue
         layer = module.get_submodule(name.removesuffix(".weight"))
         assert isinstance(layer, nn.Linear)
         inputs = layer.weight.shape[1]
         layer.weight = nn.Parameter(torch.from_numpy(np.ascontiguousarray(weight[:, :inputs])), requires_grad=False)
-        layers.append(layer)
-    return layers
 
 
 def from_4_bits(packed: np.ndarray, scales: np.ndarray) -> np.ndarray:
@@ -78,15 +80,29 @@ def from_4_bits(packed: np.ndarray, scales: np.ndarray) -> np.ndarray:
     bits.
     """
     outputs, blocks, _ = packed.shape
-    numbers = np.stack([packed & 15, packed >> 4], axis=-1).reshape(outputs, blocks, BLOCK).astype(np.float32) - 8
-    return (numbers * scales.reshape(outputs, blocks, 1)).reshape(outputs, blocks * BLOCK)
+    numbers = np.empty((outputs, blocks, BLOCK), dtype=np.float32)
+    numbers[:, :, ::2], numbers[:, :, 1::2] = packed & 15, packed >> 4
+    numbers -= 8
+    numbers *= scales.reshape(outputs, blocks, 1)
+    return numbers.reshape(outputs, blocks * BLOCK)
 
 
-def round_activations(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+@contextmanager
+def rounded_activations(module: nn.Module) -> Iterator[None]:
     """
-    A hook for a linear layer that gives its input the 256 values that DynamicQuantizeLinear leaves it
-    (onnx.ai/onnx/operators/onnx__DynamicQuantizeLinear.html).
+    Within it the linear layers of `module` compute as int8 graphs do: with the 256 values that DynamicQuantizeLinear
+    leaves their inputs (onnx.ai/onnx/operators/onnx__DynamicQuantizeLinear.html).
     """
+    layers = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
+    hooks = [layer.register_forward_pre_hook(rounded) for layer in layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def rounded(layer: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
     (x,) = inputs
     low, high = x.min().clamp(max=0), x.max().clamp(min=0)
     scale = (high - low) / 255

@@ -56,7 +56,6 @@ def block_manifest(checkpoint: Checkpoint, tokens: Tokens) -> dict[str, Any]:
     return manifest(checkpoint, tokens) | {
         "tensors": {"attentionMask": "attention_mask"},
         "attention": "block",
-        "blockLength": BLOCK,
         "blockGrid": "row",
     }
 

@@ -7,7 +7,7 @@ const mostAlike = 0.9;
 export class EmbeddedWords {
   /** [E] the mean of the embeddings. */
   readonly mean: Float32Array;
-  /** [words] how far each is from the mean. */
+  /** [words] how far each is from the mean; 1 for one that is the mean. */
   readonly distances: Float32Array;
 
   constructor(
@@ -21,7 +21,9 @@ export class EmbeddedWords {
       this.mean[i % E] = (this.mean[i % E] ?? 0) + (embeddings[i] ?? 0) / words.length;
     const { mean } = this;
     const squared = dot(mean, mean);
-    this.distances = products(embeddings, mean).map((product) => Math.sqrt(Math.max(0, 1 - 2 * product + squared)));
+    this.distances = products(embeddings, mean).map(
+      (product) => Math.sqrt(Math.max(0, 1 - 2 * product + squared)) || 1,
+    );
   }
 }
 
@@ -35,7 +37,7 @@ export function hintsFor(picture: Float32Array, list: EmbeddedWords, most: numbe
   const { words, embeddings, mean, distances } = list;
   const E = picture.length;
   const common = dot(mean, picture);
-  const scores = products(embeddings, picture).map((product, i) => (product - common) / (distances[i] || Infinity));
+  const scores = products(embeddings, picture).map((product, i) => (product - common) / (distances[i] ?? 1));
   const isOfKinds = new Set(words.map(({ kind }) => kind)).size > 1;
   const left = new Map<string, number>(); // by kind
   const ofKind = isOfKinds ? Math.ceil(most / 2) : most;

@@ -66,8 +66,8 @@ const tensors = z
     rows: name.default(''),
     logits: name.default('logits'),
   })
-  .refine(({ logits: _, ...named }) => {
-    const inputs = Object.values(named).filter((input) => input !== '');
+  .refine(({ ids, attentionMask, positionIds, timestep, rows }) => {
+    const inputs = [ids, attentionMask, positionIds, timestep, rows].filter((input) => input !== '');
     return new Set(inputs).size === inputs.length;
   }, 'two inputs have the same name');
 
@@ -191,7 +191,8 @@ function checkInstruction({ prefix, suffix, condition, instruction }: DllmKeys, 
   context.addIssue({ code: 'custom', path: ['instruction'], message });
 }
 
-function checkBlocks({ attention, blockGrid, defaults: { blockLength } }: DllmKeys, context: z.RefinementCtx): void {
+function checkBlocks({ attention, blockGrid, defaults }: DllmKeys, context: z.RefinementCtx): void {
+  const { blockLength } = (defaults as SamplerDefaults | null) ?? {}; // what is no object is told of by itself
   if (blockLength !== undefined || (attention === 'full' && blockGrid === 'prompt')) return;
   const key = attention === 'block' ? 'attention' : 'blockGrid';
   const value = attention === 'block' ? attention : blockGrid;

@@ -66,8 +66,8 @@ const tensors = z
     rows: name.default(''),
     logits: name.default('logits'),
   })
-  .refine(({ logits: _, ...named }) => {
-    const inputs = Object.values(named).filter((input) => input !== '');
+  .refine(({ ids, attentionMask, positionIds, timestep, rows }) => {
+    const inputs = [ids, attentionMask, positionIds, timestep, rows].filter((input) => input !== '');
     return new Set(inputs).size === inputs.length;
   }, 'two inputs have the same name');
 

@@ -129,7 +129,7 @@ function towersOf({ condition, optimization }: DllmManifest): GraphFile[] {
 }
 
 async function filesOf(folder: ModelFolder, manifest: Manifest, more: string[]): Promise<ModelFile[]> {
-  const tokenizer = ['tokenizer.json', 'tokenizer_config.json'];
+  const tokenizer = ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json'];
   const ofOpenClip = ['visual/preprocess_cfg.json', ...tokenizer.map((name) => `textual/${name}`)];
   const fixed = ['config.json', 'preprocessor_config.json', ...tokenizer, ...ofOpenClip, manifestName];
   const names = new Set([...fixed, ...(await graphFiles(folder, manifest)), ...more]);

@@ -54,7 +54,8 @@ export function checkDllmGraph(
   ];
   model.expectInputs(
     wanted.filter(({ name }) => name !== ''),
-    `which nothing here can give: an attention mask, position ids, a time or rows are named in tensors of ${manifestName}`,
+    `which nothing here can give: an attention mask, position ids, a time or rows are named in tensors of ${manifestName}, ` +
+      'an image in its condition',
   );
   const given = rows === '' ? 'positions' : 'prompt positions';
   const output = model.expectOutput({

@@ -36,23 +36,27 @@ export async function readTokens(
   manifest: DllmManifest,
   tokenizer: Tokenizer,
 ): Promise<Tokens> {
-  const specials = await folder.json('tokenizer_config.json', specialsSchema);
-  const special = (field: 'mask_token' | 'eos_token'): number[] =>
-    specials[field] == null ? [] : [oneId(folder, tokenizer, field, specials[field])];
+  const files = ['tokenizer_config.json', 'special_tokens_map.json'] as const;
+  const specials = await Promise.all(files.map((file) => folder.optionalJson(file, specialsSchema)));
+  const special = (field: 'mask_token' | 'eos_token'): number[] => {
+    const at = specials.findIndex((tokens) => tokens[field] != null);
+    const token = specials[at]?.[field];
+    return token == null ? [] : [oneId(folder, tokenizer, `${files[at] ?? ''}: ${field}`, token)];
+  };
   const encode = (given: string | number[]): number[] =>
     typeof given === 'string' ? tokenizer.encode(given, { specials: false }) : given;
-  const absent = (field: string, key: string, token: string): never => {
+  const absent = (what: string, key: string, field: string, token: string): never => {
     throw new FkinvError(
       'MODEL_INVALID',
-      `${folder.file('config.json')}: ${field} is missing, and so are ${key} of ${manifestName} and ${token} of ` +
-        'tokenizer_config.json',
+      `${folder.path}: ${what} is not known: give ${key} in ${manifestName}, ${field} in config.json, or ${token} in ` +
+        files.join(' or '),
     );
   };
   const maskId = manifest.maskId ?? config.mask_token_id ?? special('mask_token')[0];
   const stops = manifest.stopIds ?? config.eos_token_id ?? special('eos_token');
   const tokens = {
-    maskId: maskId ?? absent('mask_token_id', 'maskId', 'mask_token'),
-    stops: stops.length > 0 ? stops : absent('eos_token_id', 'stopIds', 'eos_token'),
+    maskId: maskId ?? absent('the id of [MASK]', 'maskId', 'mask_token_id', 'mask_token'),
+    stops: stops.length > 0 ? stops : absent('the id that ends a prompt', 'stopIds', 'eos_token_id', 'eos_token'),
     suppressed: manifest.suppressedIds,
     surroundings: surroundingsOf(folder, manifest, tokenizer),
     image: imageTokens(manifest, encode),
@@ -76,12 +80,12 @@ function imageTokens({ condition }: DllmManifest, encode: (given: string | numbe
   return { before: encode(before), offset };
 }
 
-function oneId(folder: ModelFolder, tokenizer: Tokenizer, field: string, token: string): number {
+function oneId(folder: ModelFolder, tokenizer: Tokenizer, place: string, token: string): number {
   const [id] = tokenizer.encode(token, { specials: false });
   if (id !== undefined && tokenizer.token(id) === token) return id; // else it is a part of `token`, or the unknown token
   throw new FkinvError(
     'MODEL_INVALID',
-    `${folder.file('tokenizer_config.json')}: ${field} ${JSON.stringify(token)} is not one token of the tokenizer`,
+    `${folder.file(place)} ${JSON.stringify(token)} is not one token of the tokenizer`,
   );
 }
 

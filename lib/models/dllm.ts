@@ -122,6 +122,7 @@ export class Dllm {
     const model = await folder.graph(engine, { ...dllmGraph(manifest), cudaGraphs });
     const tower = await loadTower(engine, folder, manifest);
     const condition = conditionOf(config, manifest);
+    if (tower === undefined) expectClip(model, condition, clip);
     const found = checkDllmGraph(model, manifest, condition, tower?.rowShape ?? [clip.embedSize]);
     const vocab = agreeOnAxis(model, 'the vocabulary size', found.columns, config.vocab_size);
     checkColumns(folder, tokenizer, tokens, vocab);
@@ -281,11 +282,21 @@ function withoutSpace({ spacedIds }: Tokenizer, vocab: number): number[] {
   return Array.from({ length: vocab }, (_, id) => id).filter((id) => !spaced.has(id));
 }
 
+/** Throws `MODEL_INTERFACE` where the graph's input `condition` ('' for none) takes embeddings of another size than `clip` gives. */
+function expectClip(model: Graph, condition: string, { embedSize, vision }: Clip): void {
+  const taken = model.session.inputs.find(({ name }) => name === condition)?.shape[1] ?? -1;
+  if (taken === -1 || taken === embedSize) return;
+  model.refuse(
+    `takes CLIP's embedding of ${taken} numbers in "${condition}", and ${vision.file} gives ${embedSize}: this dLLM belongs to ` +
+      'another CLIP, give the one that it was trained with, or a dLLM that takes no image, which fits any CLIP',
+  );
+}
+
 function noPositions(folder: ModelFolder): never {
   throw new FkinvError(
     'MODEL_INVALID',
-    `${folder.path}: the most positions of a row are not known: neither max_position_embeddings of config.json nor ` +
-      `maxPositions of ${manifestName} says it, and the graph does not fix it`,
+    `${folder.path}: the most positions of a row are not known: give maxPositions in ${manifestName}, ` +
+      'max_position_embeddings in config.json, or a graph that fixes them',
   );
 }
 

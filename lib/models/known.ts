@@ -32,7 +32,17 @@ const qwen3Diffusion = {
     fp16: { graph: 'onnx/model_fp16_fused.onnx', optimization: 'disabled', weightType: 'float16' },
     q4f16: { graph: 'onnx/model_q4f16_rtn_sym.onnx', optimization: 'all', weightType: '4-bit, float16' },
   },
-  defaults: { order: 'confidence', temperature: 0.7, length: 32, minLength: 8, steps: 32, blockLength: 32 },
+  // Its own sampler takes the likeliest tokens first, a block of 32 at a time, at temperature 0, which would make all particles
+  // equal. As it does not see the picture, CLIP alone steers: by eight particles, between prompts of 8 to 32 tokens.
+  defaults: {
+    order: 'confidence',
+    temperature: 0.7,
+    particles: 8,
+    length: 32,
+    minLength: 8,
+    steps: 32,
+    blockLength: 32,
+  },
   licence: 'Apache-2.0',
 } satisfies z.input<typeof dllmManifest>;
 
@@ -48,7 +58,8 @@ export const knownModels: Readonly<Record<string, KnownModel>> = {
     kind: 'dllm',
     licence: 'Apache-2.0',
     bytes: { fp16: 1500 * MB, q4f16: 700 * MB },
-    manifest: qwen3Diffusion,
+    // Its attention mask is a matrix, by blocks of 32 that are counted from the row's first position, and so are the sampler's.
+    manifest: { ...qwen3Diffusion, attention: 'block', blockGrid: 'row' },
   },
   'Xenova/clip-vit-base-patch32': {
     kind: 'clip',

@@ -69,9 +69,28 @@ function logMeanExp(values: number[]): number {
   return max + Math.log(mean(values.map((value) => Math.exp(value - max))));
 }
 
+/** What of a dLLM is not the demo's. */
+export interface Own {
+  /** Logits [N, V] of the prompt positions that hold `tokens`. */
+  forward: (tokens: number[]) => Promise<Float32Array>;
+  /** Positions of the first block; default as many as the others have. */
+  firstBlock?: number;
+}
+
 /** Walks one image, whose pictures have the embeddings `embeds`, from all masks to the end. */
-export function walk(models: Models, embeds: Float32Array[], seed: bigint, options: ResolvedOptions): Promise<Walk> {
-  return new Walking(models, average(embeds), seed, options).run();
+export function walk(
+  models: Models,
+  embeds: Float32Array[],
+  seed: bigint,
+  options: ResolvedOptions,
+  own?: Own,
+): Promise<Walk> {
+  const embed = average(embeds);
+  const demo: Required<Own> = {
+    forward: (tokens) => logitsOf(models, tokens, embed),
+    firstBlock: options.blockLength,
+  };
+  return new Walking(models, embed, seed, options, { ...demo, ...own }).run();
 }
 
 class Walking {
@@ -83,6 +102,7 @@ class Walking {
     private readonly embed: Float32Array,
     private readonly seed: bigint,
     private readonly options: ResolvedOptions,
+    private readonly own: Required<Own>,
   ) {
     const { length, minLength, pinned, banned, template } = options;
     const { dllm } = models;
@@ -147,7 +167,7 @@ class Walking {
   }
 
   async #forward(tokens: number[]): Promise<Float32Array> {
-    const z = await logitsOf(this.models, tokens, this.embed);
+    const z = await this.own.forward(tokens);
     for (const [n, ids] of this.#forbidden.entries()) {
       for (const id of ids) this.#row(z, n)[id] = -Infinity;
     }
@@ -212,11 +232,15 @@ class Walking {
   /** Of the block that is open at `step`: its masked positions, how many open, and with what chance by the order `random`. */
   #block({ tokens }: Walker, step: number): { masked: number[]; count: number; chance: number } {
     const { length, blockLength, steps, pinned } = this.options;
-    const stepsOfBlock = steps / Math.ceil(length / blockLength);
-    const first = Math.floor(step / stepsOfBlock) * blockLength;
-    const block = range(first, Math.min(first + blockLength, length));
+    const ends = [Math.min(this.own.firstBlock, length)];
+    for (let end = ends[0] ?? 0; end < length; ends.push(end)) end = Math.min(end + blockLength, length);
+    // Where the steps cannot be shared out evenly, a block begins with the first step that is not before its share.
+    const firstSteps = [...ends.keys(), ends.length].map((block) => Math.floor((block * steps) / ends.length));
+    const at = firstSteps.findLastIndex((firstStep) => firstStep <= step);
+    const block = range(ends[at - 1] ?? 0, ends[at] ?? NaN);
     const free = block.filter((n) => pinned[n] === -1).length;
-    const stepOfBlock = step % stepsOfBlock;
+    const stepsOfBlock = (firstSteps[at + 1] ?? NaN) - (firstSteps[at] ?? NaN);
+    const stepOfBlock = step - (firstSteps[at] ?? NaN);
     return {
       masked: block.filter((n) => this.#isMasked(tokens[n])),
       count: Math.floor(free / stepsOfBlock) + (stepOfBlock < free % stepsOfBlock ? 1 : 0),

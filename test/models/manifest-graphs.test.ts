@@ -42,6 +42,8 @@ setUp();
 // What the graph takes and gives. Every one of these is plain in another dress.
 
 for (const [graph, manifest] of [
+  ['dllm_int32_ids', {}],
+  ['dllm_extra_input', {}], // an attention mask, by its usual name
   ['dllm_other_names', { tensors: { ids: 'ids', logits: 'scores' } }],
   ['dllm_attended', { tensors: { attentionMask: 'mask', positionIds: 'places', timestep: 'time' } }],
   ['dllm_attended_int64', { tensors: { attentionMask: 'mask', positionIds: 'places', timestep: 'time' } }],
@@ -101,14 +103,14 @@ test('the graph sees the prefix before the prompt and the suffix behind it', asy
 test('tensors that the graph has not, or has otherwise', async (t) => {
   const refused = (graph: string, tensors: Json, ...named: string[]): Promise<void> =>
     fails(t, loadDllm({ graph, manifest: { tensors } }), 'MODEL_INTERFACE', 'model.onnx', ...named);
-  await refused('dllm_plain', { ids: 'ids' }, 'no int64 input "ids" [states, positions]');
+  await refused('dllm_plain', { ids: 'ids' }, 'no int64 or int32 input "ids" [states, positions]');
   await refused('dllm_plain', { logits: 'scores' }, 'output "scores" [states, positions, vocab]');
-  await refused('dllm_plain', { attentionMask: 'mask' }, 'no int64 input "mask" [states, positions]');
-  await refused('dllm_plain', { positionIds: 'places' }, 'no int64 input "places" [states, positions]');
-  await refused('dllm_plain', { timestep: 'time' }, 'no float32 or int64 input "time" [states]');
+  await refused('dllm_plain', { attentionMask: 'mask' }, 'no int64, int32, float32 or float16 input "mask"');
+  await refused('dllm_plain', { positionIds: 'places' }, 'no int64 or int32 input "places" [states, positions]');
+  await refused('dllm_plain', { timestep: 'time' }, 'no float32, float16, int64 or int32 input "time" [states]');
   const named = { attentionMask: 'mask', positionIds: 'places' };
   await refused('dllm_attended', named, 'float32 "time" [?] besides input_ids, mask, places', 'fkinv.json');
-  await refused('dllm_attended', { ...named, positionIds: 'time' }, 'should have int64 input "time"');
+  await refused('dllm_attended', { ...named, positionIds: 'time' }, 'should have int64 or int32 input "time"');
 });
 
 test('the condition: of the manifest, else of config.json', async (t) => {

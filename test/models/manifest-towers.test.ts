@@ -292,11 +292,11 @@ test('towers that are made otherwise', async (t) => {
   await refused(of('float64'), tower, 'float32 or float16 input "pixel_values"');
   await refused(of('4_channels'), tower, '[images, 3, 8, 8]');
   await refused(of('batch_of_2'), tower, 'one at a time');
-  await refused(of('two_outputs'), 'model.onnx', 'float32 input "image_features" [states, 4]', '[?, 2, 3]');
+  await refused(of('two_outputs'), 'model.onnx', 'float32 or float16 input "image_features" [states, 4]', '[?, 2, 3]');
   const other = withTower('dllm_seeing', 'graphs/tower_halves.onnx', { ...features, input: 'features' });
-  await refused(other, 'model.onnx', 'no float32 input "features" [states, 2, 3]');
+  await refused(other, 'model.onnx', 'no float32 or float16 input "features" [states, 2, 3]');
   const integers = withTower('dllm_plain', 'graphs/tower_halves.onnx', { ...features, input: 'input_ids' });
-  await refused(integers, 'model.onnx', 'should have float32 input "input_ids"');
+  await refused(integers, 'model.onnx', 'should have float32 or float16 input "input_ids"');
   const blind = withTower('dllm_seeing', 'graphs/vq_halves.onnx', ids);
   await refused(blind, 'model.onnx', '"image_features" [?, 2, 3] besides input_ids');
 });

@@ -167,7 +167,7 @@ test('the mask: of the manifest, else of config.json, else of tokenizer_config.j
     red,
   );
   const absent = { ...without, 'tokenizer_config.json': { mask_token: undefined } };
-  await fails(t, loadDllm({ json: absent }), 'MODEL_INVALID', 'config.json: mask_token_id', 'maskId', 'mask_token of');
+  await fails(t, loadDllm({ json: absent }), 'MODEL_INVALID', '[MASK]', 'maskId', 'mask_token_id in', 'mask_token in');
   t.is((await loadDllm({ manifest: { maskId: green }, json: absent })).maskId, green);
 });
 
@@ -178,7 +178,15 @@ test('the stops: of the manifest, else of config.json, else of tokenizer_config.
   t.deepEqual((await loadDllm({ json: tokens })).stops, [eos]);
   t.deepEqual((await loadDllm({ json: { ...tokens, ...without } })).stops, [blue]);
   const absent = { ...without, 'tokenizer_config.json': { eos_token: null } };
-  await fails(t, loadDllm({ json: absent }), 'MODEL_INVALID', 'config.json: eos_token_id', 'stopIds', 'eos_token of');
+  await fails(
+    t,
+    loadDllm({ json: absent }),
+    'MODEL_INVALID',
+    'ends a prompt',
+    'stopIds',
+    'eos_token_id in',
+    'eos_token in',
+  );
   t.deepEqual((await loadDllm({ manifest: { stopIds: [green] }, json: absent })).stops, [green]);
   await fails(t, loadDllm({ manifest: { stopIds: [mask] } }), 'MODEL_INVALID', 'maskId among stopIds');
 });
@@ -254,7 +262,7 @@ test('most positions: of the manifest, else of config.json', async (t) => {
   t.is((await loadDllm({ manifest: { maxPositions: 200000 } })).maxLength, 200000);
   const json = { 'config.json': { max_position_embeddings: undefined } };
   t.is((await loadDllm({ manifest: { maxPositions: 20, prefix: [red] }, json })).maxLength, 19);
-  await fails(t, loadDllm({ json }), 'MODEL_INVALID', 'config.json: max_position_embeddings', 'maxPositions');
+  await fails(t, loadDllm({ json }), 'MODEL_INVALID', 'max_position_embeddings in config.json', 'maxPositions in');
 });
 
 test('prefix and suffix that leave no position', async (t) => {
@@ -328,8 +336,9 @@ const document = readFileSync(path.join(packageRoot, 'docs', 'manifest.md'), 'ut
 
 test('docs/manifest.md: its manifests are valid', (t) => {
   const examples = [...document.matchAll(/```json\n(.*?)```/gs)].map(([, json = '']) => JSON.parse(json) as Json);
-  t.is(examples.length, 7, 'the last two are cases of parity: test/cli/models-command.test.ts runs them');
-  const [llada, dream, lladaV, mmada, ofClip] = examples;
+  t.is(examples.length, 8, 'the last two are cases of parity: test/cli/models-command.test.ts runs them');
+  const [byBlocks, llada, dream, lladaV, mmada, ofClip] = examples;
+  t.like(dllmManifest.parse(byBlocks), { attention: 'block', blockGrid: 'row', defaults: { blockLength: 32 } });
   t.like(dllmManifest.parse(llada), { maskId: undefined, logitShift: 0, stopIds: [126081, 126348] });
   t.like(dllmManifest.parse(dream), { logitShift: 1, tensors: { positionIds: 'position_ids' } });
   t.like(dllmManifest.parse(lladaV), { condition: { input: 'image_features', from: 'onnx/vision_tower.onnx' } });
@@ -340,7 +349,9 @@ test('docs/manifest.md: its manifests are valid', (t) => {
 test('docs/manifest.md: its tables have every key', (t) => {
   const keys = [...document.matchAll(/^\| `([\w.]+)`/gm)].map(([, key]) => key).sort();
   const fields = (schema: { shape: object }): string[] => Object.keys(schema.shape);
-  const tensors = ['ids', 'attentionMask', 'positionIds', 'timestep', 'logits'].map((name) => `tensors.${name}`);
+  const tensors = ['ids', 'attentionMask', 'positionIds', 'timestep', 'rows', 'logits'].map(
+    (name) => `tensors.${name}`,
+  );
   const entry = ['from', 'output', 'input', 'prefix.before', 'prefix.offset', 'prefix.after'];
   const nested = [...tensors, ...entry.map((name) => `condition.${name}`)];
   const ofDllm = fields(dllmManifest).filter((key) => key !== 'tensors');

@@ -2,7 +2,7 @@
 import protobuf from 'protobufjs/light';
 
 /** Element types, by TensorProto.DataType. */
-export const elementTypes = { float32: 1, int64: 7, float16: 10, bfloat16: 16 } as const;
+export const elementTypes = { float32: 1, int32: 6, int64: 7, float16: 10, bfloat16: 16 } as const;
 export type ElementType = keyof typeof elementTypes;
 
 /** A constant of a graph; `data` is little-endian. */

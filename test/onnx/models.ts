@@ -15,8 +15,8 @@ import {
   type Value,
 } from './builder';
 
-/** A dLLM that takes no image condition. */
-interface Model {
+/** A dLLM, and what its files say. */
+export interface Model {
   graph: Graph;
   /** By id; those beyond have no token. */
   tokens: string[];
@@ -63,7 +63,8 @@ function tokenizer({ tokens, specials, firstPiece = Infinity }: Model): object {
   };
 }
 
-async function writeModel(folder: string, model: Model): Promise<void> {
+/** Writes the files of a model. */
+export async function writeModel(folder: string, model: Model): Promise<void> {
   await mkdir(folder, { recursive: true });
   const write = (name: string, content: object): Promise<void> =>
     writeFile(path.join(folder, name), JSON.stringify(content, null, 1));

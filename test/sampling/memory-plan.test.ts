@@ -19,6 +19,7 @@ import { blocksUnder } from '../helpers/documents';
 import { bells, fkinv, root } from '../helpers/fkinv';
 import { preparedFor } from '../helpers/models-demo';
 import { node, onnxFile } from '../onnx/builder';
+import { attentive, type Layout } from '../onnx/attentive';
 import { lladaVocab, wideF16 } from '../onnx/models';
 
 const fixtures = path.join(__dirname, '..', 'fixtures', 'models');
@@ -125,6 +126,37 @@ for (const [name, graph, manifest, tower] of forms) {
     ] as const) {
       const plan = planMemory(models, resolveOptions(options, models.dllm), images);
       t.is(plan.total, await held(models, options, images), JSON.stringify(options));
+    }
+  });
+}
+
+/** 40 ids before the prompt and 9 behind it. */
+const template = { prefix: new Array<number>(40).fill(3), suffix: new Array<number>(9).fill(4) };
+const byBlocks = { ...template, attention: 'block', blockGrid: 'row', defaults: { blockLength: 32 } };
+const layouts: [name: string, layout: Layout, manifest: object, bytes: (states: number, n: number) => number][] = [
+  ['all rows', {}, template, (states, n) => states * (n + 49) * (9 * 4 + 8)],
+  // The logits are of the prompt's rows, whatever stands around them; ids are of all, and all states have the same rows.
+  ['the prompt’s rows', { takesRows: true }, template, (states, n) => states * (n * 9 * 4 + (n + 49) * 8) + n * 8],
+  [
+    'the prompt’s rows in 16 and 32 bits, and a matrix that all states share',
+    { takesRows: true, matrix: 'float16', logits: 'float16', integers: 'int32' },
+    byBlocks,
+    (states, n) => states * (n * 9 * 2 + (n + 49) * 4) + n * 4 + (n + 49) ** 2 * 2,
+  ],
+];
+for (const [name, layout, manifest, bytes] of layouts) {
+  test(`logits of ${name}`, async (t) => {
+    const folder = path.join(workspace, name);
+    await attentive(folder, layout, manifest);
+    const models = await load(t, { dllm: folder, clip: path.join(fixtures, 'clip') });
+    for (const [images, particles, length] of [
+      [1, 1, 1],
+      [3, 2, 20],
+    ] as const) {
+      const options = { particles, length, minLength: 1 };
+      const plan = planMemory(models, resolveOptions(options, models.dllm), images);
+      t.is(plan.logits, bytes(images * particles, length));
+      t.is(plan.total, await held(models, options, images));
     }
   });
 }

@@ -24,8 +24,8 @@ const qwen3Diffusion = {
   stopIds: [151645],
   // <think> and </think> are not among the tokenizer's special tokens: a prompt could hold them.
   suppressedIds: [151667, 151668],
-  prefix:
-    '<|im_start|>user\nDescribe a picture in one sentence.<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n',
+  prefix: '<|im_start|>user\n{instruction}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n',
+  instruction: { text: 'Describe a picture in one sentence.', hints: ' It may show: {hints}.' },
   maxPositions: 40960,
   variants: {
     // A fusion of ONNX Runtime fails on the casts of the float16 graph.

@@ -113,7 +113,7 @@ interface WideSizes {
  * Logits of a tanh layer over token and position embeddings and their mean over the positions, against the token
  * embeddings; weights in float16.
  */
-function wideGraph({ vocab, maxLength, type, temptations, seed }: WideSizes): Graph {
+export function wideGraph({ vocab, maxLength, type, temptations, seed }: WideSizes): Graph {
   const hidden = 12;
   const bias = new Float32Array(vocab);
   for (const id of temptations) bias[id] = 20;

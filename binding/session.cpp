@@ -122,8 +122,8 @@ std::vector<float> executeHalf(const Run& run, CancelToken& cancel, bool isBfloa
   return values;
 }
 
-// The output's values on the device, in float32 whatever the graph gives. Those of 16 bits are few, an image's features,
-// and are widened on the host.
+// The output's values on the device, in float32 whatever the graph gives. Those of 16 bits are few, an image's
+// features, and are widened on the host.
 std::shared_ptr<const Array<float>> executeFloat(const Run& run, CancelToken& cancel) {
   const ONNXTensorElementDataType type = run.session->typeOf(run.output);
   const bool isBfloat16 = type == ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16;
@@ -182,8 +182,8 @@ Napi::Value SessionClass::outputs(const Napi::CallbackInfo& info) {
 }
 
 // run(rows: number, inputs: { name, data, rowShape }[], output: string, rowShape: number[]): Promise<Tensor>, of an
-// output of floats; with a fifth argument "int64", of such an output Promise<BigInt64Array>, on the host; with "float16"
-// or "bfloat16" Promise<Float32Array>. A sixth, { recorder: Recorder, model: string }, has the run recorded.
+// output of floats; with a fifth argument "int64", of such an output Promise<BigInt64Array>, on the host; with
+// "float16" or "bfloat16" Promise<Float32Array>. A sixth, { recorder: Recorder, model: string }, has the run recorded.
 Napi::Value SessionClass::run(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   const bool isRecorded = info[5].IsObject();

@@ -1,11 +1,12 @@
 // r_CLIP = a·b/√(a·a b·b) of each particle's text and image embeddings (kernels/cosine.h), and several images as one
 // reference (kernels/average.h): the mean of their embeddings, each made unit length first, made unit length again.
 //
-// texts [texts, size] in float32 or float16, images [images, size], r_CLIP [P]; embeddings `count` of [size], mean [size]. cosine: a warp a
-// particle, four a block, no shared memory. average: one block of 1024 threads, which hold eight elements each; 256
-// bytes of shared memory. Sums in float64 and in a fixed order.
+// texts [texts, size] in float32 or float16, images [images, size], r_CLIP [P]; embeddings `count` of [size], mean
+// [size]. cosine: a warp a particle, four a block, no shared memory. average: one block of 1024 threads, which hold
+// eight elements each; 256 bytes of shared memory. Sums in float64 and in a fixed order.
 //
-// Bytes: 8·size a particle, 6·size where texts are float16; 4·size an averaged image. FLOPs in float64: 6·size a particle, 5·size an averaged image.
+// Bytes: 8·size a particle, 6·size where texts are float16; 4·size an averaged image. FLOPs in float64: 6·size a
+// particle, 5·size an averaged image.
 //
 // Floor of cosine, computed and not measured, for size 512 and P = 8: 33 KB, 0.04 µs on an A6000 (768 GB/s) and 0.01 µs
 // on an H100 (3.35 TB/s), less than a launch takes.

@@ -5,7 +5,8 @@
 
 namespace fkinv::kernels {
 
-/// IEEE binary16, rounded to the nearest and to even: subnormals, infinities and NaN too. What is too large is infinite.
+/// IEEE binary16, rounded to the nearest and to even: subnormals, infinities and NaN too. What is too large is
+/// infinite.
 inline uint16_t narrowFloat16(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   const auto sign = static_cast<uint16_t>(bits >> 16 & 0x8000);

@@ -16,6 +16,12 @@ Extents extentsOf(const Device& device, const DllmGraph& dllm, int embedSize, co
   e.vocab = dllm.vocab;
   e.chunkTiles = device.chunkTiles();
   e.embedSize = size(embedSize);
+  if (dllm.session->typeOf(dllm.condition) == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16) {
+    const std::vector<int64_t> ofClip = {embedSize};
+    e.narrowBytes = GraphTensor{dllm.condition, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16,
+                                dllm.conditionShape.empty() ? ofClip : dllm.conditionShape}
+                        .rowBytes();
+  }
   e.suppressed = options.suppressed.size();
   e.stops = options.stops.size();
   e.restrictions = options.restrictions.size();

@@ -19,6 +19,7 @@ struct Extents {
   std::size_t images, particles, length, guesses;
   int vocab, chunkTiles;  // columns of a row of logits; Device::chunkTiles()
   std::size_t embedSize;
+  std::size_t narrowBytes;                  // of an image's condition, where the graph takes it in float16; else 0
   std::size_t suppressed, stops;            // ids
   std::size_t restrictions, restrictedIds;  // restrictions, and the ids of all of them
   std::size_t rewards, givenRewards;        // all of them, and those whose values come from the host

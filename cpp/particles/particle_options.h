@@ -11,7 +11,8 @@
 namespace fkinv {
 
 /// The dLLM and the names of its graph's tensors; all but ids and logits may be empty where the graph has none. A row
-/// of it is prefix, prompt positions and suffix, `width` in all. Integers are int64 or int32, numbers float32 or float16.
+/// of it is prefix, prompt positions and suffix, `width` in all. Integers are int64 or int32, numbers float32 or
+/// float16.
 struct DllmGraph {
   std::shared_ptr<ort::Session> session;
   std::string ids;            // integers [Q, width]
@@ -31,8 +32,8 @@ struct DllmGraph {
   std::vector<int64_t> conditionShape = {};
 };
 
-/// CLIP's text tower: ids [1, L ≤ maxWidth] (and a mask of that shape, when `attentionMask` is not empty), int32 or int64
-/// as the graph has them → embeddings [1, E] in float32 or float16.
+/// CLIP's text tower: ids [1, L ≤ maxWidth] (and a mask of that shape, when `attentionMask` is not empty), int32 or
+/// int64 as the graph has them → embeddings [1, E] in float32 or float16.
 struct TextGraph {
   std::shared_ptr<ort::Session> session;
   std::string ids, attentionMask, embeddings;

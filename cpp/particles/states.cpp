@@ -110,16 +110,19 @@ std::vector<double> States::sharedValues(const GraphTensor& tensor) const {
 // The condition of an image on the device, in the graph's type.
 const void* States::conditionOf(int image) {
   const float* const condition = images_.conditionOf(image);
-  if (conditionTensor_.type == ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT) return condition;
-  narrow_.resize(extents_.images);
-  Array<uint8_t>& narrow = narrow_[static_cast<std::size_t>(image)];
-  if (narrow.size() == 0) {
-    const auto size = static_cast<std::size_t>(conditionSize_);
-    const std::vector<float> values = transfer_.download(Copied::setUp, condition, size);
+  if (extents_.narrowBytes == 0) return condition;
+  const auto b = static_cast<std::size_t>(image);
+  uint8_t* const narrow = arrays_.narrow.data() + b * extents_.narrowBytes;
+  isNarrowed_.resize(extents_.images);
+  if (!isNarrowed_[b]) {
+    const std::vector<float> values =
+        transfer_.download(Copied::setUp, condition, static_cast<std::size_t>(conditionSize_));
     const std::vector<double> wide(values.begin(), values.end());
-    narrow = transfer_.onDevice(Copied::setUp, ort::typed(wide, conditionTensor_.type));
+    const std::vector<uint8_t> bytes = ort::typed(wide, conditionTensor_.type);
+    transfer_.upload(Copied::setUp, narrow, bytes.data(), bytes.size());
+    isNarrowed_[b] = true;
   }
-  return narrow.data();
+  return narrow;
 }
 
 void States::uploadMasks() {

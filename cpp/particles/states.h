@@ -36,6 +36,7 @@ class States {
     Array<int32_t> suppressed;
     Array<int32_t> restricted;    // ids of the restrictions, one after the other
     Array<uint8_t> restrictedAt;  // [restrictions, length]
+    Array<uint8_t> narrow;        // [images, narrowBytes] the conditions, where the graph takes them in float16
 
     template <class Visit>
     void each(const Extents& e, Visit visit) {
@@ -44,6 +45,7 @@ class States {
       visit(suppressed, e.suppressed);
       visit(restricted, e.restrictedIds);
       visit(restrictedAt, e.restrictions * e.length);
+      visit(narrow, e.images * e.narrowBytes);
     }
   };
 
@@ -102,7 +104,7 @@ class States {
   char* condition_ = nullptr;  // [states, conditionSize], or null
   void* logits_ = nullptr;     // [states, logitRows, vocab]
   int conditionSize_ = 0;
-  std::vector<Array<uint8_t>> narrow_;  // [images] the conditions as float16, where the graph takes that
+  std::vector<bool> isNarrowed_;  // [images] whose condition the device has in the graph's type
   PassTables tables_;
   RowArrays rows_;
   Arrays arrays_;

@@ -143,6 +143,12 @@ const layouts: [name: string, layout: Layout, manifest: object, bytes: (states: 
     byBlocks,
     (states, n) => states * (n * 9 * 2 + (n + 49) * 4) + n * 4 + (n + 49) ** 2 * 2,
   ],
+  [
+    'all rows, given an image in 16 bits',
+    { condition: 'float16' },
+    { ...template, condition: { input: 'image_embeds', from: 'clip' } },
+    (states, n) => states * ((n + 49) * (9 * 4 + 8) + 4 * 2),
+  ],
 ];
 for (const [name, layout, manifest, bytes] of layouts) {
   test(`logits of ${name}`, async (t) => {

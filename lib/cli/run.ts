@@ -31,6 +31,7 @@ export async function run(args: string[]): Promise<number> {
     .version(version(), '-V, --version', 'print the version')
     .helpOption('-h, --help', 'print this, or the help of a command')
     .helpCommand(false) // help.ts has one that knows what a wrong word meant
+    .enablePositionalOptions() // a flag is of the command that it stands behind
     .exitOverride()
     .showSuggestionAfterError(false) // usage.ts knows more
     .addHelpText('after', explanation);

@@ -1,5 +1,5 @@
 import { createInterface } from 'node:readline/promises';
-import { parseModelName } from '../models/model-name';
+import { nameOf, parseModelName } from '../models/model-name';
 import type { Device } from '../options';
 import type { PulledModel, PullPlan } from '../store/pull';
 import { inUnits } from '../util/units';
@@ -31,7 +31,7 @@ export async function pullWithBar(name: string, { device, yes, quiet, bar, signa
       },
       onProgress: (progress) => bar.update(progress),
       confirm: async (plan) => {
-        if (!quiet) process.stderr.write(`${printable(planOf(name, plan))}\n`);
+        if (!quiet) process.stderr.write(`${printable(planOf(plan))}\n`);
         return yes || quiet || ask('Fetch it?', signal);
       },
       ...(signal !== undefined && { signal }),
@@ -55,14 +55,15 @@ export async function fetchMissing(
   }
 }
 
-function planOf(name: string, plan: PullPlan): string {
-  const { variant, variants, licence, bytes, missingBytes, freeBytes, memoryBytes, usableMemoryBytes } = plan;
+function planOf(plan: PullPlan): string {
+  const { repository, variant, variants, licence, bytes, missingBytes, freeBytes, memoryBytes, usableMemoryBytes } =
+    plan;
   const others = variants.filter((one) => one !== variant);
   const choice =
     variant === null ? [] : [others.length === 0 ? variant : `${variant} (there is ${others.join(', ')} too)`];
   const rest = missingBytes < bytes ? `, ${inUnits(missingBytes)} to fetch` : '';
   return [
-    `${name}: ${[...choice, `licence ${licence ?? 'not stated'}`].join(', ')}`,
+    `${nameOf({ repository })}: ${[...choice, `licence ${licence ?? 'not stated'}`].join(', ')}`,
     `${inUnits(bytes)}${rest}, ${inUnits(freeBytes)} of disk free`,
     `${inUnits(memoryBytes)} of memory at least, ${inUnits(usableMemoryBytes)} there`,
   ].join('; ');

@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { listFiles, modelInfo } from '@huggingface/hub';
-import { EnvHttpProxyAgent, fetch, type Response } from 'undici';
+import type { EnvHttpProxyAgent, Response } from 'undici';
 import { z } from 'zod';
 import { FkinvError, messageOf } from '../errors';
 import { validate } from '../util/validate';
@@ -62,16 +61,29 @@ export interface HubOptions {
   pause: number;
 }
 
+/** What requests are made with; loaded where it is needed, as that takes as long as the rest of the package together. */
+interface Libraries {
+  undici: typeof import('undici');
+  hub: typeof import('@huggingface/hub');
+}
+
 /** The Hugging Face Hub, over plain HTTP: https://huggingface.co/docs/hub/api. The token goes to its own address only. */
 export class Hub {
-  readonly #agent = new EnvHttpProxyAgent({ headersTimeout: silence, bodyTimeout: silence });
+  readonly #agent: EnvHttpProxyAgent;
   readonly #origin: string;
 
-  constructor(
+  private constructor(
     readonly settings: StoreSettings,
     readonly options: HubOptions,
+    private readonly libraries: Libraries,
   ) {
+    this.#agent = new libraries.undici.EnvHttpProxyAgent({ headersTimeout: silence, bodyTimeout: silence });
     this.#origin = new URL(settings.endpoint).origin;
+  }
+
+  static async open(settings: StoreSettings, options: HubOptions): Promise<Hub> {
+    const [undici, hub] = await Promise.all([import('undici'), import('@huggingface/hub')]);
+    return new Hub(settings, options, { undici, hub });
   }
 
   /** Ends its connections. */
@@ -81,6 +93,7 @@ export class Hub {
 
   /** Lists the files of a revision. Throws `HUB_UNAVAILABLE`, `HUB_REFUSED` or `HUB_INVALID`. */
   async list(repository: string, revision: string): Promise<Listing> {
+    const { modelInfo, listFiles } = this.libraries.hub;
     const asked = { repository, revision };
     const hub = { hubUrl: this.settings.endpoint, fetch: this.#fetchFor(asked) };
     const what = `what ${this.settings.endpoint} tells of ${repository}`;
@@ -178,6 +191,7 @@ export class Hub {
   async #follow(address: string, headers: Record<string, string>): Promise<Response> {
     const { token } = this.settings;
     const { signal } = this.options;
+    const { fetch } = this.libraries.undici;
     let url = new URL(address);
     for (let redirects = 0; redirects <= mostRedirects; redirects++) {
       const isOwn = url.origin === this.#origin;

@@ -8,7 +8,8 @@ import { validate } from '../util/validate';
 import { CachedRepository } from './cache';
 import { cachedModel } from './cached-model';
 import { choose } from './choose';
-import type { Hub, RemoteFile } from './hub';
+import { Fetching, freeBytesAt } from './fetching';
+import { Hub, type RemoteFile } from './hub';
 import { inUnits } from '../util/units';
 import { storeSettings, type StoreSettings } from './settings';
 
@@ -115,8 +116,7 @@ export async function pullModel(text: string, call: PullCall): Promise<PulledMod
   const { signal, warn, pause = 500, settings = storeSettings() } = call;
   const name = parseHubName(text);
   if (settings.isOffline) return cachedAsPulled(settings, name, call);
-  const { Hub } = await import('./hub.js'); // here, as its libraries take a while to load
-  const hub = new Hub(settings, { signal, warn, pause });
+  const hub = await Hub.open(settings, { signal, warn, pause });
   try {
     signal?.throwIfAborted();
     return await pullFrom(hub, settings, name, call);
@@ -135,7 +135,6 @@ async function cachedAsPulled(settings: StoreSettings, name: HubName, { device }
 }
 
 async function pullFrom(hub: Hub, settings: StoreSettings, name: HubName, call: PullCall): Promise<PulledModel> {
-  const { Fetching, freeBytesAt } = await import('./fetching.js');
   const { repository, revision = 'main', variant: asked } = name;
   const listing = await hub.list(repository, revision);
   const { commit, licence = null } = listing;

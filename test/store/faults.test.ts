@@ -145,7 +145,7 @@ test('where locks do not work, two that fetch the same file lose time and nothin
   const { hub: server, cache } = await openStore(t, { 'org/dllm': dllm });
   server.fault = (request) => (isLarge(request) ? { slow: 2 } : undefined);
   const settings = { endpoint: server.endpoint, cache, token: undefined, isOffline: false };
-  const hub = new Hub(settings, { warn: () => undefined, pause: 1 });
+  const hub = await Hub.open(settings, { warn: () => undefined, pause: 1 });
   t.teardown(() => hub.close());
   const listing = await hub.list('org/dllm', 'main');
   const file = listing.files.find(({ path: name }) => name === 'model.onnx');

@@ -103,9 +103,9 @@ export async function planRemoval(settings: StoreSettings, name: HubName): Promi
       await rm(each, { recursive: true, force: true });
     }
   };
-  const sizes = await Promise.all(files.map(async (file) => (await lstat(file)).size));
+  const stats = await Promise.all(files.map((file) => lstat(file)));
   return {
-    bytes: sizes.reduce((sum, size) => sum + size, 0),
+    bytes: stats.reduce((sum, each) => sum + (each.isFile() ? each.size : 0), 0), // links take next to nothing
     remove: () => cached.writing(cached.path, () => exclusively(cached, remove, () => undefined)),
   };
 }

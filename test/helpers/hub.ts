@@ -60,6 +60,7 @@ export class TestHub {
   readonly #repositories = new Map<string, { files: Map<string, Served>; given: Repository; commit: string }>();
   readonly #contents = new Map<string, Buffer>();
   readonly #links = new Set<string>();
+  #signatures = 0;
   readonly #hub = createServer((request, response) => void this.#answer('hub', request, response));
   readonly #files = createServer((request, response) => void this.#answer('files', request, response));
 
@@ -137,7 +138,10 @@ export class TestHub {
       return;
     }
     const { files, commit, given } = repository;
-    if (![commit, 'main', 'v1'].includes(decodeURIComponent(revision))) { refuse(404, 'RevisionNotFound'); return; }
+    if (![commit, 'main', 'v1'].includes(decodeURIComponent(revision))) {
+      refuse(404, 'RevisionNotFound');
+      return;
+    }
     if (kind === 'revision') {
       const tags = ['onnx', ...(given.licence === undefined ? [] : [`license:${given.licence}`])];
       const told = {
@@ -155,11 +159,14 @@ export class TestHub {
       refuse(request.authorization === undefined ? 401 : 403, 'GatedRepo');
     } else {
       const found = files.get(decodeURIComponent(file));
-      if (found === undefined) { refuse(404, 'EntryNotFound'); return; }
+      if (found === undefined) {
+        refuse(404, 'EntryNotFound');
+        return;
+      }
       const { content, oid, sha256, isLarge } = found;
       const headers = { 'x-repo-commit': commit };
       if (!isLarge) return send(request, fault, response, content, { ...headers, etag: `"${oid}"` });
-      const link = `/${sha256}?signature=${this.#links.size}`;
+      const link = `/${sha256}?signature=${++this.#signatures}`;
       this.#links.add(link);
       response.writeHead(302, {
         ...headers,

@@ -5,7 +5,6 @@ import { z } from 'zod';
 import type { Examination } from './checks';
 import { FkinvError } from '../errors';
 import type { GraphFile } from '../models/graph-file';
-import { knownModels } from '../models/known';
 import {
   clipGraph,
   clipManifest,
@@ -14,6 +13,7 @@ import {
   fileName,
   manifestName,
   parseManifest,
+  statedKind,
   towerGraph,
   type DllmManifest,
 } from '../models/manifest';
@@ -44,11 +44,8 @@ const usualGraphs = {
 
 /** Tells which kind `folder` is: by its manifest, else by its graphs, else by config.json. Throws `MODEL_NOT_FOUND` or `MODEL_INVALID`. */
 export async function kindOf(folder: ModelFolder): Promise<ModelKind> {
-  const manifest = Object.keys(await folder.optionalJson(manifestName, z.looseObject({})));
-  if (manifest.includes('graphs')) return 'clip';
-  if (manifest.some((key) => key in dllmManifest.shape && !(key in clipManifest.shape))) return 'dllm';
-  const known = knownModels[folder.repository ?? ''];
-  if (known !== undefined) return known.kind;
+  const stated = statedKind(await folder.optionalJson(manifestName, z.looseObject({})), folder.repository);
+  if (stated !== undefined) return stated;
   for (const kind of ['clip', 'dllm'] as const) {
     for (const graph of usualGraphs[kind]) if ((await folder.variantsThere(graph)).length > 0) return kind;
   }

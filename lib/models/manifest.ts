@@ -214,6 +214,14 @@ export const clipManifest = z.strictObject({
 });
 export type ClipManifest = z.output<typeof clipManifest>;
 
+/** The kind of model that a manifest is of by its keys, or else by what is known of its repository; undefined where neither tells. */
+export function statedKind(manifest: object, repository: string | undefined): 'clip' | 'dllm' | undefined {
+  const keys = Object.keys(manifest);
+  if (keys.includes('graphs')) return 'clip';
+  if (keys.some((key) => key in dllmManifest.shape && !(key in clipManifest.shape))) return 'dllm';
+  return knownModels[repository ?? '']?.kind;
+}
+
 /**
  * Reads the manifest of `folder`, without holding its files to it: its own, else the one that this package has for its repository,
  * else an empty one. Throws `MODEL_NOT_FOUND` or `MODEL_INVALID`.

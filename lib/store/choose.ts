@@ -2,15 +2,7 @@ import path from 'node:path';
 import { FkinvError, messageOf } from '../errors';
 import { choicesOf, type GraphFile } from '../models/graph-file';
 import { knownModels } from '../models/known';
-import {
-  clipGraph,
-  clipManifest,
-  dllmGraph,
-  dllmManifest,
-  manifestName,
-  type ClipManifest,
-  type DllmManifest,
-} from '../models/manifest';
+import { clipGraph, clipManifest, dllmGraph, dllmManifest, manifestName, statedKind } from '../models/manifest';
 import { inOrder, variants } from '../models/variants';
 import { validate } from '../util/validate';
 
@@ -108,27 +100,19 @@ function modelOf(
   { repository, names, manifest }: Contents,
   there: ReadonlySet<string>,
 ): { kind: 'clip' | 'dllm'; graphs: GraphFile[]; given: object } {
-  const known = knownModels[repository];
   const what = `${manifestName} of ${repository}`;
-  const given = manifest === undefined ? (known?.manifest ?? {}) : parse(manifest, what);
-  const towers = (of: ClipManifest): GraphFile[] => [clipGraph(of, 'vision'), clipGraph(of, 'text')];
+  const given = manifest === undefined ? (knownModels[repository]?.manifest ?? {}) : parse(manifest, what);
   const isThere = (graph: GraphFile): boolean => choicesOf(graph, undefined, 'cpu').some(({ name }) => there.has(name));
-  const clip = (): { kind: 'clip'; graphs: GraphFile[]; given: object } => {
-    const read: ClipManifest = validate(clipManifest, given, what, 'MODEL_INVALID');
-    const isOpenClip = !towers(read).some(isThere) && openClip.every((name) => there.has(name));
-    const [vision, text] = openClip;
-    return { kind: 'clip', graphs: towers(isOpenClip ? { ...read, graphs: { vision, text } } : read), given };
+  const graphsOf = {
+    clip: (from: object): GraphFile[] => {
+      const read = validate(clipManifest, from, what, 'MODEL_INVALID');
+      return [clipGraph(read, 'vision'), clipGraph(read, 'text')];
+    },
+    dllm: (from: object): GraphFile[] => [dllmGraph(validate(dllmManifest, from, what, 'MODEL_INVALID'))],
   };
-  const dllm = (): { kind: 'dllm'; graphs: GraphFile[]; given: object } => {
-    const read: DllmManifest = validate(dllmManifest, given, what, 'MODEL_INVALID');
-    return { kind: 'dllm', graphs: [dllmGraph(read)], given };
-  };
-  const keys = Object.keys(given);
-  if (keys.includes('graphs')) return clip();
-  if (keys.some((key) => key in dllmManifest.shape && !(key in clipManifest.shape))) return dllm();
-  if (known !== undefined) return known.kind === 'clip' ? clip() : dllm();
-  if (towers(clipManifest.parse({})).every(isThere) || openClip.every((name) => there.has(name))) return clip();
-  if (isThere(dllmGraph(dllmManifest.parse({})))) return dllm();
+  const usual = (['clip', 'dllm'] as const).find((kind) => graphsOf[kind]({}).every(isThere));
+  const kind = statedKind(given, repository) ?? usual;
+  if (kind !== undefined) return { kind, graphs: graphsOf[kind](given), given };
   const isTorch = names.some((name) => /\.(safetensors|bin|pt)$/.test(name));
   const remedy = isTorch ? '; its weights are of PyTorch, and have to be exported first' : '';
   throw new FkinvError(
@@ -137,9 +121,6 @@ function modelOf(
       `text_model.onnx, in itself or in its onnx/, and no ${manifestName} that names others${remedy}`,
   );
 }
-
-/** The towers of a CLIP as open_clip's are exported. */
-const openClip = ['visual/model.onnx', 'textual/model.onnx'] as const;
 
 function parse(text: string, what: string): object {
   try {

@@ -253,13 +253,22 @@ test('a file that is there and cannot be read is named, and no fault of the pack
   t.true(graph.detail.startsWith(`cannot read ${path.join(folder, 'model.onnx')} (EIO`), graph.detail);
 });
 
-test('external data counts among the files', async (t) => {
-  const folder = await dllm({ graph: 'dllm_plain' });
-  await writeFile(path.join(folder, 'model.onnx_data'), 'weights');
+test('external data counts among the files, by the name that the graph has for it', async (t) => {
+  const weights = { ...float32([2, 2], []), location: '0f8fad5b-d9cb-469f-a165-70867728950e' };
+  const folder = await dllm({
+    graph: {
+      nodes: [node('Gather', 'w input_ids', 'logits')],
+      inputs: [{ name: 'input_ids', type: 'int64', dims: ['batch', 'positions'] }],
+      output: { name: 'logits', type: 'float32', dims: ['batch', 'positions', 2] },
+      constants: { w: weights },
+    },
+  });
+  await writeFile(path.join(folder, weights.location), Buffer.alloc(16));
+  await writeFile(path.join(folder, 'model.onnx_data'), 'of an earlier export');
   await writeFile(path.join(folder, 'README.md'), 'no part of the model');
   const names = (await examine(folder)).files.map(({ name }) => name);
-  t.true(names.includes('model.onnx_data'));
-  t.false(names.includes('README.md'));
+  t.true(names.includes(weights.location));
+  for (const other of ['model.onnx_data', 'README.md']) t.false(names.includes(other));
 });
 
 // Parity of a dLLM.

@@ -81,8 +81,8 @@ test('the commands of docs/models.md: a pull, the list, a removal', async (t) =>
   const file = path.join(makeWorkspace('models-store'), 'pull.cjs');
   writeFileSync(file, script.code);
   const called = await node([file], env);
-  t.is(called.stdout, `fp32, 3020 bytes, in ${folder}\n`);
-  t.regex(called.stderr, /^vision_model.onnx: 332 of 785 bytes$/m);
+  t.is(called.stdout, `fp32, 2985 bytes, in ${folder}\n`);
+  t.regex(called.stderr, /^vision_model.onnx: 785 of 785 bytes$/m);
   t.is((await fkinv('models', 'rm', `hf:${name}`)).code, 0);
   t.deepEqual(await readdir(at('.')), ['.locks']);
 });

@@ -6,6 +6,10 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { bells, cli, quick, squids } from '../helpers/fkinv';
 import { needs } from '../helpers/needs';
+import { fixtures, openStore } from '../helpers/store';
+import { float32, onnxFile } from '../onnx/builder';
+
+const dllm = { folder: path.join(fixtures, 'dllm') };
 
 const escape = '\u001b';
 const hideCursor = '\u001b[?25l';
@@ -122,4 +126,43 @@ terminal('Ctrl-C takes the bar away and gives the cursor back', async (t) => {
   t.true(text.lastIndexOf(showCursor) > text.lastIndexOf(hideCursor));
   t.regex(after, /interrupted\r\ncode 130\r\n$/);
   t.notRegex(after, / %/);
+});
+
+terminal('a pull asks, shows a bar with rate and time left, and is told no or interrupted', async (t) => {
+  const content = Buffer.from(
+    onnxFile({
+      nodes: [],
+      inputs: [],
+      output: { name: 'y', type: 'float32', dims: [100_000] },
+      constants: {
+        y: float32(
+          [100_000],
+          Array.from({ length: 100_000 }, (_, i) => i),
+        ),
+      },
+    }),
+  );
+  const { hub, cache } = await openStore(t, { 'org/dllm': { ...dllm, files: { 'model.onnx': content } } });
+  hub.fault = (request) => (request.at === 'files' ? { slow: 50 } : undefined);
+  const env = { HF_ENDPOINT: hub.endpoint, HF_HUB_CACHE: cache, HF_HOME: cache, HF_TOKEN: '', NO_PROXY: '*' };
+  const pull = (keys: string): Promise<string> => {
+    let isAsked = false;
+    return onTerminal(['models', 'pull', 'hf:org/dllm', '--device', 'cpu'], {
+      env,
+      columns: 120,
+      onText(text, type) {
+        if (!isAsked && text.includes('Fetch it? [Y/n] ')) type(keys);
+        isAsked ||= text.includes('Fetch it? [Y/n] ');
+      },
+    });
+  };
+  const no = await pull('n\r');
+  t.regex(no, /hf:org\/dllm: fp32, licence not stated; 401 kB, /);
+  t.regex(no, /error:\S* hf:org\/dllm was not fetched \(ABORTED\)\r\ncode 1\r\n$/);
+  t.regex(await pull('\u0003'), /interrupted\r\ncode 130\r\n$/);
+  t.is(hub.requests.filter(({ at }) => at === 'files').length, 0);
+  const yes = await pull('\r');
+  t.regex(yes, /model\.onnx \[[=-]{16}\] \d+ % of 401 kB, \d+ kB\/s, 0:\d\d left/);
+  t.regex(yes, /snapshots\/[0-9a-f]{40}\r\ncode 0\r\n$/);
+  t.true(yes.lastIndexOf(showCursor) > yes.lastIndexOf(hideCursor));
 });

@@ -15,6 +15,7 @@ import type { NativeEngine } from '../../lib/native/addon';
 import type { InvertOptions } from '../../lib/options';
 import { resolveOptions } from '../../lib/sampling/resolved-options';
 import { cpuEngine } from '../helpers/cpu-engine';
+import { logitsOf } from '../helpers/dllm-logits';
 import { preparedFor } from '../helpers/models-demo';
 import { walk } from '../helpers/walk';
 import { attentionBlock, attentive, type Layout } from '../onnx/attentive';
@@ -119,17 +120,6 @@ test('attention by blocks, and blocks counted from the row’s start, matter', a
     wanted,
   );
 });
-
-/** Logits [rows, V] as parity has them, of a whole row of ids. */
-async function logitsOf(dllm: Dllm, ids: number[], rows: number[]): Promise<Float32Array> {
-  const { session, logits, ids: name, rows: takesRows } = dllm.graph();
-  const inputs = dllm.constantInputs(ids.length, rows);
-  inputs.push({ name, data: BigInt64Array.from(ids, BigInt), rowShape: [ids.length] });
-  const given = takesRows === '' ? ids.length : rows.length;
-  const all = await (await session.run(1, inputs, logits, [given, dllm.vocab])).read();
-  if (takesRows !== '') return all;
-  return Float32Array.from(rows.flatMap((row) => [...all.subarray(row * dllm.vocab, (row + 1) * dllm.vocab)]));
-}
 
 test('what later blocks hold leaves the logits of a block as they are', async (t) => {
   const row = [2, 3, 4, 5, 6, 7, 1, 1, 1, 1, 1, 1, 1];

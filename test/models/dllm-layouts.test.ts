@@ -19,6 +19,7 @@ import { logitsOf } from '../helpers/dllm-logits';
 import { preparedFor } from '../helpers/models-demo';
 import { walk } from '../helpers/walk';
 import { attentionBlock, attentive, type Layout } from '../onnx/attentive';
+import { qwen3Diffusion } from '../onnx/qwen3-diffusion';
 
 const clipFolder = path.join(__dirname, '..', 'fixtures', 'models', 'clip');
 const image = { data: new Uint8Array(10 * 5 * 3).fill(90), width: 10, height: 5, channels: 3 } as const;
@@ -212,6 +213,50 @@ test('a folder without config.json', async (t) => {
   );
   t.like(await again(), { maskId: 1, stops: [0] });
 });
+
+for (const kind of ['mdlm', 'bd3lm'] as const) {
+  test(`Qwen3-0.6B-diffusion-${kind}-ONNX, by the manifest that is built in`, async (t) => {
+    const at = path.join(root, `Qwen3-0.6B-diffusion-${kind}-ONNX`);
+    await qwen3Diffusion(at, kind);
+    const loads: [string, number][] = [];
+    const watching: NativeEngine = {
+      device: engine.device,
+      maxPositions: engine.maxPositions,
+      load: (file, how) => {
+        loads.push([path.basename(file), how.optimization]);
+        return engine.load(file, how);
+      },
+      measureLimits: () => engine.measureLimits(),
+      dispose: () => engine.dispose(),
+    };
+    await Dllm.load(watching, new ModelFolder(at, { variant: 'fp16' }), clip);
+    const dllm = await Dllm.load(watching, new ModelFolder(at), clip);
+    // A fusion breaks the one; the other is what a processor runs best, and wants all of them.
+    t.deepEqual(loads, [
+      ['model_fp16_fused.onnx', 0],
+      ['model_q4f16_rtn_sym.onnx', 99],
+    ]);
+    t.like(dllm, {
+      maskId: 151669,
+      stops: [151645],
+      vocab: 151936,
+      condition: '',
+      blockGrid: kind === 'bd3lm' ? 'row' : 'prompt',
+    });
+    t.is(dllm.graph().attentionBlock, kind === 'bd3lm' ? 32 : 0);
+    for (const thought of [151667, 151668]) t.true(dllm.suppressed.includes(thought));
+    const text = dllm.tokenizer.decode(dllm.prefix);
+    t.true(text.startsWith('user\nDescribe a picture') && text.endsWith('assistant\n<think>\n\n</think>\n\n'), text);
+
+    await using inverter = await Inverter.load({ dllm: at, clip: clipFolder });
+    t.like(inverter.resolve({}), { length: 32, minLength: 8, particles: 8, order: 'confidence', blockLength: 32 });
+    const { particles } = await inverter.invert(image, { particles: 2, steps: 4, hints: 0 });
+    for (const { tokens } of particles) {
+      t.is(tokens.length, 32);
+      t.false(tokens.some((id) => dllm.suppressed.includes(id)));
+    }
+  });
+}
 
 test('a graph that fixes its positions needs no limit on them', async (t) => {
   const at = await folder({ positions: 15 }, around);

@@ -110,6 +110,7 @@ async function examineClips(items: Item[], engine: NativeEngine): Promise<Clip |
   for (const item of items.filter(({ kind }) => kind === 'clip')) {
     const loaded = await examineClip(placeOf(item, engine));
     item.loaded = loaded;
+    if (first !== undefined) loaded?.model.text.session.dispose(); // no dLLM is held against it
     first ??= loaded?.model;
   }
   return first;

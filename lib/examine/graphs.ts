@@ -73,7 +73,10 @@ export interface Place {
   needs: string[];
 }
 
-/** Loads a CLIP, checks its parity and frees its graphs; undefined where it does not load. */
+/**
+ * Loads a CLIP, checks its parity and frees its vision graph; undefined where it does not load. Its text graph is for the dLLMs that are
+ * held against it.
+ */
 export async function examineClip(place: Place): Promise<Loaded<Clip, ClipFacts> | undefined> {
   const { exam, folder, engine, label, needs } = place;
   const clip = await exam.run(label('graphs'), needs, async () => {
@@ -89,13 +92,13 @@ export async function examineClip(place: Place): Promise<Loaded<Clip, ClipFacts>
     facts: { embedSize, maxWidth, tokens: tokenizer.size, image: preparedSize(preprocessor) ?? null },
     parity: await examineParity(place, 'tokens', (file) => clipParity(folder, file, clip)),
   };
-  for (const { session } of graphs) session.dispose();
+  vision.session.dispose();
   return found;
 }
 
 /**
- * The same of a dLLM, whose condition may be an embedding of `clip`: `isStandIn` where that is the embedded one only
- * because no other was given.
+ * Loads a dLLM, checks its parity and frees its graphs; undefined where it does not load. Its condition may be an embedding of `clip`:
+ * `isStandIn` where that is the embedded one only because no other was given.
  */
 export async function examineDllm(
   place: Place,

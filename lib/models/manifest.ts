@@ -144,7 +144,7 @@ const samplerSchema = invertSchema.pick(samplerOptions);
  */
 const defaults = z.custom<SamplerDefaults>().superRefine((given, context) => {
   const { issues = [] } = samplerSchema.safeParse(given).error ?? {};
-  for (const { path, message } of issues) context.addIssue({ code: 'custom', path, message });
+  for (const { path, message } of issues) context.addIssue({ code: 'custom', path, message, continue: false });
 });
 
 const choice = <Name extends string>(...names: [Name, ...Name[]]) =>

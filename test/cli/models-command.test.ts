@@ -456,7 +456,7 @@ for (const [what, parity, named] of [
   ['many faults', [{ ...caseOf(four), row0: new Array(12).fill('0') }], /row0\.7: .*; and 4 more$/],
   ['one length', [caseOf(four), caseOf([3, 3, 3, 3])], /all cases have the length 4.*add one/],
   ['an unknown key', [caseOf(four), caseOf(six, undefined, { logits: [] })], /logits/],
-  ['too few argmax', [caseOf(four), { ...caseOf(six), argmax: [1] }], /1\.argmax: has 1 ids, input_ids 6/],
+  ['too few argmax', [caseOf(four), { ...caseOf(six), argmax: [1] }], /1\.argmax: has 1 ids, 6 rows are asked for/],
   ['too long a row', [{ ...caseOf(four), row0: new Array(13).fill(0) }, caseOf(six)], /0\.row0: has 13 numbers/],
   ['an id that has no column', [{ ...caseOf(four), input_ids: [1, 2, 3, 12] }, caseOf(six)], /0: has the id 12/],
   ['an image that is not taken', [caseOf(four, undefined, { image_embeds: [1] }), caseOf(six)], /takes no image/],

@@ -15,9 +15,11 @@ import type { NativeEngine } from '../../lib/native/addon';
 import type { InvertOptions } from '../../lib/options';
 import { resolveOptions } from '../../lib/sampling/resolved-options';
 import { cpuEngine } from '../helpers/cpu-engine';
+import { logitsOf } from '../helpers/dllm-logits';
 import { preparedFor } from '../helpers/models-demo';
 import { walk } from '../helpers/walk';
 import { attentionBlock, attentive, type Layout } from '../onnx/attentive';
+import { qwen3Diffusion } from '../onnx/qwen3-diffusion';
 
 const clipFolder = path.join(__dirname, '..', 'fixtures', 'models', 'clip');
 const image = { data: new Uint8Array(10 * 5 * 3).fill(90), width: 10, height: 5, channels: 3 } as const;
@@ -120,17 +122,6 @@ test('attention by blocks, and blocks counted from the row’s start, matter', a
   );
 });
 
-/** Logits [rows, V] as parity has them, of a whole row of ids. */
-async function logitsOf(dllm: Dllm, ids: number[], rows: number[]): Promise<Float32Array> {
-  const { session, logits, ids: name, rows: takesRows } = dllm.graph();
-  const inputs = dllm.constantInputs(ids.length, rows);
-  inputs.push({ name, data: BigInt64Array.from(ids, BigInt), rowShape: [ids.length] });
-  const given = takesRows === '' ? ids.length : rows.length;
-  const all = await (await session.run(1, inputs, logits, [given, dllm.vocab])).read();
-  if (takesRows !== '') return all;
-  return Float32Array.from(rows.flatMap((row) => [...all.subarray(row * dllm.vocab, (row + 1) * dllm.vocab)]));
-}
-
 test('what later blocks hold leaves the logits of a block as they are', async (t) => {
   const row = [2, 3, 4, 5, 6, 7, 1, 1, 1, 1, 1, 1, 1];
   const altered = [...row.slice(0, 8), 5, 4, 3, 2, 8];
@@ -222,6 +213,50 @@ test('a folder without config.json', async (t) => {
   );
   t.like(await again(), { maskId: 1, stops: [0] });
 });
+
+for (const kind of ['mdlm', 'bd3lm'] as const) {
+  test(`Qwen3-0.6B-diffusion-${kind}-ONNX, by the manifest that is built in`, async (t) => {
+    const at = path.join(root, `Qwen3-0.6B-diffusion-${kind}-ONNX`);
+    await qwen3Diffusion(at, kind);
+    const loads: [string, number][] = [];
+    const watching: NativeEngine = {
+      device: engine.device,
+      maxPositions: engine.maxPositions,
+      load: (file, how) => {
+        loads.push([path.basename(file), how.optimization]);
+        return engine.load(file, how);
+      },
+      measureLimits: () => engine.measureLimits(),
+      dispose: () => engine.dispose(),
+    };
+    await Dllm.load(watching, new ModelFolder(at, { variant: 'fp16' }), clip);
+    const dllm = await Dllm.load(watching, new ModelFolder(at), clip);
+    // A fusion breaks the one; the other is what a processor runs best, and wants all of them.
+    t.deepEqual(loads, [
+      ['model_fp16_fused.onnx', 0],
+      ['model_q4f16_rtn_sym.onnx', 99],
+    ]);
+    t.like(dllm, {
+      maskId: 151669,
+      stops: [151645],
+      vocab: 151936,
+      condition: '',
+      blockGrid: kind === 'bd3lm' ? 'row' : 'prompt',
+    });
+    t.is(dllm.graph().attentionBlock, kind === 'bd3lm' ? 32 : 0);
+    for (const thought of [151667, 151668]) t.true(dllm.suppressed.includes(thought));
+    const text = dllm.tokenizer.decode(dllm.prefix);
+    t.true(text.startsWith('user\nDescribe a picture') && text.endsWith('assistant\n<think>\n\n</think>\n\n'), text);
+
+    await using inverter = await Inverter.load({ dllm: at, clip: clipFolder });
+    t.like(inverter.resolve({}), { length: 32, minLength: 8, particles: 8, order: 'confidence', blockLength: 32 });
+    const { particles } = await inverter.invert(image, { particles: 2, steps: 4, hints: 0 });
+    for (const { tokens } of particles) {
+      t.is(tokens.length, 32);
+      t.false(tokens.some((id) => dllm.suppressed.includes(id)));
+    }
+  });
+}
 
 test('a graph that fixes its positions needs no limit on them', async (t) => {
   const at = await folder({ positions: 15 }, around);

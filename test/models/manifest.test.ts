@@ -118,6 +118,7 @@ const faults: [kind: 'dllm' | 'clip', manifest: Json, named: string][] = [
   ['dllm', { defaults: { topK: 0 } }, 'defaults.topK'],
   ['dllm', { defaults: { topP: 0 } }, 'defaults.topP'],
   ['dllm', { defaults: { blockLength: 0 } }, 'defaults.blockLength'],
+  ['dllm', { defaults: null, attention: 'block' }, 'defaults'],
   ['dllm', { defaults: { length: 9 } }, 'defaults.length'],
   ['dllm', { defaults: { minLength: 0 } }, 'defaults.minLength'],
   ['dllm', { defaults: { particles: 0 } }, 'defaults.particles'],

@@ -5,7 +5,6 @@ import {
   float32,
   int64,
   node,
-  onnxFile,
   type ElementType,
   type Graph,
   type Node,
@@ -43,9 +42,14 @@ export interface Layout {
 }
 
 export const attentiveTokens = ['<eos>', '<mask>', 'red', 'green', 'blue', 'cat', 'dog', 'tree', 'sky'];
-const vocab = attentiveTokens.length;
 const hidden = 8;
-const longest = 96;
+
+/** V, and the most positions of a row. */
+interface Sizes {
+  vocab: number;
+  longest: number;
+}
+const small: Sizes = { vocab: attentiveTokens.length, longest: 96 };
 
 /** Numbers in a type to float32. */
 const toFloat = (from: string, to: string): Node => node('Cast', from, to, { to: elementTypes.float32 });
@@ -54,7 +58,7 @@ const toFloat = (from: string, to: string): Node => node('Cast', from, to, { to:
  * One layer of attention over token and position embeddings. Whatever is 1 in a mask of positions, 0 in a matrix and 0 for a time
  * alters nothing.
  */
-export function attentiveGraph(layout: Layout): Graph {
+export function attentiveGraph(layout: Layout, sizes = small): Graph {
   const { integers = 'int64', logits = 'float32', states = 'states', positions = 'positions', rows = 'rows' } = layout;
   const inputs: Value[] = [{ name: 'input_ids', type: integers, dims: [states, positions] }];
   const nodes: Node[] = [node('Gather', 'token input_ids', 'words')];
@@ -136,8 +140,8 @@ export function attentiveGraph(layout: Layout): Graph {
   }
   nodes.push(node('MatMul', `${wanted} head`, 'raw'), node('Cast', 'raw', 'logits', { to: elementTypes[logits] }));
   const given = layout.takesRows === true ? rows : positions;
-  const dims = [states, given, vocab];
-  return { nodes, inputs, output: { name: 'logits', type: logits, dims }, constants };
+  const dims = [states, given, sizes.vocab];
+  return { nodes, inputs, output: { name: 'logits', type: logits, dims }, constants: constantsOf(sizes) };
 }
 
 /** Nodes that give `places` [positions]: 0, 1, 2 … */
@@ -152,22 +156,24 @@ const matrix = (rows: number, columns: number, seed: number, scale = 1): Tensor 
     [rows, columns],
     normals(rows * columns, seed).map((value) => value * scale),
   );
-const constants = {
-  from_zero: int64([], [0]),
-  at_one: int64([], [1]),
-  zero_axis: int64([1], [0]),
-  one: int64([1], [1]),
-  one_two: int64([2], [1, 2]),
-  block: int64([], [attentionBlock]),
-  unit: float32([], [1]),
-  far: float32([], [-1e9]),
-  token: matrix(vocab, hidden, 31),
-  position: matrix(longest, hidden, 32),
-  query: matrix(hidden, hidden, 33, 0.7),
-  key: matrix(hidden, hidden, 34, 0.7),
-  head: matrix(hidden, vocab, 35, 1.2),
-  project: matrix(4, hidden, 36, 0.5),
-};
+function constantsOf({ vocab, longest }: Sizes): Graph['constants'] {
+  return {
+    from_zero: int64([], [0]),
+    at_one: int64([], [1]),
+    zero_axis: int64([1], [0]),
+    one: int64([1], [1]),
+    one_two: int64([2], [1, 2]),
+    block: int64([], [attentionBlock]),
+    unit: float32([], [1]),
+    far: float32([], [-1e9]),
+    token: matrix(vocab, hidden, 31),
+    position: matrix(longest, hidden, 32),
+    query: matrix(hidden, hidden, 33, 0.7),
+    key: matrix(hidden, hidden, 34, 0.7),
+    head: matrix(hidden, vocab, 35, 1.2),
+    project: matrix(4, hidden, 36, 0.5),
+  };
+}
 
 /** The model with its files; `manifest` is its fkinv.json. */
 export function attentive(folder: string, layout: Layout, manifest: object = {}): Promise<void> {
@@ -177,14 +183,9 @@ export function attentive(folder: string, layout: Layout, manifest: object = {})
     specials: new Set(['<eos>', '<mask>']),
     mask: 1,
     eos: 0,
-    vocab,
-    maxLength: longest,
+    vocab: small.vocab,
+    maxLength: small.longest,
     manifest,
   };
   return writeModel(folder, model);
-}
-
-/** The graph's file alone. */
-export function attentiveFile(layout: Layout): Uint8Array {
-  return onnxFile(attentiveGraph(layout));
 }

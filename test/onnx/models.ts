@@ -40,7 +40,11 @@ export function word(i: number): string {
 }
 
 /** A byte-level BPE of whole words with a leading space, and of pieces without. */
-function tokenizer({ tokens, specials, firstPiece = Infinity }: Model): object {
+export function tokenizer({
+  tokens,
+  specials,
+  firstPiece = Infinity,
+}: Pick<Model, 'tokens' | 'specials' | 'firstPiece'>): object {
   const rest = { single_word: false, lstrip: false, rstrip: false, normalized: false };
   const entries = [...tokens.entries()];
   return {

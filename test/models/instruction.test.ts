@@ -171,7 +171,7 @@ test('without special tokens the template is encoded whole, as the model was tra
   const tokenizer = await Tokenizer.load(new ModelFolder(path.join(root, 'models', 'dllm')));
   const manifest = dllmManifest.parse({
     prefix: 'ask: {instruction}.<eos>',
-    instruction: { text: 'a red cat', hints: 'It may show: {hints}.' },
+    instruction: { text: 'a red cat', hints: ' It may show: {hints}.' },
   });
   const surroundings = new Surroundings(manifest, tokenizer);
   const encode = (text: string) => tokenizer.encode(text, { specials: false });

@@ -183,17 +183,13 @@ function assertFails(message: string): never {
 
 /** How many texts CLIP embeds while `work` goes on. */
 async function embeddedIn(work: () => Promise<unknown>): Promise<number> {
-  const { encodeText } = clip;
+  const encode = clip.encodeText.bind(clip);
   let count = 0;
   clip.encodeText = (text) => {
     count++;
-    return encodeText.call(clip, text);
+    return encode(text);
   };
-  try {
-    await work();
-  } finally {
-    clip.encodeText = encodeText;
-  }
+  await work().finally(() => Reflect.deleteProperty(clip, 'encodeText')); // what is left is the class's own
   return count;
 }
 
@@ -237,15 +233,15 @@ test.serial('words are embedded once, kept, and made anew where what is kept is 
 test.serial('a cache that cannot be written is no error', async (t) => {
   const words = wordList('red', 'green', 'blue tree');
   const [picture] = [await embedTexts(clip, ['a photo of blue tree'])];
-  const kept = process.env.XDG_CACHE_HOME;
+  const kept = process.env['XDG_CACHE_HOME'];
   const file = path.join(cache, 'a file');
   await writeFile(file, '');
   for (const place of [file, path.join(file, 'under it')]) {
-    process.env.XDG_CACHE_HOME = place;
+    process.env['XDG_CACHE_HOME'] = place;
     const found = await new Hints(words, nobody).of([picture], 1, { clip, engine }, { ended: undefined });
     t.deepEqual(found, ['blue tree'], place);
   }
-  process.env.XDG_CACHE_HOME = kept;
+  process.env['XDG_CACHE_HOME'] = kept;
 });
 
 test.serial('no words are embedded for nobody, and whoever comes next is served', async (t) => {
@@ -293,8 +289,7 @@ async function openTold(t: ExecutionContext, more: object = {}): Promise<Inverte
 
 function essence(result: Inversion | FkinvError): unknown {
   if (result instanceof FkinvError) throw result;
-  const { timings: _timings, ...rest } = result;
-  return rest;
+  return { ...result, timings: undefined };
 }
 
 for (const [what, more] of [
@@ -343,7 +338,7 @@ test.serial('several pictures as one reference have hints of their average', asy
   const inverter = await openTold(t, { maxPositions: 30 });
   const [red = colour(0, 0, 0), green = red] = pictures;
   const { hints } = await inverter.invert([red, green], { ...quick, hints: 3 });
-  const embeds = [];
+  const embeds: Float32Array[] = [];
   const words = await readWords(hintWords);
   const list = new EmbeddedWords(
     words,

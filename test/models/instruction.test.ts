@@ -94,7 +94,7 @@ test('options: an instruction takes of the positions, and needs a place', async 
 });
 
 test('a dLLM that sees the image has hints only where they are asked for', async (t) => {
-  const { graph: _graph, manifest } = asking({ condition: { input: 'image_embeds', from: 'clip' } });
+  const { manifest } = asking({ condition: { input: 'image_embeds', from: 'clip' } });
   const dllm = await loadDllm({ manifest });
   t.is(resolveOptions({}, dllm).hints, 0);
   t.is(resolveOptions({ hints: 3 }, dllm).hints, 3);

@@ -270,7 +270,8 @@ const pictures = [
   colour(90, 90, 200),
 ];
 const hintWords = ['red', 'green cat', 'blue dog tree', 'sky', 'and with sky cat'];
-const quick = { particles: 3, steps: 2, length: 4, minLength: 4, hints: 1 };
+// So that the first five ids of a row, on which the predictions depend, are also those behind the prompt.
+const quick = { particles: 3, steps: 2, length: 3, minLength: 3, hints: 1 };
 
 /** A dLLM whose predictions depend on the first five ids of a row, where the hints stand. */
 async function openTold(t: ExecutionContext, more: object = {}): Promise<Inverter> {
@@ -294,7 +295,7 @@ function essence(result: Inversion | FkinvError): unknown {
 
 for (const [what, more] of [
   ['prefix', {}],
-  ['suffix', { prefix: 'red', suffix: '{instruction}' }],
+  ['suffix', { prefix: 'red', suffix: '{instruction}', instruction: { text: '', hints: '{hints}' } }],
 ] as const) {
   test.serial(`hints in the ${what}: each image has what it has alone, whatever is in flight beside it`, async (t) => {
     const inverter = await openTold(t, more);

@@ -73,7 +73,10 @@ export interface Place {
   needs: string[];
 }
 
-/** Loads a CLIP, checks its parity and frees its graphs; undefined where it does not load. */
+/**
+ * Loads a CLIP, checks its parity and frees its vision graph; undefined where it does not load. Its text graph is the caller's to free, as a
+ * dLLM may be held against it.
+ */
 export async function examineClip(place: Place): Promise<Loaded<Clip, ClipFacts> | undefined> {
   const { exam, folder, engine, label, needs } = place;
   const clip = await exam.run(label('graphs'), needs, async () => {
@@ -89,7 +92,7 @@ export async function examineClip(place: Place): Promise<Loaded<Clip, ClipFacts>
     facts: { embedSize, maxWidth, tokens: tokenizer.size, image: preparedSize(preprocessor) ?? null },
     parity: await examineParity(place, 'tokens', (file) => clipParity(folder, file, clip)),
   };
-  for (const { session } of graphs) session.dispose();
+  vision.session.dispose();
   return found;
 }
 

@@ -208,7 +208,7 @@ export function addSamplerFlags(command: Command): Command {
     )
     .option(
       '--hints <n>',
-      'words found in the image that the dLLM is told of (0 to 20, or off; default 5 for one that sees no image, else 0)',
+      'words found in the image for a dLLM that sees none, which has 5 by itself; off is 0 (0 to 20; default 0)',
       (text) => checked(invertSchema.shape.hints, text === 'off' ? 0 : numberOf(text)),
     )
     .optionsGroup('Sampler:')

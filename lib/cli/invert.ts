@@ -140,7 +140,7 @@ function printJson(image: Image, result: Inversion | FkinvError): void {
 /** The prompt, with the image's name where there are `several`, its rewards and warnings. */
 function print(inversion: Inversion, name: string, several: boolean): void {
   const { stdout } = process;
-  const { prompt, reward, seed, timings, warnings } = inversion;
+  const { prompt, reward, hints, seed, timings, warnings } = inversion;
   const facts = [
     ...rewards.map(({ field }) => `${field} ${inversion[field].toFixed(4)}`),
     `reward ${reward.toFixed(2)}`,
@@ -151,5 +151,6 @@ function print(inversion: Inversion, name: string, several: boolean): void {
   stdout.write(
     `${several ? `${dim(`${printable(name)}:`)} ` : ''}${bold(printable(prompt))}\n  ${dim(facts.join('  '))}\n`,
   );
+  if (hints.length > 0) stdout.write(`  ${dim(printable(`hints ${hints.join(', ')}`))}\n`);
   for (const warning of warnings) reportWarning(`${name}: ${warning}`);
 }

@@ -50,6 +50,7 @@ export async function examineFolders(
     const items = await Promise.all(folders.map((folder) => open(folder, on)));
     const clip = await examineClips(items, engine);
     await examineDllms(items, engine, clip);
+    clip?.text.session.dispose();
     return await withFootprints(items, on);
   } finally {
     await engine.dispose();
@@ -104,14 +105,14 @@ function placeOf({ exam, folder, files }: Item, engine: NativeEngine): Place {
   return { exam, folder, engine, parityFile: files.parityFile, label: (part) => part, needs: ['files'] };
 }
 
-/** The first that loads. */
+/** The first that loads, with its text graph. */
 async function examineClips(items: Item[], engine: NativeEngine): Promise<Clip | undefined> {
   let first: Clip | undefined;
   for (const item of items.filter(({ kind }) => kind === 'clip')) {
     const loaded = await examineClip(placeOf(item, engine));
     item.loaded = loaded;
-    if (first !== undefined) loaded?.model.text.session.dispose(); // no dLLM is held against it
-    first ??= loaded?.model;
+    if (first === undefined) first = loaded?.model;
+    else loaded?.model.text.session.dispose();
   }
   return first;
 }

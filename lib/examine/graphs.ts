@@ -74,8 +74,8 @@ export interface Place {
 }
 
 /**
- * Loads a CLIP, checks its parity and frees its vision graph; undefined where it does not load. Its text graph is for the dLLMs that are
- * held against it.
+ * Loads a CLIP, checks its parity and frees its vision graph; undefined where it does not load. Its text graph is the caller's to free, as a
+ * dLLM may be held against it.
  */
 export async function examineClip(place: Place): Promise<Loaded<Clip, ClipFacts> | undefined> {
   const { exam, folder, engine, label, needs } = place;

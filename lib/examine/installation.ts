@@ -300,6 +300,7 @@ async function examineModels(exam: Examination, models: Models, given: DoctorOpt
   } else {
     const dllm = await examineDllm(place('dllm'), clip.model, given.clip === undefined);
     defaults = dllm?.facts.defaults ?? {};
+    clip.model.text.session.dispose();
   }
   await engine.dispose();
   await exam.run('inversion', ['clip graphs', 'dllm graphs'], () => invert({ ...given, device }, defaults));

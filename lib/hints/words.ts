@@ -69,7 +69,7 @@ const endings = [
   [/ies$/, 'y'],
 ] as const;
 
-/** A word and, by those rules, all that it can be the plural of; some are no words, and no other word comes to them. */
+/** A word and, by those rules, all that it can be the plural of; what is no word does no harm. */
 function singulars(word: string): string[] {
   const found = endings.map(([plural, singular]) => word.replace(plural, singular));
   return [word, ...found.filter((other) => other.length >= 3)];

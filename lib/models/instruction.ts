@@ -44,8 +44,10 @@ export class Surroundings {
   with(instruction: string | undefined, hints: readonly string[] = []): Around {
     if (instruction === undefined && hints.length === 0) return this.own;
     const { text, hints: sentence = '' } = this.#instruction;
-    const told = hints.length === 0 ? '' : ` ${sentence.split(hintsPlace).join(hints.join(', '))}`;
-    return this.#encode((instruction ?? text) + told);
+    const asked = instruction ?? text;
+    if (hints.length === 0) return this.#encode(asked);
+    // One space stands between the two, whether or not the manifest has it.
+    return this.#encode(`${asked} ${sentence.trimStart().split(hintsPlace).join(hints.join(', '))}`);
   }
 
   #encode(instruction: string): Around {

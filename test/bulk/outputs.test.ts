@@ -94,10 +94,10 @@ test('CSV follows the records, whatever was there', async (t) => {
   const csv = await readFile(path.join(at, 'r.csv'), 'utf8');
   const lines = csv.trimEnd().split('\n');
   const fields = rewards.map(({ field }) => field);
-  t.is(lines[0], ['image,prompt', ...fields, 'reward,logProb,seed,warnings,error,message'].join(','));
+  t.is(lines[0], ['image,prompt', ...fields, 'reward,logProb,hints,seed,warnings,error,message'].join(','));
   t.is(lines.length, 5);
   t.true(
-    lines.some((line) => line.startsWith(`"photos/a, ""b"".png",${','.repeat(fields.length)},,,0,,IMAGE_INVALID,`)),
+    lines.some((line) => line.startsWith(`"photos/a, ""b"".png",${','.repeat(fields.length)},,,,0,,IMAGE_INVALID,`)),
   );
   await writeFile(path.join(at, 'r.csv'), csv.slice(0, 120)); // half written
   await copyFile(scene(9), path.join(at, 'photos', 'new.png'));

@@ -107,7 +107,7 @@ test('every option of the library is a flag, whose help gives the default and th
     const flag = options.find((option) => option.attributeName() === name);
     const [, range = '', byDefault] = /\((.*); default (.*)\)$/.exec(flag?.description ?? '') ?? [];
     const holds = schema.safeParse(undefined).data as string | number | string[] | undefined;
-    if (flag === undefined || Array.isArray(holds) || name === 'template') {
+    if (flag === undefined || Array.isArray(holds) || ['template', 'instruction'].includes(name)) {
       t.true(flag?.required, name);
       continue;
     }

@@ -1,8 +1,10 @@
 // The instruction in a dLLM's template: docs/manifest.md says what is tested here.
+import { readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import test from 'ava';
 import fc from 'fast-check';
 import { FkinvError } from '../../lib/errors';
+import { Dllm } from '../../lib/models/dllm';
 import { Surroundings } from '../../lib/models/instruction';
 import { dllmManifest } from '../../lib/models/manifest';
 import { ModelFolder } from '../../lib/models/model-folder';
@@ -10,9 +12,12 @@ import { Tokenizer } from '../../lib/models/tokenizer';
 import { resolveOptions } from '../../lib/sampling/resolved-options';
 import {
   blue,
+  clip,
+  engine,
   eos,
   fails,
   fixtures,
+  folder,
   green,
   loadDllm,
   mask,
@@ -94,7 +99,7 @@ test('options: an instruction takes of the positions, and needs a place', async 
 });
 
 test('a dLLM that sees the image has hints only where they are asked for', async (t) => {
-  const { graph: _graph, manifest } = asking({ condition: { input: 'image_embeds', from: 'clip' } });
+  const { manifest } = asking({ condition: { input: 'image_embeds', from: 'clip' } });
   const dllm = await loadDllm({ manifest });
   t.is(resolveOptions({}, dllm).hints, 0);
   t.is(resolveOptions({ hints: 3 }, dllm).hints, 3);
@@ -171,7 +176,7 @@ test('without special tokens the template is encoded whole, as the model was tra
   const tokenizer = await Tokenizer.load(new ModelFolder(path.join(root, 'models', 'dllm')));
   const manifest = dllmManifest.parse({
     prefix: 'ask: {instruction}.<eos>',
-    instruction: { text: 'a red cat', hints: 'It may show: {hints}.' },
+    instruction: { text: 'a red cat', hints: ' It may show: {hints}.' },
   });
   const surroundings = new Surroundings(manifest, tokenizer);
   const encode = (text: string) => tokenizer.encode(text, { specials: false });
@@ -182,4 +187,18 @@ test('without special tokens the template is encoded whole, as the model was tra
     encode('ask: a red cat It may show: bell, red $1..<eos>'),
   );
   t.is(green - red, 1);
+});
+
+test('a special token of one character, which cannot be cut, is refused', async (t) => {
+  const at = await folder('dllm');
+  const file = path.join(at, 'tokenizer.json');
+  await writeFile(file, (await readFile(file, 'utf8')).replaceAll('<eos>', '§'));
+  const tokenizer = await Tokenizer.load(new ModelFolder(at));
+  const manifest = dllmManifest.parse({ prefix: '§ red {instruction}', instruction: { text: 'cat' } });
+  const surroundings = new Surroundings(manifest, tokenizer);
+  t.deepEqual(surroundings.own.prefix, [eos, red, cat]);
+  const message = 'instruction: "dog § dog" takes the special token §, which is no text: use other words';
+  t.throws(() => surroundings.with('dog § dog'), { instanceOf: FkinvError, code: 'INVALID_OPTION', message });
+  await writeFile(path.join(at, 'fkinv.json'), JSON.stringify({ prefix: '{instruction}', instruction: { text: '§' } }));
+  await fails(t, Dllm.load(engine, new ModelFolder(at), clip), 'MODEL_INVALID', 'fkinv.json', 'special token §');
 });

@@ -353,9 +353,11 @@ test('docs/manifest.md: its tables have every key', (t) => {
   const tensors = ['ids', 'attentionMask', 'positionIds', 'timestep', 'rows', 'logits'].map(
     (name) => `tensors.${name}`,
   );
-  const entry = ['from', 'output', 'input', 'prefix.before', 'prefix.offset', 'prefix.after'];
-  const nested = [...tensors, ...entry.map((name) => `condition.${name}`)];
-  const ofDllm = fields(dllmManifest).filter((key) => key !== 'tensors');
+  const image = ['from', 'output', 'input', 'prefix.before', 'prefix.offset', 'prefix.after'];
+  const entry = [...image, 'clip.name', 'clip.text', 'clip.embedding'];
+  const asked = ['instruction.text', 'instruction.hints'];
+  const nested = [...tensors, ...entry.map((name) => `condition.${name}`), ...asked];
+  const ofDllm = fields(dllmManifest).filter((key) => key !== 'tensors' && key !== 'instruction');
   const ofClip = ['graphs.vision', 'graphs.text'];
   t.deepEqual(keys, [...ofDllm, ...nested, ...ofClip].sort());
 });

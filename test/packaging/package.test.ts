@@ -92,7 +92,7 @@ const contents = [
   /^(package\.json|README\.md|CHANGELOG\.md|NOTICE\.md|LICENSE)$/,
   /^dist\/.+\.js$/,
   /^dist\/.+\.d\.ts$/,
-  /^models\/(NOTICE|README)\.md$/,
+  /^models\/((NOTICE|README)\.md|hint-words\.txt)$/,
   /^models\/(dllm|clip)\/([^/]+\.(onnx|json)|SHA256SUMS)$/,
   /^examples\/bells\.png$/,
   /^(CMakeLists\.txt|scripts\/(cuda|install|toolchain)\.mjs)$/,

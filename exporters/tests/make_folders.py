@@ -1,5 +1,5 @@
 """
-Makes a checkpoint of a family, exports it in each of some types as the command does, and prints as JSON what came of it.
+Makes a checkpoint of a family, exports it in each of some types as the command does, and prints what came of it.
 
     python make_folders.py <family> <folder> <type>...     writes <folder>/<the checkpoint's name> and <folder>/<type>
 """

@@ -2,13 +2,9 @@
 The text networks once more, by their definitions and under the checkpoints' own names: RMSNorm, rotary angles,
 attention without a causal mask, SwiGLU. What the exporter writes is held to it too, so that it does not rest on
 transformers alone.
-
-    python plain.py <family> <checkpoint> <folder>     prints the largest difference of the logits, in units of the
-    largest logit
 """
 
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,8 +117,8 @@ class Plain:
         return x @ head.T
 
 
-def main() -> None:
-    family, checkpoint, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+def difference(family: str, checkpoint: Path, folder: Path) -> float:
+    """The largest difference of the logits of a folder's graph from these, in units of the largest logit."""
     plain = Plain(family, checkpoint)
     session = onnxruntime.InferenceSession(str(folder / "onnx" / "model.onnx"), providers=["CPUExecutionProvider"])
     worst = 0.0
@@ -137,8 +133,4 @@ def main() -> None:
         (found,) = session.run(["logits"], given)
         expected = torch.stack([plain.logits(row.tolist())[rows] for row in ids]).numpy()
         worst = max(worst, float(np.abs(found - expected).max() / np.abs(expected).max()))
-    print(worst)
-
-
-if __name__ == "__main__":
-    main()
+    return worst

@@ -77,7 +77,8 @@ class Errors(unittest.TestCase):
         self.fails("/nowhere/at/all: neither a folder nor a name of the Hub", given=["/nowhere/at/all"])
 
     def test_the_hub_does_not_answer(self) -> None:
-        self.fails("nobody/nothing: the Hub did not give it", given=["nobody/nothing"])
+        for name in ("nobody/nothing", "hf:nobody/nothing"):
+            self.fails("nobody/nothing: the Hub did not give it", given=[name])
 
     def test_no_config(self) -> None:
         (self.folder / "config.json").unlink()
@@ -99,6 +100,9 @@ class Errors(unittest.TestCase):
         self.fails(
             "--family lama: no family is called so; known are llada, ", given=["--family", "lama", str(self.folder)]
         )
+
+    def test_no_size_to_choose(self) -> None:
+        self.fails("--image-size: llada leaves no size to choose", given=["--image-size", "384", str(self.folder)])
 
     def test_the_name_does_not_tell(self) -> None:
         edit(self.folder / "config.json", lambda config: config.update(model_type="a2d-qwen3"))
@@ -142,7 +146,7 @@ class Errors(unittest.TestCase):
         for name in ["tokenizer.json", "tokenizer_config.json"]:
             shutil.copyfile(other / name, self.folder / name)
         shutil.rmtree(other)
-        self.fails("tokenizer.json has no token <|eot_id|>: the tokenizer is another model's")
+        self.fails("tokenizer.json has no token <|eot_id|>: it is another model's, or a base model's")
 
     def test_ids_that_disagree(self) -> None:
         def swap(config: dict) -> None:

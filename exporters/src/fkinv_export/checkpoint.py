@@ -30,6 +30,7 @@ class Checkpoint:
         folder = Path(given)
         if folder.is_dir():
             return Checkpoint(folder, folder.resolve().name)
+        given = given.removeprefix("hf:")
         if not re.fullmatch(r"[\w.-]+/[\w.-]+", given):
             raise ExportError(f"{given}: neither a folder nor a name of the Hub, such as GSAI-ML/LLaDA-8B-Instruct")
         try:

@@ -16,7 +16,7 @@ def arguments() -> argparse.ArgumentParser:
         prog="fkinv-export",
         description="Makes a model folder for fkinv of a checkpoint, and holds its graphs to the PyTorch model.",
     )
-    parser.add_argument("model", help="folder of a checkpoint, or its name on the Hub, org/name")
+    parser.add_argument("model", help="folder of a checkpoint, or its name on the Hub: org/name or hf:org/name")
     parser.add_argument("out", type=Path, help="the folder to write, which must not exist")
     parser.add_argument("--dtype", choices=DTYPES, default="fp32", help="of the weights (default: %(default)s)")
     parser.add_argument(
@@ -35,6 +35,8 @@ def run(given: argparse.Namespace) -> None:
 
     checkpoint = Checkpoint.find(given.model, given.revision)
     family = family_of(checkpoint, given.family)
+    if given.image_size is not None and not family.takes_image_size:
+        raise ExportError(f"--image-size: {family.name} leaves no size to choose")
     print(f"{checkpoint.name} is of the family {family.name}", flush=True)
     with new_folder(given.out) as out:
         family.export(checkpoint, out, Options(given.dtype, given.image_size))

@@ -28,7 +28,7 @@ class Tokens:
         found = self.fast.get_vocab().get(token)
         if found is None:
             raise ExportError(
-                f"{self.folder / 'tokenizer.json'} has no token {token}: the tokenizer is another model's"
+                f"{self.folder / 'tokenizer.json'} has no token {token}: it is another model's, or a base model's"
             )
         return int(found)
 

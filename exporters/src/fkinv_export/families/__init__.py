@@ -26,6 +26,7 @@ class Family:
     name: str
     recognises: Callable[[Checkpoint], bool]
     export: Callable[[Checkpoint, Path, Options], None]
+    takes_image_size: bool = False
 
 
 def families() -> list[Family]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-INSTRUCTION = {"text": "Describe a picture in one sentence.", "hints": " It may show: {hints}."}
+INSTRUCTION = {"text": "Describe a picture in one sentence.", "hints": "It may show: {hints}."}
 
 DEFAULTS: dict[str, Any] = {
     "order": "confidence",

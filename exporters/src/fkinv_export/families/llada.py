@@ -1,5 +1,5 @@
 """
-LLaDA 8B (Base, Instruct) and 1.5: Llama's network with full attention, under OLMo's names.
+LLaDA 8B Instruct and 1.5: Llama's network with full attention, under OLMo's names.
 
 Names, wiring and settings: ML-GSAI/LLaDA (github.com) and modeling_llada.py, configuration_llada.py of
 GSAI-ML/LLaDA-8B-Instruct (huggingface.co); the template: tokenizer_config.json there, as ZHZisZZ/dllm,

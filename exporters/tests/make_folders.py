@@ -1,0 +1,45 @@
+"""
+Makes a checkpoint of a family, exports it in each of some types as the command does, and prints what came of it.
+
+    python make_folders.py <family> <folder> <type>...     writes <folder>/<the checkpoint's name> and <folder>/<type>
+"""
+
+import contextlib
+import json
+import logging
+import shutil
+import sys
+from pathlib import Path
+
+import plain
+from checkpoints import FAMILIES
+
+from fkinv_export.cli import arguments, run
+
+NAMES = {
+    "llada": "LLaDA-8B-Instruct",
+    "dream": "Dream-v0-Instruct-7B",
+    "qwen3-mdlm": "Qwen3-0.6B-diffusion-mdlm-v0.1",
+    "qwen3-bd3lm": "Qwen3-0.6B-diffusion-bd3lm-v0.1",
+}
+"""The authors' own, which tell the last two apart."""
+
+
+def main() -> None:
+    family, folder, dtypes = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
+    logging.disable(logging.WARNING)
+    checkpoint = folder / NAMES[family]
+    checkpoint.mkdir(parents=True)
+    FAMILIES[family](checkpoint)
+    with contextlib.redirect_stdout(sys.stderr):
+        for dtype in dtypes:
+            run(arguments().parse_args([str(checkpoint), str(folder / dtype), "--dtype", dtype]))
+    made = {"folders": [str(folder / dtype) for dtype in dtypes]}
+    if "fp32" in dtypes:
+        made["difference"] = plain.difference(family, checkpoint, folder / "fp32")
+    shutil.rmtree(checkpoint)
+    print(json.dumps(made))
+
+
+if __name__ == "__main__":
+    main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,14 +13,14 @@ from torch import nn
 from . import parity, quantise
 from .checkpoint import Checkpoint
 from .folder import GRAPH, copy_licence, write_json
-from .graph import Input, release, write_graph
+from .graph import Input, release
 from .tokens import INSTRUCTION, Tokens, copy_tokenizer
+from .typed import WEIGHT_TYPES, write_typed
 
 LENGTHS = (13, 38)
 """Positions of the prompt in the cases of parity; the graph is traced at others."""
 
 TRACED = 24
-WEIGHT_TYPES = {"fp32": "float32", "fp16": "float16", "int8": "8-bit, float32", "int4": "4-bit, float32"}
 
 
 @dataclass
@@ -67,30 +66,8 @@ def export_dllm(dllm: Dllm, checkpoint: Checkpoint, out: Path, dtype: str) -> No
 
 def write_in(dllm: Dllm, graph: Path, dtype: str) -> Any:
     """Writes the graph; returns the network whose `reference` gives what it should, with its very weights."""
-    network = dllm.build()
     inputs = [*row_of([0] * TRACED, range(TRACED // 2, TRACED)), *dllm.inputs(TRACED)]
-    if dtype in ("fp32", "fp16"):
-        if dtype == "fp16":
-            halve(network)
-        write_graph(network, inputs, ["logits"], graph)
-        return network.float()
-    halve_table(network)
-    with tempfile.TemporaryDirectory(dir=graph.parents[1]) as folder:
-        plain = Path(folder) / "plain.onnx"
-        write_graph(network, inputs, ["logits"], plain)
-        release(network)  # the quantiser has all weights in memory once more
-        quantise.quantise(plain, graph, dtype)
-    network = dllm.build()
-    halve_table(network)
-    network.float()
-    quantise.read_back(graph, network)
-    return network
-
-
-def halve(network: nn.Module) -> None:
-    """Rounds all weights to float16. What is no weight, such as the frequencies of rotary angles, stays in float32."""
-    for parameter in network.parameters():
-        parameter.data = parameter.data.half()
+    return write_typed(dllm.build, inputs, "logits", graph, dtype, halve_table)
 
 
 def halve_table(network: Any) -> None:

@@ -101,6 +101,13 @@ class Checkpoint:
             raise ExportError(f"{self.path} has no weights: no file ends in .safetensors")
         return files
 
+    def shape(self, name: str) -> list[int]:
+        """The shape of a weight."""
+        files = self.weight_files()
+        if name not in files:
+            raise ExportError(f"{self.path}: the weight {name} is missing")
+        return list(opened(files[name]).get_slice(name).get_shape())
+
     def load_into(
         self,
         module: nn.Module,

@@ -14,7 +14,7 @@ from . import parity, quantise
 from .checkpoint import Checkpoint
 from .folder import GRAPH, copy_licence, write_json
 from .graph import Input, release
-from .tokens import INSTRUCTION, Tokens, copy_tokenizer
+from .tokens import INSTRUCTION, Tokens, add_token, copy_tokenizer
 from .typed import WEIGHT_TYPES, write_typed
 
 LENGTHS = (13, 38)
@@ -41,11 +41,16 @@ class Dllm:
     """Where the model card names none."""
     inputs: Callable[[int], list[Input]] = field(default=lambda positions: [])
     """The inputs behind input_ids and rows, for a row of as many positions."""
+    added: dict[str, int] = field(default_factory=dict)
+    """Special tokens that the tokenizer lacks, with their ids."""
 
 
 def export_dllm(dllm: Dllm, checkpoint: Checkpoint, out: Path, dtype: str) -> None:
     """Writes the folder `out`, and holds the graph to the PyTorch model."""
     tokens = copy_tokenizer(checkpoint, out)
+    for token, id in dllm.added.items():
+        add_token(out, token, id)
+        tokens = Tokens(out)
     manifest = dllm.manifest(tokens)
     print(f"writing the graph in {dtype}", flush=True)
     reference = write_in(dllm, out / GRAPH, dtype)
@@ -95,16 +100,27 @@ def case(dllm: Dllm, network: Any, tokens: Tokens, manifest: dict[str, Any], len
     ids = prefix + [manifest["maskId"] if i % 2 == 0 else drawn[i] for i in range(length)]
     first = len(prefix) - manifest.get("logitShift", 0)
     rows = range(first, first + length)
-    inputs = [one.example for one in [*row_of(ids, rows), *dllm.inputs(len(ids))]]
+    inputs = [*row_of(ids, rows), *dllm.inputs(len(ids))]
+    logits, tolerance = expected(network, [one.example for one in inputs], dtype)
+    made = parity.dllm_case(ids, rows, logits, tolerance)
+    condition = manifest["condition"]
+    if condition == "none":
+        return made
+    image = next(one.example for one in inputs if one.name == condition["input"])
+    return made | {"image_embeds": image.int().flatten().tolist()}
+
+
+def expected(network: Any, inputs: list[torch.Tensor], dtype: str) -> tuple[Any, float]:
+    """The logits that a graph should give, and by how much they may be off."""
     with torch.no_grad():
         (logits,) = network.reference(*inputs)
         if dtype != "int8":
-            return parity.dllm_case(ids, rows, logits.numpy(), parity.tolerance(dtype, logits.numpy()))
+            return logits.numpy(), parity.tolerance(dtype, logits.numpy())
         with quantise.rounded_activations(network):
             (rounded,) = network.reference(*inputs)
     # One activation that is rounded the other way moves all that come after it: the deeper the network, the less do two
     # ways to compute the same agree. What is allowed is what the rounding of activations does to the logits.
-    return parity.dllm_case(ids, rows, rounded.numpy(), float((rounded - logits).abs().max()))
+    return rounded.numpy(), float((rounded - logits).abs().max())
 
 
 def prefix_of(manifest: dict[str, Any], tokens: Tokens) -> list[int]:

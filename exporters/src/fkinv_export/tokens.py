@@ -71,6 +71,7 @@ def add_token(folder: Path, token: str, id: int) -> None:
         return
     plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     tokenizer["added_tokens"].append({"id": id, "content": token, **plain})
+    tokenizer["model"]["vocab"][token] = id  # or the library would number it anew, where ids are not without gaps
     file.write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
 
 

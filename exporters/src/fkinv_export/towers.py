@@ -100,7 +100,7 @@ def write_text(clip: Clip, tokens: Tokens, graph: Path, dtype: str) -> list[dict
 
 
 def expect_of(network: Any, given: torch.Tensor, dtype: str) -> tuple[np.ndarray, float]:
-    """What a graph should give, and by how much it may be off: dllm.case() says why int8 is another matter."""
+    """What a graph should give, and by how much it may be off: dllm.expected() says why int8 is another matter."""
     with torch.no_grad():
         expected = network.reference(given)
         if dtype != "int8":

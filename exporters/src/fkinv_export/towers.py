@@ -117,7 +117,9 @@ def halve_table(tower: Any) -> None:
 
 def row_of(clip: Clip, tokens: Tokens, text: str) -> list[int]:
     """The ids of a text as fkinv makes them (lib/models/clip.ts)."""
-    ids = list(tokens.fast.encode(text, add_special_tokens=True))[: clip.width]
+    ids = list(tokens.fast.encode(text, add_special_tokens=True))
+    if len(ids) > clip.width:  # the token that ends every text stays
+        ids = [*ids[: clip.width - 1], ids[-1]]
     if not clip.padded:
         return ids
     padding = [tokens.id(text_of(tokens.config["pad_token"]))] * (clip.width - len(ids))

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,13 @@ from .errors import ExportError
 WANTED = ["*.json", "*.jinja", "*.txt", "*.model", "*.safetensors", "LICENSE*", "README.md"]
 """What is fetched of a repository: no code, no weights in pickles, no pictures."""
 
+OPEN_CLIP = "open_clip_config.json"
+"""What a repository of open_clip has for a config.json, or beside one."""
+
+
+def as_it_is(parameter: str, weight: torch.Tensor) -> torch.Tensor:
+    return weight
+
 
 class Checkpoint:
     """A folder of a checkpoint, and the name that its family may be read from."""
@@ -22,7 +30,9 @@ class Checkpoint:
     def __init__(self, path: Path, name: str) -> None:
         self.path = path
         self.name = name
-        self.config: dict[str, Any] = self.json("config.json")
+        # Some of open_clip's repositories have their own file alone.
+        has_config = self.has("config.json") or not self.has(OPEN_CLIP)
+        self.config: dict[str, Any] = self.json("config.json") if has_config else {}
 
     @staticmethod
     def find(given: str, revision: str | None = None) -> "Checkpoint":
@@ -79,32 +89,47 @@ class Checkpoint:
                     f"{self.file('config.json')}: {key} is {found!r}, and this exporter knows {expected!r} only"
                 )
 
-    def weight_files(self) -> dict[str, Path]:
-        """The safetensors file of each weight, by the weight's name."""
-        if self.has("model.safetensors.index.json"):
+    def weight_files(self, glob: str = "*.safetensors") -> dict[str, Path]:
+        """The safetensors file of each weight, by the weight's name, of the files that match `glob`."""
+        if fnmatch("model.safetensors", glob) and self.has("model.safetensors.index.json"):
             index = self.json("model.safetensors.index.json").get("weight_map", {})
             files = {name: self.file(file) for name, file in index.items()}
         else:
-            found = sorted(self.path.glob("*.safetensors"))
+            found = sorted(self.path.glob(glob))
             files = {name: file for file in found for name in opened(file).keys()}
         if not files:
             raise ExportError(f"{self.path} has no weights: no file ends in .safetensors")
         return files
 
-    def load_into(self, module: nn.Module, names: Mapping[str, str], unused: Iterable[str] = ()) -> None:
-        """
-        Gives every parameter of `module` the weight that `names` has for it, as float32. The module may stand on the
-        meta device. A weight that is missing, or of another shape, or that the network has no place for, is an error;
-        those that match a pattern of `unused` are left.
-        """
+    def shape(self, name: str) -> list[int]:
+        """The shape of a weight."""
         files = self.weight_files()
+        if name not in files:
+            raise ExportError(f"{self.path}: the weight {name} is missing")
+        return list(opened(files[name]).get_slice(name).get_shape())
+
+    def load_into(
+        self,
+        module: nn.Module,
+        names: Mapping[str, str],
+        unused: Iterable[str] = (),
+        glob: str = "*.safetensors",
+        changed: Callable[[str, torch.Tensor], torch.Tensor] = as_it_is,
+    ) -> None:
+        """
+        Gives every parameter of `module` the weight that `names` has for it, as float32: of the files that match
+        `glob`, and made what the parameter is by `changed(parameter, weight)`. The module may stand on the meta
+        device. A weight that is missing, or of another shape, or that the network has no place for, is an error; those
+        that match a pattern of `unused` are left.
+        """
+        files = self.weight_files(glob)
         weights: dict[str, torch.Tensor] = {}
         for parameter, expected in module.named_parameters():
             name = names[parameter]
             if name not in files:
                 raise ExportError(f"{self.path}: the weight {name} is missing")
             try:
-                found = opened(files[name]).get_tensor(name)
+                found = changed(parameter, opened(files[name]).get_tensor(name))
             except SafetensorError as error:
                 raise ExportError(f"{files[name]}: the weight {name} cannot be read: {first_line(error)}") from error
             if found.shape != expected.shape:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,14 +13,14 @@ from torch import nn
 from . import parity, quantise
 from .checkpoint import Checkpoint
 from .folder import GRAPH, copy_licence, write_json
-from .graph import Input, release, write_graph
-from .tokens import INSTRUCTION, Tokens, copy_tokenizer
+from .graph import Input, release
+from .tokens import INSTRUCTION, Tokens, add_token, copy_tokenizer
+from .typed import WEIGHT_TYPES, write_typed
 
 LENGTHS = (13, 38)
 """Positions of the prompt in the cases of parity; the graph is traced at others."""
 
 TRACED = 24
-WEIGHT_TYPES = {"fp32": "float32", "fp16": "float16", "int8": "8-bit, float32", "int4": "4-bit, float32"}
 
 
 @dataclass
@@ -42,11 +41,16 @@ class Dllm:
     """Where the model card names none."""
     inputs: Callable[[int], list[Input]] = field(default=lambda positions: [])
     """The inputs behind input_ids and rows, for a row of as many positions."""
+    added: dict[str, int] = field(default_factory=dict)
+    """Special tokens that the tokenizer lacks, with their ids."""
 
 
 def export_dllm(dllm: Dllm, checkpoint: Checkpoint, out: Path, dtype: str) -> None:
     """Writes the folder `out`, and holds the graph to the PyTorch model."""
     tokens = copy_tokenizer(checkpoint, out)
+    for token, id in dllm.added.items():
+        add_token(out, token, id)
+        tokens = Tokens(out)
     manifest = dllm.manifest(tokens)
     print(f"writing the graph in {dtype}", flush=True)
     reference = write_in(dllm, out / GRAPH, dtype)
@@ -67,30 +71,8 @@ def export_dllm(dllm: Dllm, checkpoint: Checkpoint, out: Path, dtype: str) -> No
 
 def write_in(dllm: Dllm, graph: Path, dtype: str) -> Any:
     """Writes the graph; returns the network whose `reference` gives what it should, with its very weights."""
-    network = dllm.build()
     inputs = [*row_of([0] * TRACED, range(TRACED // 2, TRACED)), *dllm.inputs(TRACED)]
-    if dtype in ("fp32", "fp16"):
-        if dtype == "fp16":
-            halve(network)
-        write_graph(network, inputs, ["logits"], graph)
-        return network.float()
-    halve_table(network)
-    with tempfile.TemporaryDirectory(dir=graph.parents[1]) as folder:
-        plain = Path(folder) / "plain.onnx"
-        write_graph(network, inputs, ["logits"], plain)
-        release(network)  # the quantiser has all weights in memory once more
-        quantise.quantise(plain, graph, dtype)
-    network = dllm.build()
-    halve_table(network)
-    network.float()
-    quantise.read_back(graph, network)
-    return network
-
-
-def halve(network: nn.Module) -> None:
-    """Rounds all weights to float16. What is no weight, such as the frequencies of rotary angles, stays in float32."""
-    for parameter in network.parameters():
-        parameter.data = parameter.data.half()
+    return write_typed(dllm.build, inputs, "logits", graph, dtype, halve_table)
 
 
 def halve_table(network: Any) -> None:
@@ -118,16 +100,27 @@ def case(dllm: Dllm, network: Any, tokens: Tokens, manifest: dict[str, Any], len
     ids = prefix + [manifest["maskId"] if i % 2 == 0 else drawn[i] for i in range(length)]
     first = len(prefix) - manifest.get("logitShift", 0)
     rows = range(first, first + length)
-    inputs = [one.example for one in [*row_of(ids, rows), *dllm.inputs(len(ids))]]
+    inputs = [*row_of(ids, rows), *dllm.inputs(len(ids))]
+    logits, tolerance = expected(network, [one.example for one in inputs], dtype)
+    made = parity.dllm_case(ids, rows, logits, tolerance)
+    condition = manifest["condition"]
+    if condition == "none":
+        return made
+    image = next(one.example for one in inputs if one.name == condition["input"])
+    return made | {"image_embeds": image.int().flatten().tolist()}
+
+
+def expected(network: Any, inputs: list[torch.Tensor], dtype: str) -> tuple[Any, float]:
+    """The logits that a graph should give, and by how much they may be off."""
     with torch.no_grad():
         (logits,) = network.reference(*inputs)
         if dtype != "int8":
-            return parity.dllm_case(ids, rows, logits.numpy(), parity.tolerance(dtype, logits.numpy()))
+            return logits.numpy(), parity.tolerance(dtype, logits.numpy())
         with quantise.rounded_activations(network):
             (rounded,) = network.reference(*inputs)
     # One activation that is rounded the other way moves all that come after it: the deeper the network, the less do two
     # ways to compute the same agree. What is allowed is what the rounding of activations does to the logits.
-    return parity.dllm_case(ids, rows, rounded.numpy(), float((rounded - logits).abs().max()))
+    return rounded.numpy(), float((rounded - logits).abs().max())
 
 
 def prefix_of(manifest: dict[str, Any], tokens: Tokens) -> list[int]:

@@ -62,19 +62,35 @@ class Tokens:
         return str(made)
 
 
+def add_token(folder: Path, token: str, id: int) -> None:
+    """Adds a special token to the tokenizer.json in `folder`, unless it has it at that id already."""
+    file = folder / "tokenizer.json"
+    tokenizer = json.loads(file.read_text(encoding="utf-8"))
+    taken = {one["id"]: one["content"] for one in tokenizer["added_tokens"]}
+    if taken.get(id) == token:
+        return
+    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    tokenizer["added_tokens"].append({"id": id, "content": token, **plain})
+    tokenizer["model"]["vocab"][token] = id  # or the library would number it anew, where ids are not without gaps
+    file.write_text(json.dumps(tokenizer, ensure_ascii=False), encoding="utf-8")
+
+
 def text_of(token: str | dict[str, Any]) -> str:
     return token if isinstance(token, str) else token["content"]
 
 
-def copy_tokenizer(checkpoint: Checkpoint, out: Path) -> Tokens:
-    """Writes tokenizer.json and tokenizer_config.json: as they are, or made of the older vocab.json and merges.txt."""
+def copy_tokenizer(checkpoint: Checkpoint, out: Path, older: Any = Qwen2Tokenizer) -> Tokens:
+    """
+    Writes tokenizer.json and tokenizer_config.json: as they are, or, by the class `older`, made of the older vocab.json
+    and merges.txt.
+    """
     if checkpoint.has("tokenizer.json"):
         checkpoint.json("tokenizer_config.json")
         for name in ["tokenizer.json", "tokenizer_config.json", "chat_template.jinja"]:
             if checkpoint.has(name):
                 shutil.copyfile(checkpoint.file(name), out / name)
     elif checkpoint.has("vocab.json") and checkpoint.has("merges.txt"):
-        Qwen2Tokenizer.from_pretrained(checkpoint.path).save_pretrained(out)
+        older.from_pretrained(checkpoint.path).save_pretrained(out)
     else:
         raise ExportError(f"{checkpoint.path} has no tokenizer.json, and no vocab.json with merges.txt either")
     tokens = Tokens(out)

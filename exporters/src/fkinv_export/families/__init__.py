@@ -30,9 +30,10 @@ class Family:
 
 
 def families() -> list[Family]:
-    from . import dream, llada, qwen3
+    from . import clip, dream, llada, llada_v, mdlm, open_clip, qwen3, siglip
 
-    return [llada.FAMILY, dream.FAMILY, qwen3.MDLM, qwen3.BD3LM]
+    dllms = [llada.FAMILY, dream.FAMILY, qwen3.MDLM, qwen3.BD3LM, mdlm.FAMILY, llada_v.FAMILY]
+    return [*dllms, clip.FAMILY, siglip.FAMILY, open_clip.FAMILY]
 
 
 def family_of(checkpoint: Checkpoint, named: str | None) -> Family:

@@ -3,10 +3,11 @@ import { nameOf, parseModelName } from '../models/model-name';
 import type { Device } from '../options';
 import type { PulledModel, PullPlan } from '../store/pull';
 import { inUnits } from '../util/units';
+import { untilInterrupted } from './interrupts';
 import type { LoadFlags } from './invert-flags';
 import { printable } from './printable';
 import { PullBar } from './pull-progress';
-import { reportWarning } from './report';
+import { exitCodes, reportWarning } from './report';
 
 /** How a model is fetched. */
 export interface PullOutput {
@@ -48,11 +49,16 @@ export async function fetchMissing(
 ): Promise<void> {
   if (download !== true) return;
   const { isCached } = await import('../store/open.js');
-  for (const text of [dllm, clip]) {
-    const name = text === undefined ? undefined : parseModelName(text);
-    if (text === undefined || name?.kind !== 'hub' || (await isCached(name, device))) continue;
-    await pullWithBar(text, { device, yes: true, quiet, bar: new PullBar(!quiet) });
-  }
+  const bar = new PullBar(!quiet);
+  const code = await untilInterrupted(bar, async (signal) => {
+    for (const text of [dllm, clip]) {
+      const name = text === undefined ? undefined : parseModelName(text);
+      if (text === undefined || name?.kind !== 'hub' || (await isCached(name, device))) continue;
+      await pullWithBar(text, { device, yes: true, quiet, bar, signal });
+    }
+    return exitCodes.done;
+  });
+  if (code !== exitCodes.done) process.exit(code); // nothing was begun that could be lost
 }
 
 function planOf(plan: PullPlan): string {

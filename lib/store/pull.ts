@@ -33,7 +33,7 @@ export interface PullProgress {
 export interface PullOptions {
   /** Ends the pull, which then rejects with code `ABORTED`: what is there of a file stays, and the next pull goes on with it. */
   signal?: AbortSignal;
-  /** Called as bytes come, some hundred times for a large file. What it throws ends the pull. */
+  /** Called with each piece that comes, thousands of times for a large file. What it throws ends the pull. */
   onProgress?: (progress: PullProgress) => void;
 }
 

@@ -29,7 +29,6 @@ async function open(t: ExecutionContext, repositories: Record<string, Repository
     HF_HOME: emptyFolder(t),
     HF_TOKEN: '',
     HF_HUB_OFFLINE: '',
-    NO_PROXY: '*',
   };
   return { ...store, env, fkinv: (...args) => fkinvIn(env, ...args) };
 }
@@ -120,6 +119,23 @@ test('names stand wherever a folder may, and are not fetched by themselves', asy
   t.is((await fkinv('doctor', '--clip', 'hf:org/other')).code, 1);
 });
 
+test('Inverter.load fetches what is not there where it is told to, and never otherwise', async (t) => {
+  const { env, hub } = await open(t, { 'org/clip': clip, 'org/dllm': dllm });
+  const script = `const { Inverter } = require('fkinv-native');
+    const models = { clip: 'hf:org/clip', dllm: 'hf:org/dllm', device: 'cpu' };
+    async function main() {
+      const error = await Inverter.load(models).catch(({ code }) => code);
+      await (await Inverter.load({ ...models, download: true })).dispose();
+      await (await Inverter.load(models)).dispose();
+      console.log(error);
+    }
+    main();`;
+  const file = path.join(makeWorkspace('models-load'), 'load.cjs');
+  writeFileSync(file, script);
+  t.deepEqual(await node([file], env), { code: 0, stdout: 'MODEL_NOT_FOUND\n', stderr: '' });
+  t.is(hub.requests.filter(({ path: name }) => name.includes('/revision/')).length, 2);
+});
+
 test('what is wrong with a name or a repository is one line, and exit code 2 or 1', async (t) => {
   const { fkinv } = await open(t, { 'org/torch': { files: { 'model.safetensors': 'weights', 'config.json': '{}' } } });
   const usage = await fkinv('models', 'pull', 'hf:org/torch', 'org/dllm');
@@ -201,7 +217,7 @@ test('a proxy that the environment names is gone through', async (t) => {
     proxy.closeAllConnections();
   });
   const address = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
-  const through = { ...env, HF_ENDPOINT: 'http://hub.invalid', HTTP_PROXY: address, NO_PROXY: '' };
+  const through = { ...env, HF_ENDPOINT: 'http://hub.invalid', http_proxy: address, no_proxy: '' };
   const { code, stderr } = await fkinvIn(through, 'models', 'pull', 'hf:org/clip');
   t.is(code, 0, stderr);
   t.true(targets.includes('hub.invalid:80'));

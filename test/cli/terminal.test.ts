@@ -144,7 +144,7 @@ terminal('a pull asks, shows a bar with rate and time left, and is told no or in
   );
   const { hub, cache } = await openStore(t, { 'org/dllm': { ...dllm, files: { 'model.onnx': content } } });
   hub.fault = (request) => (request.at === 'files' ? { slow: 50 } : undefined);
-  const env = { HF_ENDPOINT: hub.endpoint, HF_HUB_CACHE: cache, HF_HOME: cache, HF_TOKEN: '', NO_PROXY: '*' };
+  const env = { HF_ENDPOINT: hub.endpoint, HF_HUB_CACHE: cache, HF_HOME: cache, HF_TOKEN: '' };
   const pull = (keys: string): Promise<string> => {
     let isAsked = false;
     return onTerminal(['models', 'pull', 'hf:org/dllm', '--device', 'cpu'], {

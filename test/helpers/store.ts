@@ -7,6 +7,9 @@ import type { ExecutionContext } from 'ava';
 import { pullModel, type PullCall, type PulledModel } from '../../lib/store/pull';
 import { TestHub, type Repository } from './hub';
 
+// Whatever proxies this machine has, the servers of tests are on it.
+process.env['no_proxy'] = '*';
+
 export const fixtures = path.join(__dirname, '..', 'fixtures', 'models');
 
 /** An empty folder until the test ends. */

@@ -53,7 +53,7 @@ for (const [text, message] of Object.entries(wrong)) {
   test(`${JSON.stringify(text)} is refused`, (t) => {
     const error = t.throws(() => parseModelName(text), { instanceOf: FkinvError, code: 'INVALID_OPTION', message });
     t.true(
-      error?.message.endsWith(
+      error.message.endsWith(
         '(a model of the Hugging Face Hub is named hf:org/name, with :variant and @revision behind it)',
       ),
     );

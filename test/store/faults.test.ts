@@ -131,7 +131,7 @@ function fkinv(
 test('of two processes that pull the same one fetches it, and the other waits', async (t) => {
   const { hub, cache } = await openStore(t, { 'org/dllm': dllm });
   hub.fault = (request) => (isLarge(request) ? { slow: 20 } : undefined);
-  const env = { HF_ENDPOINT: hub.endpoint, HF_HUB_CACHE: cache, HF_HOME: emptyFolder(t) };
+  const env = { HF_ENDPOINT: hub.endpoint, HF_HUB_CACHE: cache, HF_HOME: emptyFolder(t), HF_TOKEN: '' };
   const both = await Promise.all([1, 2].map(() => fkinv(['models', 'pull', 'hf:org/dllm', '--device', 'cpu'], env)));
   for (const { code, stdout, stderr } of both) {
     t.is(code, 0, stderr);

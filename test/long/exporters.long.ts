@@ -4,8 +4,12 @@ import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import { Dllm } from '../../lib/models/dllm';
+import { ModelFolder } from '../../lib/models/model-folder';
 import { passes, root, run } from '../helpers/child';
+import { logitsOf } from '../helpers/dllm-logits';
 import { bells, fkinv } from '../helpers/fkinv';
+import { loadDemo } from '../helpers/models-demo';
 import { pythonEnvironment } from '../helpers/python-env';
 
 const folder = mkdtempSync(path.join(tmpdir(), 'fkinv-exporters-'));
@@ -78,6 +82,19 @@ for (const { family, types } of textFamilies) {
     await use(t, folders);
   });
 }
+
+test.serial('qwen3-bd3lm: what later blocks hold leaves the logits of a block as they are', async (t) => {
+  const { engine, clip } = await loadDemo();
+  t.teardown(() => engine.dispose());
+  const dllm = await Dllm.load(engine, new ModelFolder(path.join(folder, 'qwen3-bd3lm', 'fp32')), clip);
+  const row = Array.from({ length: 80 }, (_, i) => 100 + i);
+  const altered = (from: number, to: number): number[] => row.map((id, i) => (i >= from && i < to ? id + 500 : id));
+  const ofBlock = [32, 40, 63];
+  const wanted = await logitsOf(dllm, row, ofBlock);
+  t.deepEqual(await logitsOf(dllm, altered(64, 80), ofBlock), wanted);
+  t.notDeepEqual(await logitsOf(dllm, altered(62, 63), ofBlock), wanted, 'a block sees itself');
+  t.notDeepEqual(await logitsOf(dllm, altered(0, 1), ofBlock), wanted, 'and those before it');
+});
 
 test.serial('embeddings that are tied are stored once', (t) => {
   const bytes = (type: string): number =>

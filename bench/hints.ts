@@ -49,7 +49,7 @@ function directions(count: number, size: number): Float32Array {
 
 function sumOf(values: Float32Array): number {
   let sum = 0;
-  for (let i = 0; i < values.length; i++) sum += values[i] ?? 0;
+  for (const value of values) sum += value;
   return sum;
 }
 

@@ -83,8 +83,8 @@ export interface LoadOptions {
   maxPixelBytes?: number;
   /**
    * Called with one line where there is a GPU and `auto` cannot use it, where a graph is taken that nobody named, such as a folder's
-   * `model_fp16.onnx`, or where memory ran out and fewer particles are in flight from there on: why, and what to do. Default
-   * `process.emitWarning`.
+   * `model_fp16.onnx`, where the words of hints take over two seconds to embed, or where memory ran out and fewer particles are in
+   * flight from there on: why, and what to do. Default `process.emitWarning`.
    */
   onWarning?: (message: string) => void;
 }

@@ -28,7 +28,7 @@ export interface InversionTest {
  * @throws FkinvError `INTERNAL` where it does not hold, or what the inversion fails with
  */
 export async function checkInversion({ models, isEmbedded, options }: InversionTest): Promise<Inversion> {
-  const [first, second] = await invertTwice(models, { ...options, ...weights, seed: 0 });
+  const [first, second] = await invertTwice(models, { ...options, ...weights, hints: 0, seed: 0 });
   const { prompt, rewardClip, rewardEdit, reward, particles } = first;
   const numbers = particles.flatMap((one) => [one.rewardClip, one.rewardEdit, one.reward, one.logProb]);
   expect(numbers.every(Number.isFinite), `a reward or a log-probability is not finite: ${numbers.join(' ')}`);

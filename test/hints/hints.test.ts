@@ -15,10 +15,13 @@ import type { Inversion } from '../../lib/inversion';
 import { PictureMemory } from '../../lib/images/budget';
 import type { RawImage } from '../../lib/images/image';
 import { preparePicture } from '../../lib/images/prepare';
+import { Clip } from '../../lib/models/clip';
+import { ModelFolder } from '../../lib/models/model-folder';
 import { embedTexts, unit } from '../../lib/models/text-embeddings';
 import { cache, withCache } from '../helpers/cache';
 import { clip, collect, engine, fails, fixtures, folder, setUp } from '../helpers/manifest-folders';
 import { root as packageRoot } from '../helpers/models-demo';
+import { float32, int64, node, onnxFile } from '../onnx/builder';
 
 withCache();
 setUp();
@@ -230,6 +233,33 @@ test.serial('words are embedded once, kept, and made anew where what is kept is 
   t.is(cacheFiles().length, before.size + 2);
 });
 
+test.serial('weights beside the text graph, whatever their file is called, tell one cache from another', async (t) => {
+  const { text } = JSON.parse(await readFile(path.join(fixtures, 'weights.json'), 'utf8')) as { text: number[][] };
+  const load = async (table: number[][]): Promise<Clip> => {
+    const at = await folder('clip');
+    const tensor = { ...float32([table.length, 4], table.flat()), location: '7c9e6679' };
+    const graph = onnxFile({
+      nodes: [node('Gather', 'text input_ids', 'each'), node('ReduceSum', 'each one', 'text_embeds', { keepdims: 0 })],
+      inputs: [{ name: 'input_ids', type: 'int64', dims: ['texts', 'width'] }],
+      output: { name: 'text_embeds', type: 'float32', dims: ['texts', 4] },
+      constants: { text: tensor, one: int64([1], [1]) },
+    });
+    await writeFile(path.join(at, 'text_model.onnx'), graph);
+    await writeFile(path.join(at, tensor.location), tensor.data);
+    return Clip.load(engine, new ModelFolder(at));
+  };
+  const picture = await embedTexts(clip, ['a photo of green dog']);
+  const words = wordList('red cat', 'green dog', 'blue sky');
+  const best = async (by: Clip): Promise<string[]> =>
+    new Hints(words, nobody).of([picture], 1, { clip: by, engine }, { ended: undefined });
+  t.deepEqual(await best(await load(text)), ['green dog']);
+  const before = cacheFiles().length;
+  t.deepEqual(await best(await load(text)), ['green dog']);
+  t.is(cacheFiles().length, before);
+  await best(await load(text.map((row, i) => (i > 3 ? row.map((x) => -x - i) : row))));
+  t.is(cacheFiles().length, before + 1);
+});
+
 test.serial('a cache that cannot be written is no error', async (t) => {
   const words = wordList('red', 'green', 'blue tree');
   const [picture] = [await embedTexts(clip, ['a photo of blue tree'])];
@@ -338,7 +368,8 @@ test.serial('what the dLLM is told decides what it writes', async (t) => {
 test.serial('several pictures as one reference have hints of their average', async (t) => {
   const inverter = await openTold(t, { maxPositions: 30 });
   const [red = colour(0, 0, 0), green = red] = pictures;
-  const { hints } = await inverter.invert([red, green], { ...quick, hints: 3 });
+  const { hints, timings } = await inverter.invert([red, green], { ...quick, hints: 3 });
+  t.is(timings.stages['hints']?.calls, 1);
   const embeds: Float32Array[] = [];
   const words = await readWords(hintWords);
   const list = new EmbeddedWords(

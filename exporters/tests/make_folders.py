@@ -7,7 +7,6 @@ Makes a checkpoint of a family, exports it in each of some types as the command 
 import contextlib
 import json
 import logging
-import shutil
 import sys
 from pathlib import Path
 
@@ -37,7 +36,6 @@ def main() -> None:
     made = {"folders": [str(folder / dtype) for dtype in dtypes]}
     if "fp32" in dtypes:
         made["difference"] = plain.difference(family, checkpoint, folder / "fp32")
-    shutil.rmtree(checkpoint)
     print(json.dumps(made))
 
 

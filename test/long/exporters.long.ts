@@ -8,6 +8,7 @@ import { Dllm } from '../../lib/models/dllm';
 import { ModelFolder } from '../../lib/models/model-folder';
 import { passes, root, run } from '../helpers/child';
 import { logitsOf } from '../helpers/dllm-logits';
+import { blocksOf } from '../helpers/documents';
 import { bells, fkinv } from '../helpers/fkinv';
 import { loadDemo } from '../helpers/models-demo';
 import { pythonEnvironment } from '../helpers/python-env';
@@ -103,6 +104,26 @@ test.serial('embeddings that are tied are stored once', (t) => {
   for (const [type, size] of Object.entries({ fp32: 4, fp16: 2 })) {
     t.true(bytes(type) > table * size && bytes(type) < table * size * 1.02, `${type}: ${bytes(type)} bytes`);
   }
+});
+
+test.serial('the commands of docs/exporters.md', async (t) => {
+  const lines = blocksOf('docs/exporters.md').flatMap(({ code }) => code.trim().split('\n'));
+  const [install, ...others] = lines.map((line) => line.split(' '));
+  t.deepEqual(install, ['pip', 'install', './exporters']); // as it was done before the tests
+  const here: Record<string, string> = {
+    'LLaDA-8B-Instruct': path.join(folder, 'llada', 'LLaDA-8B-Instruct'),
+    llada: path.join(folder, 'of-the-page'),
+  };
+  for (const line of others) {
+    const args = line.map((word) => here[word] ?? word);
+    if (args[0] === 'fkinv-export') {
+      await passes(t, python, [path.join(installed, 'bin', 'fkinv-export'), ...args.slice(1)], env);
+    } else {
+      const { code, stderr } = await fkinv(...args.slice(2));
+      t.is(code, 0, stderr);
+    }
+  }
+  t.is(others.length, 3);
 });
 
 test.serial('the command, on what is no checkpoint', async (t) => {

@@ -180,7 +180,7 @@ test('an error is one line, and --verbose adds the stack and its cause', async (
   t.regex(brief.stderr, /^error: .*broken\.png cannot be decoded: .*\(IMAGE_INVALID\)\n$/);
   t.regex(verbose.stderr, /\n {4}at /);
   t.is(models.code, 1);
-  t.regex(models.stderr, /^error: cannot read .*config\.json.*\(MODEL_NOT_FOUND\)\n$/);
+  t.regex(models.stderr, /^error: cannot read .*tokenizer\.json.*\(MODEL_NOT_FOUND\)\n$/);
 });
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {

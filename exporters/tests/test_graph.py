@@ -86,7 +86,7 @@ class Graph(unittest.TestCase):
 
     def test_what_float16_overflows_is_in_float32(self) -> None:
         """
-        The squares of RMSNorm, of which float16 has none above 65504, and the angles. Types are looked at, as ONNX Runtime
+        RMSNorm's squares, of which float16 has none above 65504, and the angles. Types are looked at, as ONNX Runtime
         computes most of float16 in float32 on a CPU.
         """
         network = decoder()

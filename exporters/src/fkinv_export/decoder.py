@@ -13,7 +13,7 @@ CLASSES = {LlamaConfig: LlamaForCausalLM, Qwen2Config: Qwen2ForCausalLM, Qwen3Co
 
 def empty(config: LlamaConfig | Qwen2Config | Qwen3Config) -> nn.Module:
     """The network of `config` but for its weights, which Checkpoint.load_into() gives it."""
-    # Eager: softmax in float32 whatever the weights are, and no mask but the one it is given.
+    # Eager has no mask but the one it is given.
     config._attn_implementation = "eager"
     with torch.device("meta"):
         network = CLASSES[type(config)](config)

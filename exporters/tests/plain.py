@@ -104,8 +104,11 @@ class Plain:
         return self.linear(seen, f"{at}.{parts['out']}")
 
     def logits(self, ids: list[int]) -> Tensor:
+        return self.of(self.weights[f"{self.names.table}.weight"][ids])
+
+    def of(self, x: Tensor) -> Tensor:
+        """The logits of embeddings."""
         names, parts = self.names, self.names.parts
-        x = self.weights[f"{names.table}.weight"][ids]
         for layer in range(self.depth):
             at = f"{names.block}.{layer}"
             x = x + self.attention(self.norm(x, f"{at}.{parts['norm1']}"), at)

@@ -14,10 +14,21 @@ from typing import Any
 import open_clip
 import torch
 from checkpoints import random_weights
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
 from safetensors.torch import save_file
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers, processors
 from tokenizers.models import Unigram
-from transformers import CLIPConfig, CLIPModel, CLIPTokenizer, PreTrainedTokenizerFast, SiglipConfig, SiglipModel
+from transformers import (
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPModel,
+    CLIPTokenizer,
+    PreTrainedTokenizerFast,
+    SiglipConfig,
+    SiglipImageProcessorPil,
+    SiglipModel,
+)
 
 TEXTS = [
     "a cat",
@@ -38,6 +49,8 @@ class Model:
     ids: Callable[[list[str]], torch.Tensor]
     texts: Callable[[torch.Tensor], torch.Tensor]
     images: Callable[[torch.Tensor], torch.Tensor]
+    pixels: Callable[[Image.Image], torch.Tensor]
+    """[1, 3, side, side] of a picture, as that library makes them."""
 
 
 def draw(model: torch.nn.Module) -> None:
@@ -84,6 +97,7 @@ def clip(folder: Path, side: int | None) -> Model:
         ids,
         lambda ids: model.get_text_features(ids).pooler_output,
         lambda pixels: model.get_image_features(pixels).pooler_output,
+        lambda picture: CLIPImageProcessorPil.from_pretrained(folder)(picture, return_tensors="pt").pixel_values,
     )
 
 
@@ -117,6 +131,7 @@ def siglip(folder: Path, side: int | None) -> Model:
         ids,
         lambda ids: model.get_text_features(ids).pooler_output,
         lambda pixels: model.get_image_features(pixels).pooler_output,
+        lambda picture: SiglipImageProcessorPil.from_pretrained(folder)(picture, return_tensors="pt").pixel_values,
     )
 
 
@@ -139,7 +154,14 @@ def open_clip_of(vision: dict[str, Any], text: dict[str, Any], embed: int) -> Ca
             larger = open_clip.CLIP(embed, open_clip.CLIPVisionCfg(**vision_cfg), open_clip.CLIPTextCfg(**text_cfg))
             open_clip.load_checkpoint(larger, str(folder / "open_clip_model.safetensors"))
             model = larger.eval()
-        return Model(side or 56, open_clip.SimpleTokenizer(), model.encode_text, model.encode_image)
+        prepare = image_transform_v2(PreprocessCfg(size=side or 56, **means), is_train=False)
+        return Model(
+            side or 56,
+            open_clip.SimpleTokenizer(),
+            model.encode_text,
+            model.encode_image,
+            lambda picture: prepare(picture)[None],
+        )
 
     return make
 

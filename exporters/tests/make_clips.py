@@ -1,10 +1,13 @@
 """
-Makes a CLIP and exports it in each of some types, as the command does, and for pictures of another side where one is
-given; then prints as JSON what came of it: the folders, and what the first of them is off by.
+Makes CLIPs and exports each in some types, as the command does, and for pictures of another side where one is given;
+then prints as JSON what came of it, a CLIP a line.
 
-    python make_clips.py <model> <folder> <side or 0> <type>...     writes <folder>/<type>
+    python make_clips.py <folder> <picture> <model>[@<side>]=<type>,……     writes <folder>/<model>/<type>
 
-    { folders, difference: { text, image }, ids: whether the tokenizer gives the library's own }
+    { name, folders, ids, difference, texts, text_embeds, image_embeds }
+
+`ids` tells whether the tokenizer of the first folder gives the library's own, `difference` what its graphs are off by,
+and the embeddings are those that the library gives for `texts` and the picture.
 """
 
 import contextlib
@@ -13,11 +16,13 @@ import logging
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import torch
 from clips import MODELS, TEXTS, Model
+from PIL import Image
 from transformers import PreTrainedTokenizerFast
 
 from fkinv_export.cli import arguments, run
@@ -42,35 +47,44 @@ def rows_of(folder: Path, padded: bool, model: Model) -> tuple[list[list[int]], 
     return rows, same
 
 
-def off_by(found: np.ndarray, expected: torch.Tensor) -> float:
-    unit = expected / expected.norm(dim=-1, keepdim=True)
-    return float(np.abs(found - unit.numpy()).max())
+def held(folder: Path, model: Model, picture: Image.Image) -> dict[str, Any]:
+    """The graphs of a folder held to the library."""
+    graphs = {
+        tower: onnxruntime.InferenceSession(str(folder / "onnx" / f"{tower}_model.onnx")) for tower in ("text", "vision")
+    }
+    rows, same = rows_of(folder, isinstance(graphs["text"].get_inputs()[0].shape[1], int), model)
+    noise = torch.randn(2, 3, model.side, model.side, generator=torch.Generator().manual_seed(9))
+    pixels = torch.cat([model.pixels(picture), noise])
+    with torch.no_grad():
+        texts, images = unit(model.texts(model.ids(TEXTS))), unit(model.images(pixels))
+    text = np.stack([graphs["text"].run(None, {"input_ids": np.array([row])})[0][0] for row in rows])
+    (image,) = graphs["vision"].run(None, {"pixel_values": pixels.numpy()})
+    difference = max(float(np.abs(text - texts).max()), float(np.abs(image - images).max()))
+    embeddings = {"text_embeds": texts.tolist(), "image_embeds": images[0].tolist()}
+    return {"difference": difference, "ids": same, "texts": TEXTS} | embeddings
+
+
+def unit(embeddings: torch.Tensor) -> np.ndarray:
+    return (embeddings / embeddings.norm(dim=-1, keepdim=True)).numpy()
 
 
 def main() -> None:
-    name, folder, side, dtypes = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
+    folder, picture, asked = Path(sys.argv[1]), Image.open(sys.argv[2]).convert("RGB"), sys.argv[3:]
     logging.disable(logging.WARNING)
-    checkpoint = folder / name
-    checkpoint.mkdir(parents=True)
-    model = MODELS[name](checkpoint, side or None)
-    asked = ["--image-size", str(side)] if side else []
-    with contextlib.redirect_stdout(sys.stderr):
-        for dtype in dtypes:
-            run(arguments().parse_args([str(checkpoint), str(folder / dtype), "--dtype", dtype, *asked]))
-    shutil.rmtree(checkpoint)
-    first = folder / dtypes[0]
-    sessions = {
-        tower: onnxruntime.InferenceSession(str(first / "onnx" / f"{tower}_model.onnx")) for tower in ("text", "vision")
-    }
-    padded = isinstance(sessions["text"].get_inputs()[0].shape[1], int)
-    rows, same = rows_of(first, padded, model)
-    pixels = torch.randn(3, 3, model.side, model.side, generator=torch.Generator().manual_seed(9))
-    with torch.no_grad():
-        texts, images = model.texts(model.ids(TEXTS)), model.images(pixels)
-    text = [sessions["text"].run(None, {"input_ids": np.array([row])})[0][0] for row in rows]
-    (image,) = sessions["vision"].run(None, {"pixel_values": pixels.numpy()})
-    difference = {"text": off_by(np.stack(text), texts), "image": off_by(image, images)}
-    print(json.dumps({"folders": [str(folder / dtype) for dtype in dtypes], "difference": difference, "ids": same}))
+    for one in asked:
+        model_and_side, types = one.split("=")
+        name, _, side = model_and_side.partition("@")
+        checkpoint = folder / name / name
+        checkpoint.mkdir(parents=True)
+        model = MODELS[name](checkpoint, int(side) if side else None)
+        folders = [folder / name / dtype for dtype in types.split(",")]
+        with contextlib.redirect_stdout(sys.stderr):
+            for out in folders:
+                options = ["--dtype", out.name, *(["--image-size", side] if side else [])]
+                run(arguments().parse_args([str(checkpoint), str(out), *options]))
+        made = {"name": name, "folders": [str(out) for out in folders]} | held(folders[0], model, picture)
+        shutil.rmtree(checkpoint)
+        print(json.dumps(made), flush=True)
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def expect_of(network: Any, given: torch.Tensor, dtype: str) -> tuple[np.ndarray
             return expected.numpy(), parity.tolerance(dtype, expected.numpy())
         with quantise.rounded_activations(network):
             rounded = network.reference(given)
-    return rounded.numpy(), float((rounded - expected).abs().max())
+    return rounded.numpy(), 2 * float((rounded - expected).abs().max())
 
 
 def halve_table(tower: Any) -> None:

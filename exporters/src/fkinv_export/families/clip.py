@@ -25,6 +25,11 @@ WEIGHTS = "model*.safetensors"
 POSITIONS = r".*\.position_ids"
 
 
+def projected(layer: nn.Linear, x: torch.Tensor) -> torch.Tensor:
+    """layer(x) over three axes: that is a MatMul, which is quantised; over two it would be a Gemm."""
+    return layer(x[:, None]).squeeze(1)
+
+
 class Vision(Tower):
     """pixel_values float32 [images, 3, side, side] → image_embeds float32 [images, size]."""
 
@@ -33,7 +38,7 @@ class Vision(Tower):
         self.vision_model, self.visual_projection = model.vision_model, model.visual_projection
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        return unit(self.visual_projection(self.vision_model(pixel_values=pixel_values).pooler_output))
+        return unit(projected(self.visual_projection, self.vision_model(pixel_values=pixel_values).pooler_output))
 
     reference = forward
 
@@ -62,7 +67,7 @@ class Text(Tower):
         ends = input_ids if self.end == 2 else input_ids == self.end
         at = ends.int().argmax(dim=1)[:, None, None].expand(-1, 1, hidden.shape[2])
         read = self.text_model.final_layer_norm(hidden.gather(1, at).squeeze(1))
-        return unit(self.text_projection(read))
+        return unit(projected(self.text_projection, read))
 
     def reference(self, given: torch.Tensor) -> torch.Tensor:
         return unit(self.text_projection(self.text_model(input_ids=given).pooler_output))

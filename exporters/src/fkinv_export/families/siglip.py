@@ -19,7 +19,7 @@ from ..folder import write_json
 from ..tokens import Tokens, copy_tokenizer
 from ..towers import Clip, Tower, count_positions, export_clip, resize, resized, unit
 from . import Family, Options
-from .clip import side_of
+from .clip import projected, side_of
 
 
 class Attention(nn.Module):
@@ -77,7 +77,7 @@ class Text(Tower):
         hidden = self.table(input_ids).to(positions.dtype) + positions
         for layer in self.text_model.encoder.layers:
             hidden = layer(hidden, attention_mask=None)
-        return unit(self.text_model.head(self.text_model.final_layer_norm(hidden[:, -1])))
+        return unit(projected(self.text_model.head, self.text_model.final_layer_norm(hidden[:, -1])))
 
     def reference(self, given: torch.Tensor) -> torch.Tensor:
         return unit(self.text_model(input_ids=given).pooler_output)

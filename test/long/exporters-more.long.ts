@@ -121,7 +121,10 @@ test.serial(`CLIPs: ${clips.join(', ')}`, async (t) => {
 const memory = new PictureMemory(2 ** 28);
 
 /** Loads the first folder of a CLIP: its texts and the picture come to what the library makes of them. */
-async function embeds(t: ExecutionContext, { name, folders, texts, text_embeds, image_embeds }: MadeClip): Promise<void> {
+async function embeds(
+  t: ExecutionContext,
+  { name, folders, texts, text_embeds, image_embeds }: MadeClip,
+): Promise<void> {
   const engine = cpuEngine(1);
   t.teardown(() => engine.dispose());
   const clip = await Clip.load(engine, new ModelFolder(folders[0] ?? ''));
@@ -134,6 +137,8 @@ async function embeds(t: ExecutionContext, { name, folders, texts, text_embeds, 
   const { images } = await preparePicture(bells, [clip.preprocessor], memory);
   const [image] = images;
   const ofImage = image === undefined ? NaN : off(await (await clip.encodeImage(image)).read(), image_embeds);
-  t.log(`${name}: texts off by ${ofTexts.map((x) => x.toExponential(0)).join(' ')}, the picture by ${ofImage.toExponential(0)}`);
+  t.log(
+    `${name}: texts off by ${ofTexts.map((x) => x.toExponential(0)).join(' ')}, the picture by ${ofImage.toExponential(0)}`,
+  );
   t.true(Math.max(...ofTexts) < 1e-4 && ofImage < 2e-3, name);
 }

@@ -35,7 +35,7 @@ class Checkpoint:
         self.config: dict[str, Any] = self.json("config.json") if has_config else {}
 
     @staticmethod
-    def find(given: str, revision: str | None = None) -> "Checkpoint":
+    def find(given: str, revision: str | None = None, wanted: list[str] = WANTED) -> "Checkpoint":
         """The checkpoint in a folder, or that of a repository of the Hub, `org/name`, which is fetched if need be."""
         folder = Path(given)
         if folder.is_dir():
@@ -51,7 +51,7 @@ class Checkpoint:
                 "repository and name its folder"
             ) from None
         try:
-            return Checkpoint(Path(snapshot_download(given, revision=revision, allow_patterns=WANTED)), given)
+            return Checkpoint(Path(snapshot_download(given, revision=revision, allow_patterns=wanted)), given)
         except (OSError, ValueError) as error:  # its errors of names, rights and networks are OSErrors
             raise ExportError(f"{given}: the Hub did not give it ({first_line(error)})") from error
 

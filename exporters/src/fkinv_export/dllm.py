@@ -43,11 +43,13 @@ class Dllm:
     """The inputs behind input_ids and rows, for a row of as many positions."""
     added: dict[str, int] = field(default_factory=dict)
     """Special tokens that the tokenizer lacks, with their ids."""
+    tokenizer: Checkpoint | None = None
+    """Where the tokenizer is, if not with the weights."""
 
 
 def export_dllm(dllm: Dllm, checkpoint: Checkpoint, out: Path, dtype: str) -> None:
     """Writes the folder `out`, and holds the graph to the PyTorch model."""
-    tokens = copy_tokenizer(checkpoint, out)
+    tokens = copy_tokenizer(dllm.tokenizer or checkpoint, out)
     for token, id in dllm.added.items():
         add_token(out, token, id)
         tokens = Tokens(out)

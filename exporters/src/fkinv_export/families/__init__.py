@@ -27,6 +27,7 @@ class Family:
     recognises: Callable[[Checkpoint], bool]
     export: Callable[[Checkpoint, Path, Options], None]
     takes_image_size: bool = False
+    """Whether pictures may have another side than the checkpoint's."""
 
 
 def families() -> list[Family]:

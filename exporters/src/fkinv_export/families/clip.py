@@ -137,4 +137,4 @@ def is_open_clip(checkpoint: Checkpoint) -> bool:
     return checkpoint.has(OPEN_CLIP) and checkpoint.has("open_clip_model.safetensors")
 
 
-FAMILY = Family("clip", recognises, export)
+FAMILY = Family("clip", recognises, export, takes_image_size=True)

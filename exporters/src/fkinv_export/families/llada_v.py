@@ -205,9 +205,9 @@ def export(checkpoint: Checkpoint, out: Path, options: Options) -> None:
         inputs=lambda positions: features(checkpoint.setting("hidden_size")),
         added={IMAGE: image},
     )
+    write_vision(lambda: vision(checkpoint), SIDE, out / "onnx" / "vision_model.onnx", "image_features", options.dtype)
     export_dllm(dllm, checkpoint, out, options.dtype)
     write_json(out / "preprocessor_config.json", PREPROCESSOR)
-    write_vision(lambda: vision(checkpoint), SIDE, out / "onnx" / "vision_model.onnx", "image_features", options.dtype)
 
 
 FAMILY = Family("llada-v", lambda checkpoint: checkpoint.config.get("model_type") == "llava_llada", export)

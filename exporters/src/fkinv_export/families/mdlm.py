@@ -27,6 +27,8 @@ FREQUENCIES = 256
 MIX = 4
 """How much wider a block is inside."""
 
+TOKENIZER = "openai-community/gpt2"
+
 DEFAULTS = {"order": "random", "temperature": 1.0, "length": 32, "minLength": 8, "steps": 32}
 
 
@@ -147,14 +149,16 @@ def manifest(checkpoint: Checkpoint, tokens: Tokens) -> dict[str, Any]:
     }
 
 
-def with_tokenizer(checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint, if it has a tokenizer beside it."""
-    if not checkpoint.has("tokenizer.json"):
+def tokenizer_of(checkpoint: Checkpoint) -> Checkpoint:
+    """Where GPT-2's tokenizer is: with the weights, if somebody put it there, else on the Hub."""
+    if checkpoint.has("tokenizer.json"):
+        return checkpoint
+    try:
+        return Checkpoint.find(TOKENIZER, wanted=["config.json", "tokenizer.json", "tokenizer_config.json"])
+    except ExportError as error:
         raise ExportError(
-            f"{checkpoint.path} has no tokenizer.json: put GPT-2's beside it, tokenizer.json and tokenizer_config.json of "
-            "openai-community/gpt2, as MDLM's own repository has none"
-        )
-    return checkpoint
+            f"{checkpoint.path} has no tokenizer.json: put that of {TOKENIZER} and its tokenizer_config.json there ({error})"
+        ) from error
 
 
 def export(checkpoint: Checkpoint, out: Path, options: Options) -> None:
@@ -162,8 +166,9 @@ def export(checkpoint: Checkpoint, out: Path, options: Options) -> None:
         build=lambda: network(checkpoint),
         manifest=lambda tokens: manifest(checkpoint, tokens),
         licence="Apache-2.0",
+        tokenizer=tokenizer_of(checkpoint),
     )
-    export_dllm(dllm, with_tokenizer(checkpoint), out, options.dtype)
+    export_dllm(dllm, checkpoint, out, options.dtype)
 
 
 FAMILY = Family("mdlm", lambda checkpoint: checkpoint.config.get("model_type") == "mdlm", export)

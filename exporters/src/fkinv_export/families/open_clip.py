@@ -199,4 +199,4 @@ PREPARED = {
 }
 """open_clip's own words, which fkinv reads as open_clip does: a crop half a pixel off is another one in transformers."""
 
-FAMILY = Family("open-clip", is_open_clip, export)
+FAMILY = Family("open-clip", is_open_clip, export, takes_image_size=True)

@@ -124,4 +124,8 @@ def export(checkpoint: Checkpoint, out: Path, options: Options) -> None:
     export_clip(clip, checkpoint, out, options.dtype)
 
 
-FAMILY = Family("siglip", lambda checkpoint: checkpoint.config.get("model_type") == "siglip", export)
+def recognises(checkpoint: Checkpoint) -> bool:
+    return checkpoint.config.get("model_type") == "siglip"
+
+
+FAMILY = Family("siglip", recognises, export, takes_image_size=True)

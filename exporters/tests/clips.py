@@ -77,9 +77,7 @@ def clip(folder: Path, side: int | None) -> Model:
     """As openai/clip-vit-base-patch32: a config whose end token is a wrong one, buffers among the weights."""
     size = {"hidden_size": 64, "intermediate_size": 160, "num_attention_heads": 4, "num_hidden_layers": 2}
     text = size | {"vocab_size": 49408, "max_position_embeddings": 77, "eos_token_id": 2, "bos_token_id": 0}
-    config = CLIPConfig(
-        text_config=text, vision_config=size | {"image_size": 64, "patch_size": 16}, projection_dim=48
-    )
+    config = CLIPConfig(text_config=text, vision_config=size | {"image_size": 64, "patch_size": 16}, projection_dim=48)
     model = CLIPModel(config)
     draw(model)
     tokenizer = clip_tokenizer()
@@ -87,7 +85,9 @@ def clip(folder: Path, side: int | None) -> Model:
     tokenizer.save_pretrained(folder)
     buffers = {"text_model.embeddings.position_ids": torch.arange(77)[None]}
     save_file(model.state_dict() | buffers, str(folder / "model.safetensors"), {"format": "pt"})
-    write_preprocessor(folder, {"shortest_edge": 64}, {"do_center_crop": True, "crop_size": {"height": 64, "width": 64}})
+    write_preprocessor(
+        folder, {"shortest_edge": 64}, {"do_center_crop": True, "crop_size": {"height": 64, "width": 64}}
+    )
 
     def ids(texts: list[str]) -> torch.Tensor:
         return tokenizer(texts, padding="max_length", truncation=True, max_length=77, return_tensors="pt").input_ids
@@ -112,7 +112,9 @@ def siglip(folder: Path, side: int | None) -> Model:
     write_preprocessor(folder, {"height": 64, "width": 64}, {"image_mean": [0.5] * 3, "image_std": [0.5] * 3})
     letters = "abcdefghijklmnopqrstuvwxyz0123456789"
     pieces = ["▁a", "▁cat", "▁photo", "▁of", "▁the", "▁", *letters]
-    tokenizer = Tokenizer(Unigram([("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((p, -2.0) for p in pieces)], unk_id=2))
+    tokenizer = Tokenizer(
+        Unigram([("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((p, -2.0) for p in pieces)], unk_id=2)
+    )
     tokenizer.normalizer = normalizers.Sequence([normalizers.Replace(Regex(r"\s+"), " "), normalizers.Strip()])
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])

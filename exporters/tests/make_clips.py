@@ -50,7 +50,8 @@ def rows_of(folder: Path, padded: bool, model: Model) -> tuple[list[list[int]], 
 def held(folder: Path, model: Model, picture: Image.Image) -> dict[str, Any]:
     """The graphs of a folder held to the library."""
     graphs = {
-        tower: onnxruntime.InferenceSession(str(folder / "onnx" / f"{tower}_model.onnx")) for tower in ("text", "vision")
+        tower: onnxruntime.InferenceSession(str(folder / "onnx" / f"{tower}_model.onnx"))
+        for tower in ("text", "vision")
     }
     rows, same = rows_of(folder, isinstance(graphs["text"].get_inputs()[0].shape[1], int), model)
     noise = torch.randn(2, 3, model.side, model.side, generator=torch.Generator().manual_seed(9))

@@ -42,7 +42,6 @@ def main() -> None:
     made = {"folders": [str(folder / dtype) for dtype in dtypes]}
     if "fp32" in dtypes:
         made["difference"] = (plain_more if family in MORE else plain).difference(family, checkpoint, folder / "fp32")
-    shutil.rmtree(checkpoint)
     print(json.dumps(made))
 
 

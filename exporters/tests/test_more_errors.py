@@ -50,7 +50,9 @@ class MoreErrors(unittest.TestCase):
     def test_mdlm_without_a_tokenizer(self) -> None:
         folder = self.altered("mdlm")
         (folder / "tokenizer.json").unlink()
-        self.fails(folder, "altered has no tokenizer.json: put that of openai-community/gpt2", "(openai-community/gpt2: ")
+        self.fails(
+            folder, "altered has no tokenizer.json: put that of openai-community/gpt2", "(openai-community/gpt2: "
+        )
 
     def test_mdlm_that_looks_at_the_time(self) -> None:
         folder = self.altered("mdlm")

@@ -1,4 +1,4 @@
-"""A CLIP's folder: both towers, tokenizer, configs, and parity of texts of two lengths. docs/manifest.md: Keys of a CLIP."""
+"""A CLIP's folder: both towers, tokenizer, configs, and parity at texts of two lengths."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GRAPHS = Path("onnx")
 
 
 class Tower(nn.Module):
-    """Gives embeddings of unit length of the one input of its forward; `reference` gives them in the model's own way."""
+    """Gives embeddings of unit length of its forward's one input; `reference` gives them in the model's own way."""
 
     def reference(self, given: torch.Tensor) -> torch.Tensor:
         raise NotImplementedError

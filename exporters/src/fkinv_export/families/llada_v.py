@@ -1,11 +1,11 @@
 """
-LLaDA-V: LLaDA under Llama's names, which sees a picture by SigLIP 2 (so400m, patches of 14, 384 pixels) without its last
-layer, two linear layers with GELU, and `image_newline` behind the 729 that they give.
+LLaDA-V: LLaDA under Llama's names, which sees a picture by SigLIP 2 (so400m, patches of 14, 384 pixels) without its
+last layer, two linear layers with GELU, and `image_newline` behind the 729 features that they give.
 
 Names, wiring and settings: ML-GSAI/LLaDA-V (github.com), train/llava/model/llava_arch.py for what goes in place of
-<image>, multimodal_encoder/siglip_encoder.py for the tower, multimodal_projector/builder.py (mlp2x_gelu), conversation.py
-(`llava_llada`) and train/generate_demo.py for the template; the checkpoint is GSAI-ML/LLaDA-V (huggingface.co). A picture
-is one tile here: the authors' `anyres` adds more of them.
+<image>, multimodal_encoder/siglip_encoder.py for the tower, multimodal_projector/builder.py (mlp2x_gelu),
+conversation.py (`llava_llada`) and train/generate_demo.py for the template; the checkpoint is GSAI-ML/LLaDA-V
+(huggingface.co). A picture is one tile here: the authors' `anyres` adds more of them.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ IMAGE = "<image>"
 
 TEMPLATE = (
     "<|startoftext|><|start_header_id|>system<|end_header_id|>\n\nYou are a helpful language and vision assistant. You "
-    "are able to understand the visual content that the user provides, and assist the user with a variety of tasks using "
-    "natural language.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n<image>\n{instruction}<|eot_id|>"
+    "are able to understand the visual content that the user provides, and assist the user with a variety of tasks "
+    "using natural language.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n<image>\n{instruction}<|eot_id|>"
     "<|start_header_id|>assistant<|end_header_id|>\n\n"
 )
 
@@ -59,8 +59,8 @@ PREPROCESSOR = {
 class Seeing(Decoder):
     """
     input_ids int64 [states, positions], in which one id is `image`, rows int64 [n], image_features float32 [states,
-    features, width] → logits float32 [states, n, columns] of those rows of input_ids. The network's own sequence has the
-    features in place of that id.
+    features, width] → logits float32 [states, n, columns] of those rows of input_ids. The network's own sequence has
+    the features in place of that id.
     """
 
     def __init__(self, network: nn.Module, image: int) -> None:
@@ -166,7 +166,7 @@ def network(checkpoint: Checkpoint, image: int) -> Seeing:
 
 
 def image_id(checkpoint: Checkpoint) -> int:
-    """The id of <image>, which the authors look for in the text: their tokenizer has no such token, so it is the next."""
+    """The id of <image>: the authors look for it in the text, and their tokenizer has no such token; the next one."""
     tokenizer = checkpoint.json("tokenizer.json")
     ids = {one["content"]: one["id"] for one in tokenizer.get("added_tokens", [])}
     highest = max([*tokenizer["model"]["vocab"].values(), *ids.values()])

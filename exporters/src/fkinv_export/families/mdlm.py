@@ -129,7 +129,9 @@ def network(checkpoint: Checkpoint) -> Dit:
     checkpoint.expect({"time_conditioning": False})
     setting = checkpoint.setting
     with torch.device("meta"):
-        dit = Dit(setting("hidden_dim"), setting("n_heads"), setting("n_blocks"), setting("vocab_size"), setting("cond_dim"))
+        dit = Dit(
+            setting("hidden_dim"), setting("n_heads"), setting("n_blocks"), setting("vocab_size"), setting("cond_dim")
+        )
     names = {name: f"backbone.{name}" for name, _ in dit.named_parameters()}
     names["table.weight"] = "backbone.vocab_embed.embedding"
     checkpoint.load_into(dit.eval(), names, [r"backbone\.rotary_emb\.inv_freq"])
@@ -157,7 +159,8 @@ def tokenizer_of(checkpoint: Checkpoint) -> Checkpoint:
         return Checkpoint.find(TOKENIZER, wanted=["config.json", "tokenizer.json", "tokenizer_config.json"])
     except ExportError as error:
         raise ExportError(
-            f"{checkpoint.path} has no tokenizer.json: put that of {TOKENIZER} and its tokenizer_config.json there ({error})"
+            f"{checkpoint.path} has no tokenizer.json: put that of {TOKENIZER} and its tokenizer_config.json there "
+            f"({error})"
         ) from error
 
 

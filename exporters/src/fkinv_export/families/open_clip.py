@@ -131,7 +131,15 @@ def write_tokenizer(checkpoint: Checkpoint, out: Path, width: int) -> Tokens:
     vocabulary = {token: i for i, token in enumerate([*tokens, "<|startoftext|>", "<|endoftext|>"])}
     made = CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=width)
     # ftfy's straight quotation marks and written-out ligatures; spaces around a text are none of its pieces.
-    replaced = {"[\u02bc\u2018-\u201b]": "'", "[\u201c-\u201f]": '"', "ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl"}
+    replaced = {
+        "[\u02bc\u2018-\u201b]": "'",
+        "[\u201c-\u201f]": '"',
+        "ﬀ": "ff",
+        "ﬁ": "fi",
+        "ﬂ": "fl",
+        "ﬃ": "ffi",
+        "ﬄ": "ffl",
+    }
     made.backend_tokenizer.normalizer = normalizers.Sequence(
         [
             normalizers.NFC(),
@@ -197,6 +205,6 @@ PREPARED = {
     "interpolation": "bicubic",
     "resize_mode": "shortest",
 }
-"""open_clip's own words, which fkinv reads as open_clip does: a crop half a pixel off is another one in transformers."""
+"""In open_clip's own words, which fkinv reads as open_clip does: transformers places a crop half a pixel elsewhere."""
 
 FAMILY = Family("open-clip", is_open_clip, export, takes_image_size=True)

@@ -1,5 +1,5 @@
 """
-SigLIP, and SigLIP 2 of a fixed resolution: google/siglip-base-patch16-224, google/siglip2-so400m-patch14-384 and others.
+SigLIP, and SigLIP 2 of a fixed resolution, as google/siglip-base-patch16-224 and google/siglip2-so400m-patch14-384.
 
 Names, wiring and settings: huggingface/transformers (github.com), models/siglip/modeling_siglip.py. A text sees its
 padding and is read at its last position, so all are padded to the one width there is.

@@ -53,6 +53,7 @@ INSIDE = {
 }
 """What a block calls what a layer of transformers calls so."""
 
+MODEL = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}
 VISION = {"image_size", "layers", "width", "head_width", "mlp_ratio", "patch_size", "patch_dropout"}
 TEXT = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio"}
 """Settings that are known here: with another one it is another network."""
@@ -84,7 +85,7 @@ def clip_config(checkpoint: Checkpoint) -> CLIPConfig:
     file = checkpoint.file(OPEN_CLIP)
     model = checkpoint.json(OPEN_CLIP).get("model_cfg", {})
     vision, text = dict(model.get("vision_cfg", {})), dict(model.get("text_cfg", {}))
-    unknown = {*(set(vision) - VISION), *(set(text) - TEXT), *(set(model) - KEYS)}
+    unknown = {*(set(vision) - VISION), *(set(text) - TEXT), *(set(model) - MODEL)}
     if unknown:
         raise ExportError(f"{file}: {min(unknown)} makes another network than the ones that this exporter knows")
     try:
@@ -107,9 +108,6 @@ def clip_config(checkpoint: Checkpoint) -> CLIPConfig:
         )
     except KeyError as error:
         raise ExportError(f"{file}: {error.args[0]} is missing") from error
-
-
-KEYS = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "custom_text"}
 
 
 def sizes_of(tower: dict[str, Any], heads: int) -> dict[str, Any]:

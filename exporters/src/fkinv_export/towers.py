@@ -20,8 +20,8 @@ from .graph import Input, release
 from .tokens import Tokens, text_of
 from .typed import WEIGHT_TYPES, write_typed
 
-TEXTS = ("a cat", "an old photo of a small red house in the street, with a dark blue sky and a tree beside it")
-"""Of the cases of parity: small letters and single spaces, which cleaning leaves as they are."""
+TEXTS = ("a cat", "an old photo of a small red house in the street under a dark blue sky with a tree beside it")
+"""Of the cases of parity: small letters and single spaces alone, which cleaning leaves as they are."""
 
 GRAPHS = Path("onnx")
 

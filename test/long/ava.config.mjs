@@ -7,6 +7,8 @@ const longestFirst = [
   'valgrind',
   'facts',
   'memory',
+  'exporters-more',
+  'exporters',
   'sanitizers',
   'batch',
   'packing',

@@ -66,7 +66,7 @@ def export_dllm(dllm: Dllm, checkpoint: Checkpoint, out: Path, dtype: str) -> No
         "parity": "parity.json",
     }
     write_json(out / "fkinv.json", manifest)
-    write_json(out / "parity.json", cases)
+    write_json(out / "parity.json", cases, indent=None)  # long lists of numbers
     copy_licence(checkpoint, out)
     check(dllm, out / GRAPH, cases)
 

@@ -60,7 +60,8 @@ def export_clip(clip: Clip, checkpoint: Checkpoint, out: Path, dtype: str) -> No
     write_json(out / "config.json", clip.config)
     write_json(out / "preprocessor_config.json", clip.preprocessor)
     write_vision(clip.vision, clip.side, out / GRAPHS / "vision_model.onnx", "image_embeds", dtype)
-    write_json(out / "parity.json", write_text(clip, tokens, out / GRAPHS / "text_model.onnx", dtype))
+    cases = write_text(clip, tokens, out / GRAPHS / "text_model.onnx", dtype)
+    write_json(out / "parity.json", cases, indent=None)  # long lists of numbers
     licence = checkpoint.licence or clip.licence
     manifest = {"weightType": WEIGHT_TYPES[dtype], "licence": licence, "parity": "parity.json"}
     write_json(out / "fkinv.json", {key: value for key, value in manifest.items() if value is not None})

@@ -100,6 +100,7 @@ function main(): void {
     length: Number(values.length),
     steps: Number(values.steps),
     seed: 0,
+    hints: 0, // words of hints are embedded once, and not by each process
   };
   const threads = Number(values.threads);
   const head = ['dLLM', 'prepacking', 'load s', 'inversion s', 'dLLM share', 'CLIP share', 'VmHWM GB', 'RssAnon GB'];

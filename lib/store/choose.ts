@@ -68,8 +68,9 @@ export function choose(contents: Contents, asked: string | undefined, device: 'c
     : graphs.map((graph) => (variant === undefined ? undefined : fileOf(graph, variant)));
   const found = files.filter((file) => file !== undefined);
   if (found.length < graphs.length) {
-    const has = whole.length === 0 ? 'none of which all graphs are there' : whole.join(', ');
-    throw new FkinvError('MODEL_NOT_FOUND', `${repository} has no variant ${asked ?? ''}; it has ${has}`);
+    const what = asked === undefined ? 'variant whose graphs are all there' : `variant ${asked}`;
+    const has = whole.length === 0 ? '' : `; it has ${whole.join(', ')}`;
+    throw new FkinvError('MODEL_NOT_FOUND', `${repository} has no ${what}${has}`);
   }
   const named = namedIn(given).map((name) => path.posix.normalize(name));
   const missing = [...found, ...named.filter((name) => name.endsWith('.onnx'))].find((name) => !there.has(name));

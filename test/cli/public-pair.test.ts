@@ -38,6 +38,7 @@ function run(command: string, ...flags: string[]): Promise<Outcome> {
 
 test('the public pair of the README: fetched and checked, and a photograph inverted with it', async (t) => {
   const [block] = blocksUnder('README.md', 'A photograph');
+  t.is(blocksUnder('docs/models.md', 'A public pair')[0]?.code, block?.code);
   const [pull = '', invert = ''] = block?.code.split(/(?<!\\)\n/) ?? [];
   const early = await run(invert, '--quiet');
   t.is(early.code, 1);

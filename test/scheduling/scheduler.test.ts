@@ -241,7 +241,7 @@ needs(hasPrlimit, 'prlimit of Linux')(
   'out of memory: half as much goes on, once said, and every image has the result that it has otherwise',
   async (t) => {
     const script = path.join(__dirname, '..', 'fixtures', 'process', 'scarce.cjs');
-    const { stdout } = await promisify(execFile)(process.execPath, [script, '250000000', bells], {
+    const { stdout } = await promisify(execFile)(process.execPath, [script, '150000000', bells], {
       env: { ...process.env, MALLOC_ARENA_MAX: '1' }, // glibc's others are address space that nobody uses
     });
     const lines = stdout
@@ -252,7 +252,8 @@ needs(hasPrlimit, 'prlimit of Linux')(
     const told = /^cpu: out of memory with (\d+) rows in flight, goes on with (\d+) \(maxBatch\)$/.exec(
       warnings[0] ?? '',
     );
-    t.is(Number(told?.[2]), Number(told?.[1]) / 2, warnings.join('\n'));
+    t.truthy(told, warnings.join('\n'));
+    t.is(Number(told?.[2]), Number(told?.[1]) / 2);
     t.is(new Set(warnings).size, warnings.length);
     t.deepEqual(lines.slice(-2), ['as before', 'OUT_OF_MEMORY']);
   },

@@ -1,7 +1,8 @@
-"""Makes CLIP folders, and what their models give in PyTorch.
+"""Makes CLIP folders, and what their models give in PyTorch, or their graphs in onnxruntime.
 
-clip_models.py make <folder> <case>…             exports the cases' graphs into <folder>/<case>
-clip_models.py reference <in.json> <out.json>    { case, texts, pictures: PNG files } → { text, image: embeddings }, of each in a list
+clip_models.py make <folder> <case>…                    exports the cases' graphs into <folder>/<case>
+clip_models.py reference <folder> <in.json> <out.json>  a list of { case, texts, and pictures: PNG files, or pixels and side; suffix of
+                                                        the graphs, if it is they that are run } → of each { text, image: embeddings }
 """
 
 import json
@@ -10,12 +11,12 @@ import uuid
 import warnings
 from pathlib import Path
 
-import numpy as np
 import onnx
 import onnxruntime
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
+from onnxruntime.transformers.float16 import convert_float_to_float16
 from PIL import Image
 
 from clip_cases import CASES, OpenClip
@@ -56,28 +57,27 @@ def export_hugging_face(case, folder):
     text = {"input_ids": ids, "attention_mask": torch.ones_like(ids)} if is_clip else {"input_ids": ids}
     free = {"input_ids": {0: "batch", 1: "width"}, "attention_mask": {0: "batch", 1: "width"}, "pixel_values": {0: "batch"}}
     side = case.model.config.vision_config.image_size
-    for suffix, dtype in (("", torch.float32), *([("_fp16", torch.float16)] if is_clip else [])):
-        case.model.to(dtype)
-        outputs = ("text_embeds", "image_embeds") if is_clip else ("pooler_output", "pooler_output")
-        pixels = {"pixel_values": torch.zeros(1, 3, side, side, dtype=dtype)}
-        axes = {key: value for key, value in free.items() if key in text}
-        export(case, "text", folder / "onnx" / f"text_model{suffix}.onnx", text, outputs[0], axes)
-        export(case, "image", folder / "onnx" / f"vision_model{suffix}.onnx", pixels, outputs[1], {"pixel_values": free["pixel_values"]})
+    outputs = ("text_embeds", "image_embeds") if is_clip else ("pooler_output", "pooler_output")
+    axes = {key: value for key, value in free.items() if key in text}
+    export(case, "text", folder / "onnx" / "text_model.onnx", text, outputs[0], axes)
+    pixels = {"pixel_values": torch.zeros(1, 3, side, side)}
+    export(case, "image", folder / "onnx" / "vision_model.onnx", pixels, outputs[1], {"pixel_values": free["pixel_values"]})
     if is_clip:
-        quantise(folder / "onnx")
+        convert(folder / "onnx")
 
 
-def quantise(folder):
+def convert(folder):
+    """To 16, 8 and 4 bits, by the tools that public repositories are made with."""
     for tower in ("text_model", "vision_model"):
         source = folder / f"{tower}.onnx"
-        for suffix, kind in (("quantized", QuantType.QUInt8), ("int8", QuantType.QInt8), ("uint8", QuantType.QUInt8)):
+        onnx.save(convert_float_to_float16(onnx.load(source)), folder / f"{tower}_fp16.onnx")
+        for suffix, kind in (("quantized", QuantType.QUInt8), ("int8", QuantType.QInt8)):
             quantize_dynamic(
                 source, folder / f"{tower}_{suffix}.onnx", weight_type=kind, op_types_to_quantize=["MatMul"], per_channel=suffix == "int8"
             )
-        for suffix, of in (("q4", ""), ("q4f16", "_fp16")):
-            packed = MatMulNBitsQuantizer(onnx.load(folder / f"{tower}{of}.onnx"), block_size=32, is_symmetric=True)
-            packed.process()
-            packed.model.save_model_to_file(str(folder / f"{tower}_{suffix}.onnx"))
+        packed = MatMulNBitsQuantizer(onnx.load(source), block_size=32, is_symmetric=True)
+        packed.process()
+        packed.model.save_model_to_file(str(folder / f"{tower}_q4.onnx"))
 
 
 def export_open_clip(case, folder):
@@ -102,45 +102,43 @@ def make(root, names):
             (export_open_clip if isinstance(case, OpenClip) else export_hugging_face)(case, folder)
 
 
-def of_graph(folder, suffix):
-    """Embeddings by onnxruntime itself, of the same ids without padding and of the same pixels."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    sessions = [
-        onnxruntime.InferenceSession(folder / "onnx" / f"{tower}_model{suffix}.onnx", options) for tower in ("text", "vision")
-    ]
+def of_graph(case, folder, suffix):
+    """The towers as onnxruntime itself runs their graphs, of the same ids without their padding."""
+    towers = [onnxruntime.InferenceSession(folder / "onnx" / f"{tower}_model{suffix}.onnx") for tower in ("text", "vision")]
 
-    def text(ids, mask):
+    def embed(tower, inputs):
+        return torch.from_numpy(towers[tower].run(None, inputs)[0])[0].double()
+
+    def text(of):
+        ids, mask = case.ids(of)
         width = int(mask.sum())
-        row = {"input_ids": ids[:, :width].numpy(), "attention_mask": mask[:, :width].numpy()}
-        return torch.from_numpy(sessions[0].run(None, row)[0])[0].double()
+        return embed(0, {"input_ids": ids[:, :width].numpy(), "attention_mask": mask[:, :width].numpy()})
 
     def image(pixels):
-        half = sessions[1].get_inputs()[0].type == "tensor(float16)"
-        return torch.from_numpy(sessions[1].run(None, {"pixel_values": pixels.numpy().astype(np.float16 if half else np.float32)})[0])[0].double()
+        return embed(1, {"pixel_values": pixels.numpy()})
 
     return text, image
 
 
-def reference(jobs):
-    made, results = {}, []
+def of_model(case):
+    return case.embed_text, lambda pixels: case.image(pixels)[0].double()
+
+
+def reference(root, jobs):
+    cases, results = {}, []
     for job in jobs:
-        name = job["case"]
-        case = made.setdefault(name, None) or CASES[name]()
-        made[name] = case
+        folder = Path(root) / job["case"]
+        if job["case"] not in cases:
+            cases = {job["case"]: CASES[job["case"]](folder)}  # one at a time: they are large
+        case = cases[job["case"]]
         with torch.no_grad():
-            if "suffix" in job:
-                text, image = of_graph(Path(job["folder"]), job["suffix"])
-                texts = [text(*case.ids(one)) for one in job["texts"]]
-            else:
-                image = lambda pixels: case.image(pixels)[0].double()
-                texts = [case.embed_text(one) for one in job["texts"]]
-            if "pixels" in job:  # as fkinv resized them
-                pixels = [torch.tensor(np.fromfile(file, np.float32)).view(1, 3, *job["size"]) for file in job["pixels"]]
+            text, image = of_graph(case, folder, job["suffix"]) if "suffix" in job else of_model(case)
+            if "pixels" in job:  # as fkinv made them
+                pixels = [torch.tensor(one).view(1, 3, job["side"], job["side"]) for one in job["pixels"]]
             else:
                 pixels = [case.pixels(Image.open(file).convert("RGB")) for file in job["pictures"]]
-            images = [image(one) for one in pixels]
-        results.append({"text": [one.tolist() for one in texts], "image": [one.tolist() for one in images]})
+            result = {"text": [text(one) for one in job["texts"]], "image": [image(one) for one in pixels]}
+        results.append({name: [one.tolist() for one in embeddings] for name, embeddings in result.items()})
     return results
 
 
@@ -149,4 +147,5 @@ if __name__ == "__main__":
     if command == "make":
         make(first, rest)
     else:
-        Path(rest[0]).write_text(json.dumps(reference(json.loads(Path(first).read_text()))))
+        jobs, results = map(Path, rest)
+        results.write_text(json.dumps(reference(first, json.loads(jobs.read_text()))))

@@ -1,8 +1,7 @@
-"""Makes CLIP folders, and what their models give in PyTorch, or their graphs in onnxruntime.
+"""Makes CLIP folders, and what their models give in PyTorch.
 
 clip_models.py make <folder> <case>…                    exports the cases' graphs into <folder>/<case>
-clip_models.py reference <folder> <in.json> <out.json>  a list of { case, texts, and pictures: PNG files, or pixels and side; suffix of
-                                                        the graphs, if it is they that are run } → of each { text, image: embeddings }
+clip_models.py reference <folder> <in.json> <out.json>  a list of { case, texts, pictures: PNG files } → of each { text, image: embeddings }
 """
 
 import json
@@ -12,7 +11,6 @@ import warnings
 from pathlib import Path
 
 import onnx
-import onnxruntime
 import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
@@ -102,28 +100,6 @@ def make(root, names):
             (export_open_clip if isinstance(case, OpenClip) else export_hugging_face)(case, folder)
 
 
-def of_graph(case, folder, suffix):
-    """The towers as onnxruntime itself runs their graphs, of the same ids without their padding."""
-    towers = [onnxruntime.InferenceSession(folder / "onnx" / f"{tower}_model{suffix}.onnx") for tower in ("text", "vision")]
-
-    def embed(tower, inputs):
-        return torch.from_numpy(towers[tower].run(None, inputs)[0])[0].double()
-
-    def text(of):
-        ids, mask = case.ids(of)
-        width = int(mask.sum())
-        return embed(0, {"input_ids": ids[:, :width].numpy(), "attention_mask": mask[:, :width].numpy()})
-
-    def image(pixels):
-        return embed(1, {"pixel_values": pixels.numpy()})
-
-    return text, image
-
-
-def of_model(case):
-    return case.embed_text, lambda pixels: case.image(pixels)[0].double()
-
-
 def reference(root, jobs):
     cases, results = {}, []
     for job in jobs:
@@ -132,13 +108,9 @@ def reference(root, jobs):
             cases = {job["case"]: CASES[job["case"]](folder)}  # one at a time: they are large
         case = cases[job["case"]]
         with torch.no_grad():
-            text, image = of_graph(case, folder, job["suffix"]) if "suffix" in job else of_model(case)
-            if "pixels" in job:  # as fkinv made them
-                pixels = [torch.tensor(one).view(1, 3, job["side"], job["side"]) for one in job["pixels"]]
-            else:
-                pixels = [case.pixels(Image.open(file).convert("RGB")) for file in job["pictures"]]
-            result = {"text": [text(one) for one in job["texts"]], "image": [image(one) for one in pixels]}
-        results.append({name: [one.tolist() for one in embeddings] for name, embeddings in result.items()})
+            texts = [case.embed_text(one) for one in job["texts"]]
+            images = [case.embed_image(Image.open(file).convert("RGB")) for file in job["pictures"]]
+        results.append({"text": [one.tolist() for one in texts], "image": [one.tolist() for one in images]})
     return results
 
 

@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { FkinvError, messageOf } from '../errors';
 import { within } from '../util/deadline';
 import type { ModelFolder } from './model-folder';
+import { usualSigma } from './text-rules';
 
 /** The part of the library's Tokenizer that is used: its own declarations do not resolve under Node's rules. */
 interface HuggingFaceTokenizer {
@@ -63,12 +64,19 @@ function hasSlowRegex(part: unknown): boolean {
   );
 }
 
+/** Whether a normalizer of tokenizer.json makes letters small, at any depth. */
+function makesSmall(normalizer: unknown): boolean {
+  if (typeof normalizer !== 'object' || normalizer === null) return false;
+  return Object.values(normalizer).some((part) => part === 'Lowercase' || makesSmall(part));
+}
+
 /** A model's own tokenizer: its `tokenizer.json` and `tokenizer_config.json`. */
 export class Tokenizer {
   readonly #tokenizer: HuggingFaceTokenizer;
   readonly #ids: Set<number>;
   /** Where the model's own regular expressions run: some take longer than anyone waits, so those run under a time limit. */
   readonly #mayBacktrack: { encoding: boolean; decoding: boolean };
+  readonly #makesSmall: boolean;
   #spacedIds: number[] | undefined;
   /** One more than the highest id. */
   readonly size: number;
@@ -100,6 +108,7 @@ export class Tokenizer {
       encoding: hasSlowRegex([normalizer, pre_tokenizer]),
       decoding: hasSlowRegex(decoder),
     };
+    this.#makesSmall = makesSmall(normalizer);
     // The library's vocabulary lists an id that no token has as that of an undefined token.
     const tokens = [...tokenizer.get_vocab()].filter(([token]) => token !== undefined);
     this.#ids = new Set(tokens.map(([, id]) => id));
@@ -166,7 +175,8 @@ export class Tokenizer {
   }
 
   #encode(text: string, specials: boolean): number[] {
-    const { ids } = this.#tokenizer.encode(text, { add_special_tokens: specials }) as { ids: (number | undefined)[] };
+    const given = this.#makesSmall ? usualSigma(text) : text;
+    const { ids } = this.#tokenizer.encode(given, { add_special_tokens: specials }) as { ids: (number | undefined)[] };
     return ids.map((id) => {
       if (id !== undefined) return id;
       throw new FkinvError(

@@ -11,6 +11,7 @@ const longestFirst = [
   'exporters',
   'sanitizers',
   'batch',
+  'clip',
   'packing',
   'kernels',
   'soak',

@@ -1,5 +1,5 @@
-import path from 'node:path';
 /// <reference lib="esnext.disposable" preserve="true" />
+import path from 'node:path';
 import { z } from 'zod';
 import { Clip } from './models/clip';
 import { Dllm } from './models/dllm';

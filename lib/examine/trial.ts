@@ -28,9 +28,8 @@ async function trial({ dllm, clip, device }: TrialTask): Promise<Footprint> {
     ...(device !== undefined && { device }),
     onWarning: () => undefined,
   });
-  const { particles, length, blockLength } = inverter.resolve({});
-  const steps = Math.ceil(length / blockLength);
-  await inverter.invert(picture, { steps, hints: 0 }); // a list of words is not embedded for a check
+  const { particles, length, blocks } = inverter.resolve({});
+  await inverter.invert(picture, { steps: blocks, hints: 0 }); // a list of words is not embedded for a check
   return { particles, length, bytes: ownBytes(), peakBytes: 1024 * process.resourceUsage().maxRSS };
 }
 

@@ -26,6 +26,8 @@ export type ResolvedOptions = z.output<typeof invertSchema> & {
   key: string;
   minLength: number;
   blockLength: number;
+  /** The most blocks that the prompt can have: there is at least a step for each. */
+  blocks: number;
   /** [length] the fixed token of a position, −1 where it is free. */
   pinned: Int32Array;
   /** Ids that no position may hold. */
@@ -110,7 +112,7 @@ function resolved(parsed: z.output<typeof invertSchema>, options: InvertOptions,
   const minLength = options.minLength ?? Math.min(parsed.minLength ?? 4, length);
   const blockLength = options.blockLength ?? ownBlockLength(parsed.blockLength ?? length, length, dllm);
   if (minLength > length) fail(`minLength: ${minLength} is over length, ${length}`);
-  checkBlocks(length, blockLength, parsed.steps, dllm);
+  const blocks = blocksOf(length, blockLength, parsed.steps, dllm);
   checkParticlesDiffer(parsed);
   const words = parsed.banned.filter((entry) => typeof entry === 'string');
   const pinned = template?.pinned ?? new Int32Array(length).fill(-1);
@@ -118,6 +120,7 @@ function resolved(parsed: z.output<typeof invertSchema>, options: InvertOptions,
   const all = {
     ...fitted,
     key: sharingKey(fitted),
+    blocks,
     pinned,
     suppressed: suppressedBy(parsed.banned, dllm),
     restrictions: restrictionsOf(dllm, pinned, minLength, template ?? { afterSpace: [] }),
@@ -142,19 +145,19 @@ function ownBlockLength(blockLength: number, length: number, { blockGrid }: Dllm
   return blockGrid === 'row' ? blockLength : Math.min(blockLength, length);
 }
 
-function checkBlocks(length: number, blockLength: number, steps: number, { blockGrid }: Dllm): void {
+function blocksOf(length: number, blockLength: number, steps: number, { blockGrid }: Dllm): number {
   if (blockGrid === 'row') {
     // How many there are depends on what stands before the prompt, which may differ from image to image.
     const most = 1 + Math.ceil((length - 1) / blockLength);
-    if (steps < most)
-      fail(`steps: ${steps} is under the ${most} blocks of ${blockLength} that ${length} positions may have`);
-    return;
+    if (steps >= most) return most;
+    fail(`steps: ${steps} is under the ${most} blocks of ${blockLength} that ${length} positions may have`);
   }
   if (blockLength > length) fail(`blockLength: ${blockLength} is over length, ${length}`);
   const blocks = Math.ceil(length / blockLength);
   if (steps % blocks !== 0) {
     fail(`steps: ${steps} is no multiple of ${blocks}, the blocks of ${blockLength} in ${length} positions`);
   }
+  return blocks;
 }
 
 function checkParticlesDiffer({ order, temperature, topK, particles }: z.output<typeof invertSchema>): void {

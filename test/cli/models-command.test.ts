@@ -126,8 +126,11 @@ test('a pair inverts a picture in a process of its own, which says what memory i
 
   const broken = await examine(await dllm({ manifest: { prefix: [12] } }), clip);
   t.is(broken.footprint, null);
-  const unfit = await examine(await dllm({ manifest: { defaults: { temperature: 0, order: 'random' } } }), clip);
-  t.is(check(unfit, 'inversion').ok, true);
+  const blocks = { blockGrid: 'row', defaults: { blockLength: 4 } };
+  t.true(
+    check(await examine(await dllm({ manifest: blocks }), clip), 'inversion').ok,
+    'a step for each of three blocks',
+  );
 });
 
 test('docs/models.md shows what it prints of models/dllm', async (t) => {

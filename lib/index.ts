@@ -18,5 +18,6 @@ export type {
   ProfileParts,
 } from './profiling/profile';
 export type { CopyPurpose, Order, ResamplingScheme } from './schemes';
-export { pull, type PulledModel, type PullOptions, type PullProgress } from './store/pull';
+export type { PullProgress } from './store/progress';
+export { pull, type PulledModel, type PullOptions } from './store/pull';
 export { chromeTrace, type ChromeEvent, type ChromeMetadata, type ChromeTrace } from './profiling/trace';

@@ -1,5 +1,5 @@
 import { SingleBar } from 'cli-progress';
-import type { PullProgress } from '../store/pull';
+import type { PullProgress } from '../store/progress';
 import { environment } from '../util/environment';
 import { inUnits } from '../util/units';
 import { printable } from './printable';

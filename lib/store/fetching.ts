@@ -8,7 +8,7 @@ import { fetchBlob } from './blob';
 import { bytesAt, type CachedRepository } from './cache';
 import type { Hub, Listing, RemoteFile } from './hub';
 import { exclusively } from './lock';
-import type { PullProgress } from './pull';
+import type { PullProgress } from './progress';
 
 /** Graphs of no more bytes are fetched before it is told what is to be fetched: they alone say where their weights are. */
 const smallGraph = 2 ** 26;

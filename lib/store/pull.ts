@@ -10,24 +10,9 @@ import { cachedModel } from './cached-model';
 import { choose } from './choose';
 import { Fetching, freeBytesAt } from './fetching';
 import { Hub, type RemoteFile } from './hub';
+import type { PullProgress } from './progress';
 import { inUnits } from '../util/units';
 import { storeSettings, type StoreSettings } from './settings';
-
-/** How far a {@link pull} is. */
-export interface PullProgress {
-  /** The repository, `org/name`. */
-  repository: string;
-  /** The file that is being fetched, as the repository has it. */
-  file: string;
-  /** Bytes of that file that are there. */
-  fileBytes: number;
-  /** Bytes of that file. */
-  fileSize: number;
-  /** Bytes that are there of all files that the pull has to fetch, what earlier pulls left of them included. */
-  bytes: number;
-  /** Bytes of all files that the pull has to fetch. */
-  size: number;
-}
 
 /** Options of {@link pull}. */
 export interface PullOptions {

@@ -5,7 +5,8 @@ import path from 'node:path';
 import test from 'ava';
 import { FkinvError } from '../../lib/errors';
 import { Inverter } from '../../lib/inverter';
-import type { PullPlan, PullProgress } from '../../lib/store/pull';
+import type { PullProgress } from '../../lib/store/progress';
+import type { PullPlan } from '../../lib/store/pull';
 import { contentsOf, fixtures, openStore } from '../helpers/store';
 import { float32, node, onnxFile, type Value } from '../onnx/builder';
 

@@ -6,9 +6,9 @@
 #include "addon_data.h"
 #include "args.h"
 #include "cpp/error.h"
-#include "cpp/kernels/narrow.h"
 #include "cpp/kernels/widen.h"
 #include "cpp/ort/binding.h"
+#include "cpp/ort/typed.h"
 #include "errors.h"
 #include "recorder.h"
 #include "tensor.h"
@@ -52,29 +52,17 @@ constexpr ONNXTensorElementDataType elementType() {
   return std::is_same_v<T, float> ? ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT : ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64;
 }
 
-template <class T>
-void upload(ort::Binding& binding, Device& device, int rows, const Input& input, ONNXTensorElementDataType type,
-            const std::vector<T>& data) {
-  void* const memory = input.isShared ? binding.sharedInput(input.name, type, input.rowShape)
-                                      : binding.input(input.name, type, rows, input.rowShape);
-  device.upload(memory, data.data(), data.size() * sizeof(T));
-}
-
 // The values as the graph has them: whole numbers in 64 or 32 bits, floats in 32 or 16.
 void bind(ort::Binding& binding, Device& device, int rows, const Input& input, ONNXTensorElementDataType type) {
-  if (const auto* ids = std::get_if<std::vector<int64_t>>(&input.data)) {
-    if (type != ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32) {
-      return upload(binding, device, rows, input, elementType<int64_t>(), *ids);
-    }
-    return upload(binding, device, rows, input, type, std::vector<int32_t>(ids->begin(), ids->end()));
-  }
-  const auto& values = std::get<std::vector<float>>(input.data);
-  if (type != ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT16) {
-    return upload(binding, device, rows, input, elementType<float>(), values);
-  }
-  std::vector<uint16_t> halves(values.size());
-  std::transform(values.begin(), values.end(), halves.begin(), kernels::narrowFloat16);
-  upload(binding, device, rows, input, type, halves);
+  void* const memory = input.isShared ? binding.sharedInput(input.name, type, input.rowShape)
+                                      : binding.input(input.name, type, rows, input.rowShape);
+  const auto upload = [&](const auto& data) {
+    using T = typename std::decay_t<decltype(data)>::value_type;
+    if (type == elementType<T>()) return device.upload(memory, data.data(), data.size() * sizeof(T));
+    const std::vector<uint8_t> bytes = ort::typed(std::vector<double>(data.begin(), data.end()), type);
+    device.upload(memory, bytes.data(), bytes.size());
+  };
+  std::visit(upload, input.data);
 }
 
 // What run() is asked for: rows of one output.

@@ -1,9 +1,7 @@
 #include "typed.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
-#include <limits>
 
 #include "kernels/narrow.h"
 
@@ -37,18 +35,8 @@ std::vector<uint8_t> typed(std::span<const double> values, ONNXTensorElementData
       return converted<uint16_t>(values, [](double value) {
         return kernels::narrowFloat16(static_cast<float>(std::max(value, kLeastFloat16)));
       });
-    case ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16:
-      return converted<uint16_t>(values, [](double value) {
-        return static_cast<uint16_t>(std::bit_cast<uint32_t>(static_cast<float>(value)) >> 16);
-      });
     case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32:
       return cast<int32_t>(values);
-    case ONNX_TENSOR_ELEMENT_DATA_TYPE_INT8:
-      return cast<int8_t>(values);
-    case ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8:
-      return cast<uint8_t>(values);
-    case ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL:
-      return converted<uint8_t>(values, [](double value) { return static_cast<uint8_t>(value != 0 ? 1 : 0); });
     default:
       return cast<int64_t>(values);
   }

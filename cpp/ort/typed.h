@@ -8,8 +8,7 @@
 
 namespace fkinv::ort {
 
-/// The bytes of `values` in `type`: float32, float16, bfloat16, int64, int32, int8, uint8 or bool. What is below the
-/// type's least finite value is that.
+/// The bytes of `values` in `type`: float32, float16, int64 or int32. What is below the least finite float16 is that.
 std::vector<uint8_t> typed(std::span<const double> values, ONNXTensorElementDataType type);
 
 }  // namespace fkinv::ort

@@ -17,9 +17,9 @@ struct DllmGraph {
   std::shared_ptr<ort::Session> session;
   std::string ids;            // integers [Q, width]
   std::string condition;      // numbers [Q, conditionShape]
-  std::string attentionMask;  // any type [Q, width], ones; or numbers [1, 1, width, width] that are added to the scores
+  std::string attentionMask;  // either [Q, width], ones; or numbers [1, 1, width, width] that are added to the scores
   std::string positionIds;    // integers [Q, width], 0 … width − 1
-  std::string timestep;       // any type [Q], zeros
+  std::string timestep;       // either [Q], zeros
   std::string rows;           // integers [length], the rows whose logits it gives; without it, all of them
   std::string logits;         // float32, float16 or bfloat16 [Q, length or width, V]
   /// Where the mask is a matrix: positions of a block, which sees itself and those before it; 0 where each sees all.

@@ -1,35 +1,20 @@
 // fkinv-export: MDLM, LLaDA-V and CLIPs of each family, with random weights and true names, made model folders of, held to the
 // libraries that they come from, and inverted with. Needs the registry.
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { PictureMemory } from '../../lib/images/budget';
 import { preparePicture } from '../../lib/images/prepare';
 import { Clip } from '../../lib/models/clip';
 import { ModelFolder } from '../../lib/models/model-folder';
-import { passes, root, run } from '../helpers/child';
+import { run } from '../helpers/child';
 import { cpuEngine } from '../helpers/cpu-engine';
+import { exporters, withExporters } from '../helpers/exporters';
 import { bells, fkinv } from '../helpers/fkinv';
-import { pythonEnvironment } from '../helpers/python-env';
 
-const folder = mkdtempSync(path.join(tmpdir(), 'fkinv-exporters-more-'));
-test.after.always(() => rmSync(folder, { recursive: true, force: true }));
-
-const exporters = path.join(root, 'exporters');
-const installed = path.join(folder, 'installed');
-/** What `pip install ./exporters` puts beside the packages that it needs, and nothing of this machine's own Hub. */
-const env = { PYTHONPATH: installed, HF_HUB_OFFLINE: '1' };
-let python = '';
-
-test.before(async (t) => {
-  t.timeout(1_500_000);
-  python = await pythonEnvironment(path.join(__dirname, 'python', 'requirements.txt'));
-  await passes(t, python, ['-m', 'pip', 'install', '-q', '--no-deps', '--target', installed, exporters]);
-});
+const { folder, python, env } = withExporters();
 
 async function scriptOf(t: ExecutionContext, script: string, ...args: string[]): Promise<string> {
-  const { code, stdout, stderr } = await run(python, [path.join(exporters, 'tests', script), ...args], env);
+  const { code, stdout, stderr } = await run(python(), [path.join(exporters, 'tests', script), ...args], env);
   t.log(stderr);
   t.is(code, 0);
   return stdout;

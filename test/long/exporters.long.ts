@@ -1,31 +1,18 @@
 // fkinv-export: checkpoints of each family, with random weights and true names, made model folders of and inverted with.
 // Needs the registry.
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { statSync } from 'node:fs';
 import path from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { Dllm } from '../../lib/models/dllm';
 import { ModelFolder } from '../../lib/models/model-folder';
-import { passes, root, run } from '../helpers/child';
+import { passes, run } from '../helpers/child';
 import { logitsOf } from '../helpers/dllm-logits';
 import { blocksOf } from '../helpers/documents';
+import { exporters, withExporters } from '../helpers/exporters';
 import { bells, fkinv } from '../helpers/fkinv';
 import { loadDemo } from '../helpers/models-demo';
-import { pythonEnvironment } from '../helpers/python-env';
 
-const folder = mkdtempSync(path.join(tmpdir(), 'fkinv-exporters-'));
-test.after.always(() => rmSync(folder, { recursive: true, force: true }));
-
-const exporters = path.join(root, 'exporters');
-const installed = path.join(folder, 'installed');
-/** What `pip install ./exporters` puts beside the packages that it needs, and nothing of this machine's own Hub. */
-const env = { PYTHONPATH: installed, HF_HUB_OFFLINE: '1' };
-let python = '';
-
-test.before(async (t) => {
-  python = await pythonEnvironment(path.join(__dirname, 'python', 'requirements.txt'));
-  await passes(t, python, ['-m', 'pip', 'install', '-q', '--no-deps', '--target', installed, exporters]);
-});
+const { folder, python, env } = withExporters();
 
 interface Made {
   folders: string[];
@@ -35,7 +22,7 @@ interface Made {
 /** Makes a checkpoint of a family and its folders in each of the types. */
 async function make(t: ExecutionContext, family: string, types: string[]): Promise<Made> {
   const script = path.join(exporters, 'tests', 'make_folders.py');
-  const { code, stdout, stderr } = await run(python, [script, family, path.join(folder, family), ...types], env);
+  const { code, stdout, stderr } = await run(python(), [script, family, path.join(folder, family), ...types], env);
   t.log(stderr);
   t.is(code, 0);
   return JSON.parse(stdout) as Made;
@@ -117,7 +104,7 @@ test.serial('the commands of docs/exporters.md', async (t) => {
   for (const line of others) {
     const args = line.map((word) => here[word] ?? word);
     if (args[0] === 'fkinv-export') {
-      await passes(t, python, [path.join(installed, 'bin', 'fkinv-export'), ...args.slice(1)], env);
+      await passes(t, python(), [path.join(env.PYTHONPATH, 'bin', 'fkinv-export'), ...args.slice(1)], env);
     } else {
       const { code, stderr } = await fkinv(...args.slice(2));
       t.is(code, 0, stderr);
@@ -128,13 +115,13 @@ test.serial('the commands of docs/exporters.md', async (t) => {
 
 test.serial('the command, on what is no checkpoint', async (t) => {
   const out = path.join(folder, 'none');
-  const { code, stdout, stderr } = await run(python, ['-m', 'fkinv_export.cli', folder, out], env);
+  const { code, stdout, stderr } = await run(python(), ['-m', 'fkinv_export.cli', folder, out], env);
   t.deepEqual({ code, stdout }, { code: 1, stdout: '' });
   t.regex(stderr, /^fkinv-export: \S+config\.json cannot be read \([^\n]*\): a checkpoint has it\n$/);
 });
 
 test.serial('what is wrong with a checkpoint ends in one line', async (t) => {
-  const { code, stderr } = await run(python, ['-m', 'unittest', 'discover', path.join(exporters, 'tests')], env);
+  const { code, stderr } = await run(python(), ['-m', 'unittest', 'discover', path.join(exporters, 'tests')], env);
   t.is(code, 0, stderr);
   t.regex(stderr, /Ran \d\d tests/);
 });

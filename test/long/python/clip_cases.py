@@ -19,7 +19,7 @@ from transformers import (
     SiglipModel,
 )
 
-from clip_tokenizers import clip_tokenizer, gemma_tokenizer, siglip_canonical, t5_from, t5_tokenizer
+from clip_tokenizers import clip_tokenizer, gemma_tokenizer, t5_from, t5_tokenizer
 
 LAYERS = 2
 
@@ -54,7 +54,19 @@ class Case:
         return self.image(self.pixels(picture))[0].double()
 
 
-class HuggingFaceClip(Case):
+class HuggingFaceCase(Case):
+    """One of transformers, with its `tokenizer` and `processor`."""
+
+    def pixels(self, picture):
+        return self.processor(picture, return_tensors="pt").pixel_values
+
+    def save(self, folder):
+        self.model.config.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        self.processor.save_pretrained(folder)
+
+
+class HuggingFaceClip(HuggingFaceCase):
     def __init__(self, folder=None):
         config = CLIPConfig(
             text_config={"num_hidden_layers": LAYERS, "bos_token_id": 49406, "eos_token_id": 49407},
@@ -75,16 +87,8 @@ class HuggingFaceClip(Case):
         row = self.tokenizer([text], padding="max_length", truncation=True, max_length=77, return_tensors="pt")
         return row.input_ids, row.attention_mask
 
-    def pixels(self, picture):
-        return self.processor(picture, return_tensors="pt").pixel_values
 
-    def save(self, folder):
-        self.model.config.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
-        self.processor.save_pretrained(folder)
-
-
-class HuggingFaceSiglip(Case):
+class HuggingFaceSiglip(HuggingFaceCase):
     """`kind` 1 or 2: its tokenizer, and how its pictures are resized."""
 
     def __init__(self, kind, folder=None):
@@ -109,17 +113,8 @@ class HuggingFaceSiglip(Case):
         return self.model.vision_model(pixel_values=pixels).pooler_output
 
     def ids(self, text):
-        text = siglip_canonical(text) if self.kind == 1 else text
         row = self.tokenizer([text], padding="max_length", truncation=True, max_length=64, return_tensors="pt")
         return row.input_ids, None
-
-    def pixels(self, picture):
-        return self.processor(picture, return_tensors="pt").pixel_values
-
-    def save(self, folder):
-        self.model.config.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
-        self.processor.save_pretrained(folder)
         override(folder / "tokenizer_config.json", self.overrides)
         if self.kind == 2:  # as configs are that leave out what is so by default
             override(folder / "config.json", {"text_config": {"model_type": "siglip_text_model"}})

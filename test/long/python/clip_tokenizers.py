@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import re
 import string
 from pathlib import Path
 
@@ -76,9 +75,3 @@ def gemma_tokenizer():
         single="$A <eos>", special_tokens=[("<eos>", 1)]
     )
     return tokenizer
-
-
-def siglip_canonical(text):
-    """What SiglipTokenizer of `transformers` does to a text before its pieces; the class itself wants a sentencepiece model."""
-    bare = text.lower().translate(str.maketrans("", "", string.punctuation))
-    return re.sub(r"\s+", " ", bare).strip()
